@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "thp_cgroup.h"
+#include "thp_env.h"
+#include "thp_settings.h"
+
+#define DIRNAME		"thp_lazy_pte"
+
+static int cg_write(const struct thp_cg *cg, const char *file, const char *text)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", cg->path, file);
+	return thp_write_file(path, text);
+}
+
+static ssize_t cg_read(const struct thp_cg *cg, const char *file, char *buf, size_t len)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", cg->path, file);
+	return thp_read_file(path, buf, len);
+}
+
+int thp_cg_create(struct thp_cg *cg, const char *name, struct thp_why *why)
+{
+	char parent[160], ctl[192], on[256];
+	int ret;
+
+	snprintf(parent, sizeof(parent), "%s/" DIRNAME, thp_env.memcg_root);
+	if (mkdir(parent, 0700) && errno != EEXIST)
+		return thp_why(why, -errno, "mkdir %s: %s", parent, strerror(errno));
+	if (thp_env.memcg == 2) {
+		snprintf(ctl, sizeof(ctl), "%s/cgroup.subtree_control", thp_env.memcg_root);
+		if (thp_read_file(ctl, on, sizeof(on)) < 0 || !strstr(on, "memory"))
+			ret = thp_settings_set_undo(ctl, "+memory", "-memory");
+		else
+			ret = 0;
+		if (ret)
+			return thp_why(why, ret, "%s: %s", ctl, thp_errno_name(ret));
+		snprintf(ctl, sizeof(ctl), "%s/cgroup.subtree_control", parent);
+		ret = thp_write_file(ctl, "+memory");
+		if (ret)
+			return thp_why(why, ret, "%s: %s", ctl, thp_errno_name(ret));
+	}
+	snprintf(cg->path, sizeof(cg->path), "%s/%s", parent, name);
+	if (mkdir(cg->path, 0700) && errno != EEXIST) {
+		ret = -errno;
+		thp_why(why, ret, "mkdir %s: %s", cg->path, strerror(errno));
+		cg->path[0] = '\0';
+		return ret;
+	}
+	if (thp_env.memcg == 2) {
+		(void)cg_write(cg, "memory.swap.max", "0");
+	} else {
+		(void)cg_write(cg, "memory.swappiness", "0");
+		(void)cg_write(cg, "memory.oom_control", "1");
+	}
+	return thp_cg_limit(cg, THP_CG_MAX);
+}
+
+int thp_cg_join(const struct thp_cg *cg, pid_t pid)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%d", pid);
+	return cg_write(cg, "cgroup.procs", text);
+}
+
+int thp_cg_limit(const struct thp_cg *cg, uint64_t bytes)
+{
+	const char *file = thp_env.memcg == 2 ? "memory.max" : "memory.limit_in_bytes";
+	char text[32];
+	long long usage;
+	int ret, i;
+
+	if (bytes == THP_CG_MAX)
+		return cg_write(cg, file, thp_env.memcg == 2 ? "max" : "-1");
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)bytes);
+	ret = cg_write(cg, file, text);
+	/* Usage moves while we look: give it a few tries. */
+	for (i = 0; ret == -EBUSY && i < 100; i++) {
+		usage = thp_cg_usage(cg);
+		if (usage < 0)
+			return usage;
+		snprintf(text, sizeof(text), "%lld", usage);
+		ret = cg_write(cg, file, text);
+	}
+	return ret;
+}
+
+long long thp_cg_usage(const struct thp_cg *cg)
+{
+	char text[64];
+	ssize_t n;
+
+	n = cg_read(cg, thp_env.memcg == 2 ? "memory.current" : "memory.usage_in_bytes",
+		    text, sizeof(text));
+	return n < 0 ? n : atoll(text);
+}
+
+long long thp_cg_stat(const struct thp_cg *cg, const char *field)
+{
+	static char text[16384];
+	uint64_t val;
+	ssize_t n;
+
+	n = cg_read(cg, "memory.stat", text, sizeof(text));
+	if (n < 0)
+		return n;
+	return thp_field_u64(text, field, &val) ? -ENOENT : (long long)val;
+}
+
+int thp_cg_reclaim(const struct thp_cg *cg, uint64_t bytes)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)bytes);
+	return cg_write(cg, "memory.reclaim", text);
+}
+
+int thp_cg_destroy(struct thp_cg *cg)
+{
+	const struct timespec tick = { .tv_nsec = 10000000 };
+	static char procs[8192];
+	char *p, *end;
+	int i;
+
+	if (!cg->path[0])
+		return 0;
+	for (i = 0; i < 500; i++) {
+		/* A starved process can die only once it is fed. */
+		(void)thp_cg_limit(cg, THP_CG_MAX);
+		if (cg_read(cg, "cgroup.procs", procs, sizeof(procs)) > 0) {
+			for (p = procs; *p; p = end) {
+				long pid = strtol(p, &end, 10);
+
+				if (end == p)
+					break;
+				if (pid > 0)
+					kill(pid, SIGKILL);
+			}
+		}
+		if (!rmdir(cg->path) || errno == ENOENT) {
+			cg->path[0] = '\0';
+			return 0;
+		}
+		nanosleep(&tick, NULL);
+	}
+	return -EBUSY;
+}
+
+static void sweep_root(const char *root)
+{
+	char parent[160];
+	struct dirent *de;
+	DIR *dir;
+
+	snprintf(parent, sizeof(parent), "%s/" DIRNAME, root);
+	dir = opendir(parent);
+	if (!dir)
+		return;
+	while ((de = readdir(dir))) {
+		struct thp_cg cg;
+
+		if (de->d_type != DT_DIR || de->d_name[0] == '.')
+			continue;
+		snprintf(cg.path, sizeof(cg.path), "%s/%.24s", parent, de->d_name);
+		(void)thp_cg_destroy(&cg);
+	}
+	closedir(dir);
+	rmdir(parent);
+}
+
+void thp_cg_sweep(void)
+{
+	if (thp_env.memcg)
+		sweep_root(thp_env.memcg_root);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Memory control groups, version 1 or 2, for starving one process on purpose.
+ * All groups live below <controller>/thp_lazy_pte, so that a later run can find
+ * and remove what a killed run left.
+ */
+#ifndef THP_CGROUP_H
+#define THP_CGROUP_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "thp_file.h"
+
+#define THP_CG_MAX UINT64_MAX
+
+struct thp_cg {
+	char path[192];		/* empty: no group */
+};
+
+/* Makes a group without a limit, in which nobody is OOM-killed; 0 or -errno. */
+int thp_cg_create(struct thp_cg *cg, const char *name, struct thp_why *why);
+
+/* Moves @pid into the group; 0 or -errno. */
+int thp_cg_join(const struct thp_cg *cg, pid_t pid);
+
+/*
+ * Sets the limit in bytes, THP_CG_MAX for none; 0 or -errno. Version 2 takes a
+ * limit below the usage (every charge then fails), version 1 refuses it with
+ * -EBUSY and is lowered as far as it goes instead.
+ */
+int thp_cg_limit(const struct thp_cg *cg, uint64_t bytes);
+
+/* Charged memory in bytes, or -errno. */
+long long thp_cg_usage(const struct thp_cg *cg);
+
+/* A field of memory.stat ("pagetables", "kernel", ...) in its own unit, or -errno. */
+long long thp_cg_stat(const struct thp_cg *cg, const char *field);
+
+/* Asks version 2 to reclaim @bytes (memory.reclaim, Linux 5.19); 0 or -errno. */
+int thp_cg_reclaim(const struct thp_cg *cg, uint64_t bytes);
+
+/* Kills what is inside and removes the group; 0, or -EBUSY after 5 s. */
+int thp_cg_destroy(struct thp_cg *cg);
+
+/* Removes every group of this suite, and the parent they live in. */
+void thp_cg_sweep(void);
+
+#endif /* THP_CGROUP_H */

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "thp_child.h"
+
+long long thp_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
+}
+
+void thp_sleep_ms(int ms)
+{
+	struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+
+	nanosleep(&ts, NULL);
+}
+
+int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *arg), void *arg)
+{
+	pid_t parent = getpid();
+	struct thp_chan *chan;
+
+	chan = mmap(NULL, sizeof(*chan), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (chan == MAP_FAILED)
+		return -errno;
+	memset(chan, 0, sizeof(*chan));
+	c->chan = chan;
+	c->status = 0;
+	fflush(stdout);
+	fflush(stderr);
+	c->pid = fork();
+	if (c->pid < 0) {
+		int err = errno;
+
+		munmap(chan, sizeof(*chan));
+		c->chan = NULL;
+		c->pid = 0;
+		return -err;
+	}
+	if (!c->pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(1);
+		/* Shared memory is not copied by fork(): map the page here, now. */
+		chan->to_parent = 0;
+		_exit(fn(chan, arg) ? 1 : 0);
+	}
+	return 0;
+}
+
+void thp_chan_post_child(struct thp_chan *chan, int step)
+{
+	__atomic_store_n(&chan->to_child, step, __ATOMIC_SEQ_CST);
+}
+
+void thp_chan_post_parent(struct thp_chan *chan, int step)
+{
+	__atomic_store_n(&chan->to_parent, step, __ATOMIC_SEQ_CST);
+}
+
+void thp_chan_await_parent(struct thp_chan *chan, int step)
+{
+	/* PR_SET_PDEATHSIG ends this loop if the parent is gone. */
+	while (__atomic_load_n(&chan->to_child, __ATOMIC_SEQ_CST) < step)
+		thp_sleep_ms(1);
+}
+
+int thp_child_await(struct thp_child *c, int step, int timeout_ms)
+{
+	long long end = thp_now_ms() + timeout_ms;
+	siginfo_t info;
+
+	while (__atomic_load_n(&c->chan->to_parent, __ATOMIC_SEQ_CST) < step) {
+		info.si_pid = 0;
+		if (!c->pid || (!waitid(P_PID, c->pid, &info, WEXITED | WNOHANG | WNOWAIT) &&
+				info.si_pid)) {
+			/* It may have announced the step and then ended. */
+			if (__atomic_load_n(&c->chan->to_parent, __ATOMIC_SEQ_CST) >= step)
+				return 0;
+			return -ECHILD;
+		}
+		if (thp_now_ms() > end)
+			return -ETIMEDOUT;
+		thp_sleep_ms(1);
+	}
+	return 0;
+}
+
+static void release(struct thp_child *c)
+{
+	c->pid = 0;
+	if (c->chan)
+		munmap(c->chan, sizeof(*c->chan));
+	c->chan = NULL;
+}
+
+int thp_child_join(struct thp_child *c, int timeout_ms, struct thp_why *why)
+{
+	long long end = thp_now_ms() + timeout_ms;
+	bool late = false;
+	int ret = 0;
+	pid_t got;
+
+	if (!c->pid)
+		return thp_why(why, -ECHILD, "no child process");
+	while (!(got = waitpid(c->pid, &c->status, WNOHANG))) {
+		if (!late && thp_now_ms() > end) {
+			late = true;
+			kill(c->pid, SIGKILL);
+			end += 10000;
+		} else if (late && thp_now_ms() > end) {
+			ret = thp_why(why, -EPROTO, "child %d does not die from SIGKILL", c->pid);
+			release(c);
+			return ret;
+		}
+		thp_sleep_ms(1);
+	}
+	if (got < 0)
+		ret = thp_why(why, -errno, "waitpid: %s", strerror(errno));
+	else if (late)
+		ret = thp_why(why, -EPROTO, "child did not finish within %d ms", timeout_ms);
+	else if (WIFSIGNALED(c->status))
+		ret = thp_why(why, -EPROTO, "child killed by SIG%s",
+			      sigabbrev_np(WTERMSIG(c->status)));
+	else if (WEXITSTATUS(c->status))
+		ret = thp_why(why, -EPROTO, "%s", c->chan->why.text[0] ? c->chan->why.text :
+			      "child failed without a cause");
+	release(c);
+	return ret;
+}
+
+void thp_child_kill(struct thp_child *c)
+{
+	if (!c->pid)
+		return;
+	kill(c->pid, SIGKILL);
+	(void)thp_child_join(c, 10000, NULL);
+}
+
+int thp_child_run(int (*fn)(struct thp_chan *chan, void *arg), void *arg, int timeout_ms,
+		  struct thp_why *why)
+{
+	struct thp_child c = { 0 };
+	int ret;
+
+	ret = thp_child_start(&c, fn, arg);
+	if (ret)
+		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
+	return thp_child_join(&c, timeout_ms, why);
+}

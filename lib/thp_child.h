@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Processes that work in lockstep with a test.
+ *
+ * They talk over one shared page that is mapped and touched beforehand, so that
+ * a process that can allocate nothing can still talk. Waiting polls: it notices
+ * a dead peer and has a time limit, so that no test can hang.
+ */
+#ifndef THP_CHILD_H
+#define THP_CHILD_H
+
+#include <sys/types.h>
+
+#include "thp_file.h"
+
+struct thp_chan {
+	int to_child;		/* last step that the parent announced */
+	int to_parent;		/* last step that the child announced */
+	long long val[32];	/* free for both */
+	struct thp_why why;	/* the child's cause when its function fails */
+};
+
+struct thp_child {
+	pid_t pid;
+	int status;		/* of waitpid(), valid after thp_child_join() */
+	struct thp_chan *chan;
+};
+
+/*
+ * Forks; the child runs @fn(chan, arg) and exits with 0 if it returned 0, with
+ * 1 after storing its cause otherwise. It dies with its parent. 0 or -errno.
+ */
+int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *arg), void *arg);
+
+/* In the parent: announces @step. In the child: the same. */
+void thp_chan_post_child(struct thp_chan *chan, int step);
+void thp_chan_post_parent(struct thp_chan *chan, int step);
+
+/* In the child: waits until the parent announces @step or a later one. */
+void thp_chan_await_parent(struct thp_chan *chan, int step);
+
+/*
+ * In the parent: waits until the child announces @step or a later one. 0,
+ * -ETIMEDOUT, or -ECHILD if it ended first (then thp_child_join() tells how).
+ */
+int thp_child_await(struct thp_child *c, int step, int timeout_ms);
+
+/*
+ * Waits for the end of the child, kills it at the time limit. 0 if it exited
+ * with 0; -EPROTO with a cause (its own, its signal, or the time limit).
+ */
+int thp_child_join(struct thp_child *c, int timeout_ms, struct thp_why *why);
+
+/* Kills and reaps; for clean-up, safe on a child that is gone. */
+void thp_child_kill(struct thp_child *c);
+
+/* fork() + join of a function whose work needs a process of its own. */
+int thp_child_run(int (*fn)(struct thp_chan *chan, void *arg), void *arg, int timeout_ms,
+		  struct thp_why *why);
+
+/* Milliseconds of a monotonic clock. */
+long long thp_now_ms(void);
+void thp_sleep_ms(int ms);
+
+#endif /* THP_CHILD_H */

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Small files of procfs, sysfs, debugfs and cgroupfs.
+ *
+ * No stdio and no malloc: a growing heap would add page tables to the very
+ * process whose page tables are being counted.
+ */
+#ifndef THP_FILE_H
+#define THP_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Reads up to @len - 1 bytes and terminates them; bytes read or -errno. */
+ssize_t thp_read_file(const char *path, char *buf, size_t len);
+
+/* Writes @text with one write(2), as control files want it; 0 or -errno. */
+int thp_write_file(const char *path, const char *text);
+
+/* printf-style thp_write_file(); 0 or -errno. */
+int thp_write_fmt(const char *path, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* Reads one number, decimal or 0x...; 0 or -errno (-EINVAL: not a number). */
+int thp_read_u64(const char *path, uint64_t *val);
+
+/* Finds the line "@key<blank or colon>NUMBER" in @text; 0 or -ENOENT. */
+int thp_field_u64(const char *text, const char *key, uint64_t *val);
+
+/* The selected word of a sysfs choice like "always [madvise] never". */
+int thp_read_choice(const char *path, char *buf, size_t len);
+
+bool thp_file_exists(const char *path);
+
+/*
+ * One-line cause of a failure, filled by the function that found it. The first
+ * cause wins: what comes after it is often only its consequence.
+ */
+#define THP_WHY_LEN 400
+
+struct thp_why {
+	char text[THP_WHY_LEN];
+};
+
+/* Records a cause if there is none yet; returns @ret, for "return thp_why(...)". */
+int thp_why(struct thp_why *why, int ret, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Symbolic name of a positive or negative errno, "0" for success. */
+const char *thp_errno_name(int err);
+
+#endif /* THP_FILE_H */

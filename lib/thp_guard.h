@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The guardian: the process that survives the tests.
+ *
+ * Tests crash, time out and get killed by design. So the tests run in a child,
+ * and its parent restores settings, removes control groups, kills what is left
+ * and looks at the kernel log once more, whatever happened below.
+ */
+#ifndef THP_GUARD_H
+#define THP_GUARD_H
+
+#include "thp_file.h"
+
+/*
+ * Takes the lock, restores what a killed run left, quietens khugepaged, and runs
+ * @body(arg) in a child with debugfs mounted privately. Returns the exit code:
+ * that of @body; 1 if it crashed or the kernel log complained; 130 or 143 after
+ * SIGINT or SIGTERM; 4 if the suite is busy elsewhere.
+ */
+int thp_guard_run(int (*body)(void *arg), void *arg);
+
+/* Restores what a killed run left; 0, or 1 with a message on stderr. */
+int thp_guard_repair(void);
+
+#endif /* THP_GUARD_H */

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The kernel log as an oracle: any WARNING, BUG, Oops, lockdep or leak report
+ * that appears during a test fails that test, whatever the test itself saw.
+ */
+#ifndef THP_KMSG_H
+#define THP_KMSG_H
+
+#include <stdint.h>
+
+#include "thp_file.h"
+
+struct thp_kmsg {
+	int fd;			/* /dev/kmsg, or -1 where it may not be read */
+	uint64_t taint;		/* /proc/sys/kernel/tainted at the last check */
+};
+
+/*
+ * Starts watching at the end of the log. 0, or -errno where the log cannot be
+ * read (dmesg_restrict without privilege); the taint is watched all the same.
+ */
+int thp_kmsg_open(struct thp_kmsg *log);
+
+/*
+ * Reads what was logged since the last call, in any process that shares the
+ * file description. 0 if nothing is wrong, -EPROTO with the first bad line in
+ * @why, -EPIPE if the log overflowed so that lines were lost.
+ */
+int thp_kmsg_check(struct thp_kmsg *log, struct thp_why *why);
+
+/* Whether a log line reports a kernel defect (not mere injection noise). */
+bool thp_kmsg_is_bad(const char *line);
+
+#endif /* THP_KMSG_H */

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "thp_map.h"
+#include "thp_uapi.h"
+
+#define FAULT_TRIES 4
+
+const char *thp_kind_name(enum thp_kind kind)
+{
+	switch (kind) {
+	case THP_ANON: return "anon";
+	case THP_ZERO: return "zero";
+	case THP_SHMEM: return "shmem";
+	case THP_SMALL: return "small";
+	case THP_NONE: return "none";
+	}
+	return "?";
+}
+
+unsigned int thp_kind_needs(enum thp_kind kind)
+{
+	switch (kind) {
+	case THP_ZERO: return THP_NEED_ZERO;
+	case THP_SHMEM: return THP_NEED_SHMEM;
+	default: return 0;
+	}
+}
+
+enum thp_state thp_kind_state(enum thp_kind kind)
+{
+	switch (kind) {
+	case THP_ANON:
+	case THP_SHMEM: return THP_STATE_PMD;
+	case THP_ZERO: return THP_STATE_PMD_ZERO;
+	case THP_SMALL: return THP_STATE_PTE;
+	case THP_NONE: return THP_STATE_NONE;
+	}
+	return THP_STATE_UNKNOWN;
+}
+
+/* Distinct per seed and page; the low bits leave room for the word index. */
+static uint64_t pattern(uint64_t seed, size_t index)
+{
+	uint64_t x = seed * 0x9e3779b97f4a7c15ULL + (index + 1) * 0xbf58476d1ce4e5b9ULL;
+
+	x ^= x >> 29;
+	return (x << 16) | 1ULL << 63;
+}
+
+void thp_fill(void *page, uint64_t seed, size_t index)
+{
+	uint64_t base = pattern(seed, index), *w = page;
+	size_t i;
+
+	for (i = 0; i < thp_env.page / 8; i++)
+		w[i] = base + i;
+}
+
+int thp_check(const void *addr, uint64_t seed, size_t index, size_t n, struct thp_why *why)
+{
+	size_t words = thp_env.page / 8, p, i;
+	const uint64_t *w = addr;
+
+	for (p = 0; p < n; p++, w += words) {
+		uint64_t base = pattern(seed, index + p);
+
+		for (i = 0; i < words; i++)
+			if (w[i] != base + i)
+				return thp_why(why, -EILSEQ,
+					       "page %zu offset %zu: expected %#llx, found %#llx",
+					       index + p, i * 8, (unsigned long long)(base + i),
+					       (unsigned long long)w[i]);
+	}
+	return 0;
+}
+
+int thp_check_zero(const void *addr, size_t n, struct thp_why *why)
+{
+	size_t words = thp_env.page / 8, i;
+	const uint64_t *w = addr;
+
+	for (i = 0; i < n * words; i++)
+		if (w[i])
+			return thp_why(why, -EILSEQ,
+				       "page %zu of %zu offset %zu: expected zeroes, found %#llx",
+				       i / words, n, i % words * 8, (unsigned long long)w[i]);
+	return 0;
+}
+
+int thp_map_check(const struct thp_map *m, size_t index, size_t n, struct thp_why *why)
+{
+	if (m->kind == THP_ZERO || m->kind == THP_NONE)
+		return thp_check_zero(thp_page(m, index), n, why);
+	return thp_check(thp_page(m, index), m->seed, index, n, why);
+}
+
+int thp_map_expect(const struct thp_map *m, enum thp_state want, struct thp_why *why)
+{
+	enum thp_state got;
+	int ret;
+
+	ret = thp_obs_state(m->thp, thp_env.pmd, &got);
+	if (ret)
+		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
+	if (got == want || got == THP_STATE_UNKNOWN)
+		return 0;
+	return thp_why(why, -EPROTO, "range is %s, expected %s", thp_state_name(got),
+		       thp_state_name(want));
+}
+
+int thp_map_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why)
+{
+	size_t pmd = thp_env.pmd;
+	static uint64_t seeds;
+	char *p, *shm;
+
+	memset(m, 0, sizeof(*m));
+	m->kind = kind;
+	m->fd = -1;
+	m->uffd = -1;
+	m->pipe[0] = -1;
+	m->pipe[1] = -1;
+	m->seed = getpid() * 1000ULL + ++seeds;
+	m->area_len = 4 * pmd;
+	p = mmap(NULL, m->area_len, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	m->area = p;
+	m->thp = (char *)(((uintptr_t)p + 2 * pmd - 1) & ~(pmd - 1));
+
+	/* The anchors are base pages even with enabled=always. */
+	madvise(p, m->area_len, MADV_NOHUGEPAGE);
+	thp_touch(m->thp - thp_env.page);
+	thp_touch(m->thp + pmd);
+	if (kind == THP_SHMEM) {
+		m->fd = memfd_create("thp_lazy_pte", MFD_CLOEXEC);
+		if (m->fd < 0 || ftruncate(m->fd, 3 * pmd))
+			return thp_why(why, -errno, "memfd: %s", strerror(errno));
+		shm = mmap(m->thp, pmd, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, m->fd, pmd);
+		if (shm == MAP_FAILED)
+			return thp_why(why, -errno, "mmap of memfd: %s", strerror(errno));
+	}
+	if (kind != THP_SMALL && madvise(p, m->area_len, MADV_HUGEPAGE))
+		return thp_why(why, -errno, "MADV_HUGEPAGE: %s", strerror(errno));
+	return 0;
+}
+
+int thp_map_fault(struct thp_map *m, struct thp_why *why)
+{
+	enum thp_state want = thp_kind_state(m->kind), got;
+	int try, ret;
+	size_t i;
+
+	for (try = 0; try < FAULT_TRIES; try++) {
+		if (m->kind == THP_ZERO)
+			thp_peek(m->thp);
+		else if (m->kind != THP_NONE)
+			for (i = 0; i < thp_env.nr; i++)
+				thp_fill(thp_page(m, i), m->seed, i);
+		ret = thp_obs_state(m->thp, thp_env.pmd, &got);
+		if (ret)
+			return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
+		if (got == want || got == THP_STATE_UNKNOWN)
+			return 0;
+		/* Fragmentation: compact if we may, and take it from the start. */
+		madvise(m->thp, thp_env.pmd, MADV_DONTNEED);
+		(void)thp_write_file("/proc/sys/vm/compact_memory", "1");
+	}
+	return thp_why(why, -ENOTSUP, "needs memory that is less fragmented: no THP in %d tries",
+		       FAULT_TRIES);
+}
+
+int thp_map_new(struct thp_map *m, enum thp_kind kind, struct thp_why *why)
+{
+	int ret = thp_map_create(m, kind, why);
+
+	return ret ? ret : thp_map_fault(m, why);
+}
+
+int thp_map_zap(struct thp_map *m)
+{
+	return munmap(m->thp, thp_env.pmd) ? -errno : 0;
+}
+
+void thp_map_destroy(struct thp_map *m)
+{
+	if (!m->area)
+		return;
+	thp_child_kill(&m->child);
+	if (m->uffd >= 0)
+		close(m->uffd);
+	if (m->pipe[0] >= 0)
+		close(m->pipe[0]);
+	if (m->pipe[1] >= 0)
+		close(m->pipe[1]);
+	if (m->aux)
+		thp_map_destroy(m->aux);
+	if (m->fd >= 0)
+		close(m->fd);
+	munmap(m->area, m->area_len);
+	m->area = NULL;
+}
+
+void thp_warm_up(void)
+{
+	static char text[65536];
+	char *line, *save = NULL;
+
+	if (thp_read_file("/proc/self/maps", text, sizeof(text)) < 0)
+		return;
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		unsigned long start, end, p;
+		char prot[8];
+
+		if (sscanf(line, "%lx-%lx %7s", &start, &end, prot) != 3)
+			continue;
+		if (prot[0] != 'r' || strstr(line, "[v"))
+			continue;
+		for (p = start; p < end; p = (p | (thp_env.pmd - 1)) + 1)
+			thp_peek((const char *)p);
+	}
+}

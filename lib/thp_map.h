@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Mappings under test: one PMD-sized, PMD-aligned range inside a VMA that goes
+ * on for one PMD size on both sides.
+ *
+ *	area       below            thp              above
+ *	|          |  anchor page   |################|  anchor page   |
+ *	           thp - pmd        thp              thp + pmd        thp + 2 * pmd
+ *
+ * The neighbours matter twice. A VMA that ends at the THP would be split at its
+ * boundary without splitting the PMD, and the anchor pages make sure that the
+ * PMD and PUD tables exist, so that VmPTE moves by PTE tables only.
+ */
+#ifndef THP_MAP_H
+#define THP_MAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "thp_child.h"
+#include "thp_env.h"
+#include "thp_file.h"
+#include "thp_obs.h"
+
+enum thp_kind {
+	THP_ANON	= 1 << 0,	/* anonymous THP, filled with a pattern */
+	THP_ZERO	= 1 << 1,	/* PMD of the huge zero folio */
+	THP_SHMEM	= 1 << 2,	/* PMD-mapped shmem: never a deposit (but on hash) */
+	THP_SMALL	= 1 << 3,	/* anonymous base pages, MADV_NOHUGEPAGE */
+	THP_NONE	= 1 << 4,	/* anonymous, untouched */
+};
+
+const char *thp_kind_name(enum thp_kind kind);
+
+/* enum thp_need of a mapping kind. */
+unsigned int thp_kind_needs(enum thp_kind kind);
+
+struct thp_map {
+	enum thp_kind kind;
+	char *area;		/* what was mapped, bytes at area_len */
+	size_t area_len;
+	char *thp;
+	uint64_t seed;		/* of the contents */
+	int fd;			/* THP_SHMEM: the memfd, else -1 */
+	struct thp_map *aux;	/* second range of operations that need one */
+	struct thp_child child;	/* second process of operations that need one */
+	int uffd;		/* or -1 */
+	int pipe[2];		/* or -1 */
+	long priv;		/* free for an operation */
+};
+
+/* Maps the range and its anchors; nothing of the THP itself. 0 or -errno. */
+int thp_map_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why);
+
+/*
+ * Faults the range in as its kind says and fills it. 0; -ENOTSUP if the kernel
+ * gave no PMD mapping in several tries (fragmentation: a reason to SKIP).
+ */
+int thp_map_fault(struct thp_map *m, struct thp_why *why);
+
+/* create + fault. */
+int thp_map_new(struct thp_map *m, enum thp_kind kind, struct thp_why *why);
+
+/* munmap() of exactly the THP range: its tables must be gone. 0 or -errno. */
+int thp_map_zap(struct thp_map *m);
+
+/* Unmaps everything and ends helpers; safe to call twice. */
+void thp_map_destroy(struct thp_map *m);
+
+/* Address of base page @index of the THP. */
+static inline char *thp_page(const struct thp_map *m, size_t index)
+{
+	return m->thp + index * thp_env.page;
+}
+
+/* Fills a base page with the pattern of (seed, index); every 64-bit word differs. */
+void thp_fill(void *page, uint64_t seed, size_t index);
+
+/*
+ * Compares @n base pages at @addr with the pattern of pages [index, index + n).
+ * 0, or -EILSEQ with page, offset, expected and found value in @why.
+ */
+int thp_check(const void *addr, uint64_t seed, size_t index, size_t n, struct thp_why *why);
+
+/* The same against zeroes. */
+int thp_check_zero(const void *addr, size_t n, struct thp_why *why);
+
+/* Contents of the whole range as thp_map_fault() left them. */
+int thp_map_check(const struct thp_map *m, size_t index, size_t n, struct thp_why *why);
+
+/* Fails with -EPROTO unless the range is mapped as @want (UNKNOWN passes). */
+int thp_map_expect(const struct thp_map *m, enum thp_state want, struct thp_why *why);
+
+/* The state that thp_map_fault() leaves for this kind. */
+enum thp_state thp_kind_state(enum thp_kind kind);
+
+/*
+ * Touches one byte of every PMD range of every readable mapping of the process:
+ * code and libraries are not mapped by fork(), and their tables would otherwise
+ * appear in the middle of a measurement.
+ */
+void thp_warm_up(void);
+
+/* One access that the compiler cannot drop. */
+static inline void thp_touch(char *p)
+{
+	__atomic_store_n(p, 1, __ATOMIC_RELAXED);
+}
+
+static inline char thp_peek(const char *p)
+{
+	return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+#endif /* THP_MAP_H */

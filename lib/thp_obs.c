@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "thp_obs.h"
+#include "thp_uapi.h"
+
+#define PM_PFN_MASK	((1ULL << 55) - 1)
+#define KPF_THP		22
+#define KPF_ZERO_PAGE	24
+
+/* Longest text read in one piece: /proc/vmstat is about 5 kB on a big kernel. */
+static char text[32768];
+
+static int proc_path(char *buf, size_t len, pid_t pid, const char *name)
+{
+	if (pid)
+		return snprintf(buf, len, "/proc/%d/%s", pid, name);
+	return snprintf(buf, len, "/proc/self/%s", name);
+}
+
+long long thp_obs_vmpte(pid_t pid)
+{
+	char path[64];
+	uint64_t kb;
+	ssize_t n;
+
+	proc_path(path, sizeof(path), pid, "status");
+	n = thp_read_file(path, text, sizeof(text));
+	if (n < 0)
+		return n;
+	/* A process that is exiting has no mm and no such line. */
+	if (thp_field_u64(text, "VmPTE", &kb))
+		return -ESRCH;
+	return kb << 10;
+}
+
+static uint64_t event(const char *name)
+{
+	uint64_t val;
+
+	return thp_field_u64(text, name, &val) ? THP_EVENT_NONE : val;
+}
+
+int thp_obs_events(struct thp_events *ev)
+{
+	ssize_t n;
+
+	n = thp_read_file("/proc/vmstat", text, sizeof(text));
+	if (n < 0)
+		return n;
+	ev->split_pmd = event("thp_split_pmd");
+	ev->split_pmd_failed = event("thp_split_pmd_failed");
+	ev->split_page = event("thp_split_page");
+	ev->fault_alloc = event("thp_fault_alloc");
+	ev->fault_fallback = event("thp_fault_fallback");
+	ev->zero_page_alloc = event("thp_zero_page_alloc");
+	ev->swpout = event("pswpout");
+	ev->migrated = event("thp_migration_success");
+	ev->migrate_split = event("thp_migration_split");
+	ev->deferred = event("thp_deferred_split_page");
+	ev->underused = event("thp_underused_split_page");
+	return 0;
+}
+
+uint64_t thp_obs_vmstat(const char *name)
+{
+	if (thp_read_file("/proc/vmstat", text, sizeof(text)) < 0)
+		return THP_EVENT_NONE;
+	return event(name);
+}
+
+const char *thp_state_name(enum thp_state state)
+{
+	static const char * const names[] = {
+		"unmapped", "PTE-mapped", "PMD-mapped", "huge-zero PMD", "unknown",
+	};
+
+	return names[state];
+}
+
+static int pagemap_read(const void *addr, uint64_t *entries, size_t count)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	ssize_t n;
+	int fd;
+
+	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	n = pread(fd, entries, count * 8, (uintptr_t)addr / page * 8);
+	if (n < 0)
+		n = -errno;
+	close(fd);
+	if (n < 0)
+		return n;
+	return (size_t)n == count * 8 ? 0 : -EIO;
+}
+
+int thp_obs_pagemap(const void *addr, uint64_t *entry)
+{
+	return pagemap_read(addr, entry, 1);
+}
+
+long thp_obs_populated(const void *addr, size_t len)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	const char *p = addr;
+	uint64_t ent[64];
+	long found = 0;
+	size_t i, n;
+	int ret;
+
+	while (len) {
+		n = len / page < 64 ? len / page : 64;
+		ret = pagemap_read(p, ent, n);
+		if (ret)
+			return ret;
+		for (i = 0; i < n; i++)
+			found += !!(ent[i] & (THP_PM_PRESENT | THP_PM_SWAPPED));
+		p += n * page;
+		len -= n * page;
+	}
+	return found;
+}
+
+/* PAGEMAP_SCAN: 0 and the answer, or -errno where the kernel has no such call. */
+static int state_by_scan(const void *addr, size_t len, enum thp_state *state)
+{
+	struct page_region vec[4];
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = (uintptr_t)addr,
+		.end = (uintptr_t)addr + len,
+		.vec = (uintptr_t)vec,
+		.vec_len = 4,
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.return_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_HUGE | PAGE_IS_PFNZERO,
+	};
+	int fd, n;
+
+	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	n = ioctl(fd, PAGEMAP_SCAN, &arg);
+	if (n < 0)
+		n = -errno;
+	close(fd);
+	if (n < 0)
+		return n;
+	if (!n)
+		*state = THP_STATE_NONE;
+	else if (n > 1 || !(vec[0].categories & PAGE_IS_HUGE))
+		*state = THP_STATE_PTE;
+	else if (vec[0].start != arg.start || vec[0].end != arg.end)
+		*state = THP_STATE_UNKNOWN;
+	else if (vec[0].categories & PAGE_IS_PFNZERO)
+		*state = THP_STATE_PMD_ZERO;
+	else
+		*state = THP_STATE_PMD;
+	return 0;
+}
+
+/* The huge zero folio by its kpageflags; -EPERM without privilege. */
+static int is_huge_zero(uint64_t entry, bool *zero)
+{
+	uint64_t flags, pfn = entry & PM_PFN_MASK;
+	ssize_t n;
+	int fd;
+
+	if (!pfn)
+		return -EPERM;
+	fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	n = pread(fd, &flags, 8, pfn * 8);
+	close(fd);
+	if (n != 8)
+		return -EIO;
+	*zero = (flags >> KPF_ZERO_PAGE & 1) && (flags >> KPF_THP & 1);
+	return 0;
+}
+
+int thp_obs_state(const void *addr, size_t len, enum thp_state *state)
+{
+	struct thp_smaps sm;
+	uint64_t first, last;
+	bool zero = false;
+	long n;
+	int ret;
+
+	if (!state_by_scan(addr, len, state))
+		return 0;
+
+	n = thp_obs_populated(addr, len);
+	if (n < 0)
+		return n;
+	if (!n) {
+		*state = THP_STATE_NONE;
+		return 0;
+	}
+	*state = THP_STATE_PTE;
+	ret = thp_obs_smaps(0, addr, len, &sm);
+	if (ret)
+		return ret;
+	if (sm.anon_huge_kb || sm.shmem_huge_kb) {
+		*state = THP_STATE_PMD;
+		return 0;
+	}
+	/* smaps does not count the huge zero folio, which maps every page. */
+	if (n != (long)(len / sysconf(_SC_PAGESIZE)))
+		return 0;
+	ret = thp_obs_pagemap(addr, &first);
+	if (!ret)
+		ret = thp_obs_pagemap((const char *)addr + len - 1, &last);
+	if (ret)
+		return ret;
+	ret = is_huge_zero(first, &zero);
+	if (ret == -EPERM || ret == -EACCES)
+		*state = THP_STATE_UNKNOWN;
+	else if (ret)
+		return ret;
+	/* A split huge zero PMD maps the small zero page, the same PFN throughout. */
+	else if (zero && (last & PM_PFN_MASK) != (first & PM_PFN_MASK))
+		*state = THP_STATE_PMD_ZERO;
+	return 0;
+}
+
+/* Reads smaps line by line without stdio; the file can be longer than memory here. */
+struct line_reader {
+	int fd;
+	size_t pos, len;
+	char buf[8192];
+};
+
+static char *next_line(struct line_reader *r)
+{
+	char *nl, *line;
+	ssize_t n;
+
+	for (;;) {
+		line = r->buf + r->pos;
+		nl = memchr(line, '\n', r->len - r->pos);
+		if (nl) {
+			*nl = '\0';
+			r->pos = nl + 1 - r->buf;
+			return line;
+		}
+		memmove(r->buf, line, r->len - r->pos);
+		r->len -= r->pos;
+		r->pos = 0;
+		if (r->len == sizeof(r->buf))
+			return NULL;
+		n = read(r->fd, r->buf + r->len, sizeof(r->buf) - r->len);
+		if (n <= 0)
+			return NULL;
+		r->len += n;
+	}
+}
+
+static void layout_add(struct thp_smaps *sm, const char *fmt, const char *arg)
+{
+	size_t used = strlen(sm->layout);
+
+	snprintf(sm->layout + used, sizeof(sm->layout) - used, fmt, arg);
+}
+
+int thp_obs_smaps(pid_t pid, const void *addr, size_t len, struct thp_smaps *sm)
+{
+	static const char * const keys[] = {
+		"Rss", "AnonHugePages", "ShmemPmdMapped", "Swap", "Locked",
+	};
+	uint64_t lo = (uintptr_t)addr, hi = lo + len;
+	static struct line_reader r;
+	bool inside = false;
+	uint64_t *sums[] = {
+		&sm->rss_kb, &sm->anon_huge_kb, &sm->shmem_huge_kb, &sm->swap_kb, &sm->locked_kb,
+	};
+	char path[64], *line;
+	size_t i;
+
+	memset(sm, 0, sizeof(*sm));
+	proc_path(path, sizeof(path), pid, "smaps");
+	r.pos = 0;
+	r.len = 0;
+	r.fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (r.fd < 0)
+		return -errno;
+	while ((line = next_line(&r))) {
+		unsigned long long start, end, val;
+
+		if (sscanf(line, "%llx-%llx ", &start, &end) == 2) {
+			inside = start < hi && end > lo;
+			if (!inside && start >= hi)
+				break;
+			if (inside) {
+				sm->vmas++;
+				layout_add(sm, "%s", line);
+			}
+			continue;
+		}
+		if (!inside)
+			continue;
+		if (!strncmp(line, "VmFlags:", 8)) {
+			layout_add(sm, " %s\n", line + 8);
+			continue;
+		}
+		for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+			size_t klen = strlen(keys[i]);
+
+			if (strncmp(line, keys[i], klen) || line[klen] != ':')
+				continue;
+			if (sscanf(line + klen + 1, "%llu", &val) == 1)
+				*sums[i] += val;
+		}
+	}
+	close(r.fd);
+	return 0;
+}
+
+static long long meminfo_kb(const char *key)
+{
+	uint64_t kb;
+	ssize_t n;
+
+	n = thp_read_file("/proc/meminfo", text, sizeof(text));
+	if (n < 0)
+		return n;
+	return thp_field_u64(text, key, &kb) ? -ENOENT : (long long)kb;
+}
+
+long long thp_obs_pagetables_kb(void)
+{
+	/* Without privilege the counter can lag by a second: callers poll. */
+	(void)thp_write_file("/proc/sys/vm/stat_refresh", "1");
+	return meminfo_kb("PageTables");
+}
+
+long long thp_obs_memavailable_kb(void)
+{
+	return meminfo_kb("MemAvailable");
+}

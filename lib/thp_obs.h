@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Oracles: what the kernel says about page tables, mappings and splits.
+ * All of them read the calling process unless they say otherwise.
+ */
+#ifndef THP_OBS_H
+#define THP_OBS_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "thp_file.h"
+
+/*
+ * VmPTE of @pid (0: self) in bytes, or -errno. The kernel keeps the sum of all
+ * page-table levels but the top one exactly (mm->pgtables_bytes) and shows it
+ * in kB, so a change of less than 1 kB can be invisible.
+ */
+long long thp_obs_vmpte(pid_t pid);
+
+/* Event counters of /proc/vmstat; those the kernel lacks are UINT64_MAX. */
+struct thp_events {
+	uint64_t split_pmd;		/* thp_split_pmd */
+	uint64_t split_pmd_failed;	/* thp_split_pmd_failed: lazy kernels */
+	uint64_t split_page;		/* thp_split_page */
+	uint64_t fault_alloc;		/* thp_fault_alloc */
+	uint64_t fault_fallback;	/* thp_fault_fallback */
+	uint64_t zero_page_alloc;	/* thp_zero_page_alloc */
+	uint64_t swpout;		/* pswpout, pages */
+	uint64_t migrated;		/* thp_migration_success */
+	uint64_t migrate_split;		/* thp_migration_split */
+	uint64_t deferred;		/* thp_deferred_split_page */
+	uint64_t underused;		/* thp_underused_split_page */
+};
+
+#define THP_EVENT_NONE UINT64_MAX
+
+int thp_obs_events(struct thp_events *ev);
+
+/* Any single counter of /proc/vmstat, THP_EVENT_NONE if absent. */
+uint64_t thp_obs_vmstat(const char *name);
+
+/* How [addr, addr + len) is mapped; @len is one PMD size for the PMD answers. */
+enum thp_state {
+	THP_STATE_NONE,		/* nothing present, nothing swapped */
+	THP_STATE_PTE,		/* some base pages through a PTE table */
+	THP_STATE_PMD,		/* one PMD entry, a folio with data */
+	THP_STATE_PMD_ZERO,	/* one PMD entry, the huge zero folio */
+	THP_STATE_UNKNOWN,	/* this kernel does not tell this user */
+};
+
+/*
+ * PAGEMAP_SCAN (Linux 6.7) tells exactly. Before that smaps tells PMD from PTE
+ * mappings and /proc/kpageflags (root) finds the huge zero folio, for which
+ * the result is THP_STATE_UNKNOWN without privilege. 0 or -errno.
+ */
+int thp_obs_state(const void *addr, size_t len, enum thp_state *state);
+const char *thp_state_name(enum thp_state state);
+
+/* Base pages of [addr, addr + len) that are present or swapped, or -errno. */
+long thp_obs_populated(const void *addr, size_t len);
+
+/* Raw /proc/self/pagemap entry of one address; 0 or -errno. */
+int thp_obs_pagemap(const void *addr, uint64_t *entry);
+
+#define THP_PM_SOFT_DIRTY	(1ULL << 55)
+#define THP_PM_EXCLUSIVE	(1ULL << 56)
+#define THP_PM_UFFD_WP		(1ULL << 57)
+#define THP_PM_SWAPPED		(1ULL << 62)
+#define THP_PM_PRESENT		(1ULL << 63)
+
+/* Sums over the smaps entries of @pid (0: self) that overlap a range, in kB. */
+struct thp_smaps {
+	uint64_t rss_kb;
+	uint64_t anon_huge_kb;		/* AnonHugePages */
+	uint64_t shmem_huge_kb;		/* ShmemPmdMapped */
+	uint64_t swap_kb;
+	uint64_t locked_kb;
+	unsigned int vmas;
+	char layout[2048];		/* one "start-end prot VmFlags name" line each */
+};
+
+int thp_obs_smaps(pid_t pid, const void *addr, size_t len, struct thp_smaps *sm);
+
+/*
+ * PageTables of /proc/meminfo in kB, with the per-CPU parts folded in where
+ * privilege allows (vm.stat_refresh); -errno. Tables that wait for an RCU grace
+ * period are still counted: poll when expecting a fall.
+ */
+long long thp_obs_pagetables_kb(void);
+
+/* MemAvailable of /proc/meminfo in kB, or -errno. */
+long long thp_obs_memavailable_kb(void);
+
+#endif /* THP_OBS_H */

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * System settings that tests change: every old value is written to a state file
+ * before the change, so that whoever comes next can put it back, even if this
+ * run is killed with SIGKILL.
+ */
+#ifndef THP_SETTINGS_H
+#define THP_SETTINGS_H
+
+#include "thp_file.h"
+
+/*
+ * Takes the lock that keeps two runs of the suite apart, waiting up to 30 s for
+ * another run, and restores what a killed run left behind. 0; -EBUSY with @why
+ * if the other run goes on; -errno. Without root it does nothing: 0.
+ */
+int thp_settings_open(struct thp_why *why);
+
+/*
+ * Saves the value of @path and writes @value. 0; -ENOENT where the kernel has
+ * no such file; -errno. A sysfs choice is saved as its selected word.
+ */
+int thp_settings_set(const char *path, const char *value);
+
+/* The same for files whose old value is put back by writing @undo. */
+int thp_settings_set_undo(const char *path, const char *value, const char *undo);
+
+/* Position in the state file, for thp_settings_restore(); bytes. */
+long thp_settings_mark(void);
+
+/*
+ * Restores, newest first, all that was set after @mark (0: everything). 0, or
+ * the first -errno with the file in @why; it goes on after a failure.
+ */
+int thp_settings_restore(long mark, struct thp_why *why);
+
+#endif /* THP_SETTINGS_H */

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "thp_uapi.h"
+#include "thp_uffd.h"
+
+static int new_fd(void)
+{
+	int fd;
+
+	fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	/* Before Linux 5.11 the flag is unknown and privilege decides alone. */
+	if (fd < 0 && errno == EINVAL)
+		fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	return fd < 0 ? -errno : fd;
+}
+
+static int handshake(int fd, uint64_t want, uint64_t *offered)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = want };
+
+	if (ioctl(fd, UFFDIO_API, &api))
+		return -errno;
+	if (offered)
+		*offered = api.features;
+	return 0;
+}
+
+int thp_uffd_features(uint64_t *features)
+{
+	int fd = new_fd(), ret;
+
+	if (fd < 0)
+		return fd;
+	ret = handshake(fd, 0, features);
+	close(fd);
+	return ret;
+}
+
+int thp_uffd_open(uint64_t features)
+{
+	int fd = new_fd(), ret;
+
+	if (fd < 0)
+		return fd;
+	ret = handshake(fd, features, NULL);
+	if (ret) {
+		close(fd);
+		return ret;
+	}
+	return fd;
+}
+
+int thp_uffd_register(int uffd, void *addr, size_t len, uint64_t mode)
+{
+	struct uffdio_register reg = {
+		.range = { .start = (uintptr_t)addr, .len = len },
+		.mode = mode,
+	};
+
+	return ioctl(uffd, UFFDIO_REGISTER, &reg) ? -errno : 0;
+}
+
+int thp_uffd_unregister(int uffd, void *addr, size_t len)
+{
+	struct uffdio_range range = { .start = (uintptr_t)addr, .len = len };
+
+	return ioctl(uffd, UFFDIO_UNREGISTER, &range) ? -errno : 0;
+}
+
+int thp_uffd_wp(int uffd, void *addr, size_t len, int protect)
+{
+	struct uffdio_writeprotect wp = {
+		.range = { .start = (uintptr_t)addr, .len = len },
+		.mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+	};
+
+	return ioctl(uffd, UFFDIO_WRITEPROTECT, &wp) ? -errno : 0;
+}
+
+int thp_uffd_move(int uffd, void *dst, void *src, size_t len, long long *moved)
+{
+	struct uffdio_move mv = {
+		.dst = (uintptr_t)dst,
+		.src = (uintptr_t)src,
+		.len = len,
+	};
+	int ret = ioctl(uffd, UFFDIO_MOVE, &mv) ? -errno : 0;
+
+	if (moved)
+		*moved = mv.move;
+	return ret;
+}
+
+int thp_uffd_copy(int uffd, void *dst, const void *src, size_t len)
+{
+	struct uffdio_copy cp = {
+		.dst = (uintptr_t)dst,
+		.src = (uintptr_t)src,
+		.len = len,
+	};
+
+	return ioctl(uffd, UFFDIO_COPY, &cp) ? -errno : 0;
+}

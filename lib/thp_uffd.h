@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* userfaultfd(2), only as far as PMD splits need it. */
+#ifndef THP_UFFD_H
+#define THP_UFFD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The feature bits that the kernel offers; 0 or -errno. */
+int thp_uffd_features(uint64_t *features);
+
+/* A new descriptor with @features enabled, non-blocking, user mode; or -errno. */
+int thp_uffd_open(uint64_t features);
+
+/* UFFDIO_REGISTER with @mode (UFFDIO_REGISTER_MODE_...); 0 or -errno. */
+int thp_uffd_register(int uffd, void *addr, size_t len, uint64_t mode);
+int thp_uffd_unregister(int uffd, void *addr, size_t len);
+
+/* UFFDIO_WRITEPROTECT: @protect sets or clears the protection; 0 or -errno. */
+int thp_uffd_wp(int uffd, void *addr, size_t len, int protect);
+
+/*
+ * UFFDIO_MOVE. 0 or -errno; @moved (may be NULL) is what the kernel reports as
+ * moved, in bytes, or a negative errno.
+ */
+int thp_uffd_move(int uffd, void *dst, void *src, size_t len, long long *moved);
+
+/* UFFDIO_COPY into a missing page; 0 or -errno. */
+int thp_uffd_copy(int uffd, void *dst, const void *src, size_t len);
+
+#endif /* THP_UFFD_H */

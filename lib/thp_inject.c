@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "thp_env.h"
+#include "thp_inject.h"
+#include "thp_map.h"
+#include "thp_settings.h"
+#include "thp_uapi.h"
+
+/* Far more than any test lets fail; the rest is the number of failures. */
+#define TIMES 1000000000L
+
+/* Base pages that one stock batch and the rounding of a limit can hide. */
+#define BURN_PAGES 2048
+
+static struct {
+	unsigned long start, end;
+} range;
+
+/* Where PTE tables for user mappings come from: x86 and generic; powerpc; s390. */
+static const char * const allocators[] = {
+	"pte_alloc_one",
+	"pte_alloc_one_noprof",
+	"pte_fragment_alloc",
+	"page_table_alloc",
+	"page_table_alloc_noprof",
+};
+
+/* Calls @fn for every text symbol of /proc/kallsyms; 0 or -errno. */
+static int for_each_symbol(void (*fn)(unsigned long addr, const char *name))
+{
+	static char buf[65536];
+	size_t len = 0;
+	char *line, *nl;
+	ssize_t n;
+	int fd;
+
+	fd = open("/proc/kallsyms", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	while ((n = read(fd, buf + len, sizeof(buf) - 1 - len)) > 0) {
+		len += n;
+		buf[len] = '\0';
+		line = buf;
+		while ((nl = strchr(line, '\n'))) {
+			char *end, *name;
+			unsigned long addr = strtoul(line, &end, 16);
+
+			*nl = '\0';
+			/* "address type name[\tmodule]" */
+			if ((end[1] | 0x20) == 't' && !strchr(end + 3, '\t')) {
+				name = end + 3;
+				fn(addr, name);
+			}
+			line = nl + 1;
+		}
+		len -= line - buf;
+		memmove(buf, line, len);
+	}
+	close(fd);
+	return n < 0 ? -EIO : 0;
+}
+
+static void find_start(unsigned long addr, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(allocators) / sizeof(allocators[0]) && !range.start; i++)
+		if (!strcmp(name, allocators[i]))
+			range.start = addr;
+}
+
+static void find_end(unsigned long addr, const char *name)
+{
+	(void)name;
+	if (addr > range.start && (!range.end || addr < range.end))
+		range.end = addr;
+}
+
+int thp_inject_init(void)
+{
+	int ret;
+
+	range.start = 0;
+	range.end = 0;
+	ret = for_each_symbol(find_start);
+	if (ret)
+		return ret;
+	if (!range.start)
+		return -ENOENT;
+	return for_each_symbol(find_end);
+}
+
+bool thp_inject_can_target(void)
+{
+	return range.start && range.end;
+}
+
+static int knob(const char *name, const char *value)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/fail_page_alloc/%s", thp_env.debugfs, name);
+	return thp_settings_set(path, value);
+}
+
+int thp_inject_setup(bool targeted, int min_order, struct thp_why *why)
+{
+	char start[32], end[32], order[16], times[16];
+	const char *hex = "%#lx";
+	struct {
+		const char *name, *value;
+	} knobs[] = {
+		{ "task-filter", "Y" },
+		{ "probability", "100" },
+		{ "interval", "1" },
+		{ "space", "0" },
+		{ "verbose", "0" },
+		{ "ignore-gfp-wait", "N" },
+		/* User pages are GFP_HIGHUSER: only a THP target wants them to fail. */
+		{ "ignore-gfp-highmem", min_order ? "N" : "Y" },
+		{ "min-order", order },
+		{ "stacktrace-depth", targeted ? "32" : "0" },
+		{ "require-start", start },
+		{ "require-end", end },
+		{ "times", times },
+	};
+	size_t i;
+	int ret;
+
+	if (targeted && !thp_inject_can_target())
+		return thp_why(why, -ENOENT, "no known PTE-table allocator in kallsyms");
+	snprintf(order, sizeof(order), "%d", min_order);
+	snprintf(times, sizeof(times), "%ld", TIMES);
+	snprintf(start, sizeof(start), hex, targeted ? range.start : 0UL);
+	snprintf(end, sizeof(end), hex, targeted ? range.end : ~0UL);
+	for (i = 0; i < sizeof(knobs) / sizeof(knobs[0]); i++) {
+		ret = knob(knobs[i].name, knobs[i].value);
+		/* Without the filter every allocation of the task would fail. */
+		if (ret == -ENOENT && !targeted && !strncmp(knobs[i].name, "require", 7))
+			continue;
+		if (ret == -ENOENT && !targeted && !strncmp(knobs[i].name, "stacktrace", 10))
+			continue;
+		if (ret)
+			return thp_why(why, ret, "fail_page_alloc/%s: %s", knobs[i].name,
+				       thp_errno_name(ret));
+	}
+	return 0;
+}
+
+int thp_inject_task(pid_t pid, bool fail)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/make-it-fail", pid);
+	return thp_write_file(path, fail ? "1" : "0");
+}
+
+long thp_inject_fired(void)
+{
+	char path[256], text[32];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "%s/fail_page_alloc/times", thp_env.debugfs);
+	n = thp_read_file(path, text, sizeof(text));
+	return n < 0 ? n : TIMES - atol(text);
+}
+
+int thp_inject_nth_open(void)
+{
+	int fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int thp_inject_nth_arm(int fd, int nth)
+{
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%d", nth);
+
+	return pwrite(fd, text, n, 0) == n ? 0 : -errno;
+}
+
+int thp_inject_nth_disarm(int fd)
+{
+	char text[16] = "";
+	int i, left;
+
+	/* The injection can hit the very calls that disarm it, once. */
+	for (i = 0; i < 3; i++)
+		if (pread(fd, text, sizeof(text) - 1, 0) > 0)
+			break;
+	left = atoi(text);
+	for (i = 0; i < 3; i++)
+		if (pwrite(fd, "0", 1, 0) == 1)
+			return !left;
+	return -errno;
+}
+
+int thp_burner_create(struct thp_burner *b)
+{
+	size_t i, len;
+
+	b->pages = BURN_PAGES;
+	b->used = 0;
+	len = b->pages * thp_env.page;
+	b->base = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (b->base == MAP_FAILED)
+		return -errno;
+	madvise(b->base, len, MADV_NOHUGEPAGE);
+	/* Its own page tables must not be what fails. */
+	for (i = 0; i < len; i += thp_env.pmd)
+		thp_touch(b->base + i);
+	thp_touch(b->base + len - 1);
+	return 0;
+}
+
+int thp_burner_burn(struct thp_burner *b)
+{
+	for (; b->used < b->pages; b->used++) {
+		if (madvise(b->base + b->used * thp_env.page, thp_env.page, MADV_POPULATE_WRITE))
+			return errno == ENOMEM ? 0 : -errno;
+	}
+	return -ENOSPC;
+}
+
+int thp_pin_cpu(void)
+{
+	int cpu = sched_getcpu();
+	cpu_set_t set;
+
+	if (cpu < 0)
+		return -errno;
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set) ? -errno : 0;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Making page-table allocations fail, three ways.
+ *
+ * targeted:	fail_page_alloc with a stack-trace filter on the arch function that
+ *		allocates PTE tables: nothing else fails, and it fails every time.
+ * fail-nth:	the n-th allocation of one task fails, once; n is swept.
+ * memcg:	the task's control group is full (lib/thp_cgroup.h).
+ *
+ * All settings are changed through lib/thp_settings.h and so restored.
+ */
+#ifndef THP_INJECT_H
+#define THP_INJECT_H
+
+#include <sys/types.h>
+
+#include "thp_file.h"
+
+/*
+ * Looks up the address range of the arch's PTE-table allocation in kallsyms.
+ * Slow (it reads all symbols): call it once per program, before the tests.
+ * 0; -ENOENT if no known function is there, -EPERM if addresses are hidden.
+ */
+int thp_inject_init(void);
+
+/* Whether thp_inject_init() found the range. */
+bool thp_inject_can_target(void);
+
+/*
+ * Sets fail_page_alloc up: PTE tables only (@targeted), or every allocation of
+ * order >= @min_order that fail-nth counts or thp_inject_task() marks. No task
+ * fails yet. 0 or -errno.
+ */
+int thp_inject_setup(bool targeted, int min_order, struct thp_why *why);
+
+/* Marks a task: from now on its allocations fail (or no longer). 0 or -errno. */
+int thp_inject_task(pid_t pid, bool fail);
+
+/* Failures since thp_inject_setup(), or -errno. */
+long thp_inject_fired(void);
+
+/*
+ * fail-nth of the calling thread: open once, arm right before the operation,
+ * disarm right after. disarm: 1 if it fired, 0 if not, -errno.
+ */
+int thp_inject_nth_open(void);
+int thp_inject_nth_arm(int fd, int nth);
+int thp_inject_nth_disarm(int fd);
+
+/*
+ * In a task whose memory group is at its limit: uses up what is still left of
+ * it, also in the per-CPU stock, until the next page cannot be charged. The
+ * burner is made before, without the limit. 0, -ENOSPC if the burner was too
+ * small, -errno.
+ */
+struct thp_burner {
+	char *base;
+	size_t pages;
+	size_t used;
+};
+
+int thp_burner_create(struct thp_burner *b);
+int thp_burner_burn(struct thp_burner *b);
+
+/* Binds the calling task to the CPU it is on: the stocks are per CPU. */
+int thp_pin_cpu(void);
+
+#endif /* THP_INJECT_H */

@@ -31,6 +31,7 @@ int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *
 {
 	pid_t parent = getpid();
 	struct thp_chan *chan;
+	pid_t pid;
 
 	chan = mmap(NULL, sizeof(*chan), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (chan == MAP_FAILED)
@@ -40,8 +41,9 @@ int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *
 	c->status = 0;
 	fflush(stdout);
 	fflush(stderr);
-	c->pid = fork();
-	if (c->pid < 0) {
+	/* *c may be shared memory: only the parent writes it. */
+	pid = fork();
+	if (pid < 0) {
 		int err = errno;
 
 		munmap(chan, sizeof(*chan));
@@ -49,7 +51,7 @@ int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *
 		c->pid = 0;
 		return -err;
 	}
-	if (!c->pid) {
+	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent)
 			_exit(1);
@@ -57,6 +59,7 @@ int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *
 		chan->to_parent = 0;
 		_exit(fn(chan, arg) ? 1 : 0);
 	}
+	c->pid = pid;
 	return 0;
 }
 

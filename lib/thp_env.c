@@ -320,12 +320,18 @@ static bool have_scan(void)
 	return ok;
 }
 
+/* By opening it: kernel lockdown forbids what the mode bits allow. */
 static bool writable(const char *dir, const char *name)
 {
 	char path[256];
+	int fd;
 
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	return !access(path, W_OK);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
 }
 
 static void find_features(const struct probe *pr)
@@ -418,10 +424,10 @@ static const struct {
 	{ THP_NEED_NODES, "needs 2 NUMA nodes with memory" },
 	{ THP_NEED_NUMA, "needs CONFIG_NUMA" },
 	{ THP_NEED_KSM, "needs CONFIG_KSM and root" },
-	{ THP_NEED_DEBUGFS, "needs root and split_huge_pages in debugfs" },
+	{ THP_NEED_DEBUGFS, "needs root and split_huge_pages in debugfs (no lockdown)" },
 	{ THP_NEED_MEMCG, "needs root and a memory cgroup controller" },
 	{ THP_NEED_FAIL_PAGE,
-	  "needs root, CONFIG_FAIL_PAGE_ALLOC and CONFIG_FAULT_INJECTION_STACKTRACE_FILTER" },
+	  "needs root, CONFIG_FAIL_PAGE_ALLOC, CONFIG_FAULT_INJECTION_STACKTRACE_FILTER and kallsyms" },
 	{ THP_NEED_FAIL_NTH, "needs root, CONFIG_FAIL_PAGE_ALLOC and /proc/self/fail-nth" },
 	{ THP_NEED_MSEAL, "needs mseal (Linux 6.10, 64-bit)" },
 	{ THP_NEED_ANON_NAME, "needs CONFIG_ANON_VMA_NAME" },

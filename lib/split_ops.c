@@ -1,0 +1,881 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mempolicy.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "split_ops.h"
+#include "thp_uapi.h"
+#include "thp_uffd.h"
+
+#define RET(call)	((call) ? -errno : 0)
+
+#define PROT_RW		(PROT_READ | PROT_WRITE)
+#define MAP_ANON_FIXED	(MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
+
+/* VMA boundaries: the kernel splits the VMA, and with it the PMD */
+
+static int run_munmap(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(munmap(addr, len));
+}
+
+static int run_mmap_fixed(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return mmap(addr, len, PROT_RW, MAP_ANON_FIXED, -1, 0) == MAP_FAILED ? -errno : 0;
+}
+
+/* Above the THP is the neighbour: cut it off, so that the THP is the VMA's end. */
+static int prepare_shrink(struct thp_map *m, struct thp_why *why)
+{
+	size_t above = m->area + m->area_len - (m->thp + thp_env.pmd);
+
+	if (munmap(m->thp + thp_env.pmd, above))
+		return thp_why(why, -errno, "munmap above: %s", strerror(errno));
+	/* The anchor went: another one, in a VMA of its own. */
+	if (mmap(m->thp + thp_env.pmd + thp_env.page, above - thp_env.page, PROT_RW,
+		 MAP_ANON_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+		return thp_why(why, -errno, "mmap above: %s", strerror(errno));
+	madvise(m->thp + thp_env.pmd + thp_env.page, above - thp_env.page, MADV_NOHUGEPAGE);
+	thp_touch(m->thp + thp_env.pmd + thp_env.page);
+	return 0;
+}
+
+static int run_mremap_shrink(struct thp_map *m, char *addr, size_t len)
+{
+	(void)len;
+	return mremap(m->thp, thp_env.pmd, addr - m->thp, 0) == MAP_FAILED ? -errno : 0;
+}
+
+static int run_mprotect(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(mprotect(addr, len, PROT_READ));
+}
+
+/* A neighbour with the wanted flags already: the boundary moves, no VMA is added. */
+static int prepare_ro_below(struct thp_map *m, struct thp_why *why)
+{
+	return mprotect(m->area, m->thp - m->area, PROT_READ) ?
+		thp_why(why, -errno, "mprotect below: %s", strerror(errno)) : 0;
+}
+
+static int prepare_ro_above(struct thp_map *m, struct thp_why *why)
+{
+	return mprotect(m->thp + thp_env.pmd, thp_env.pmd, PROT_READ) ?
+		thp_why(why, -errno, "mprotect above: %s", strerror(errno)) : 0;
+}
+
+static int run_madv_nohugepage(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(madvise(addr, len, MADV_NOHUGEPAGE));
+}
+
+static int run_madv_dontdump(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(madvise(addr, len, MADV_DONTDUMP));
+}
+
+static int run_madv_dontfork(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(madvise(addr, len, MADV_DONTFORK));
+}
+
+static int run_madv_wipeonfork(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(madvise(addr, len, MADV_WIPEONFORK));
+}
+
+static int run_madv_sequential(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(madvise(addr, len, MADV_SEQUENTIAL));
+}
+
+static int run_madv_mergeable(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(madvise(addr, len, MADV_MERGEABLE));
+}
+
+static int run_anon_name(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, addr, len, "thp_lazy_pte"));
+}
+
+static int run_mlock(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(mlock(addr, len));
+}
+
+static int run_mlock_onfault(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(mlock2(addr, len, MLOCK_ONFAULT));
+}
+
+/* MLOCK_ONFAULT: the untouched neighbours must stay as they are. */
+static int prepare_mlocked(struct thp_map *m, struct thp_why *why)
+{
+	return mlock2(m->thp, thp_env.pmd, MLOCK_ONFAULT) ?
+		thp_why(why, -errno, "mlock2: %s", strerror(errno)) : 0;
+}
+
+static int run_munlock(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(munlock(addr, len));
+}
+
+static int run_mbind(struct thp_map *m, char *addr, size_t len)
+{
+	unsigned long nodes = 1;
+
+	(void)m;
+	return RET(syscall(__NR_mbind, addr, len, MPOL_PREFERRED, &nodes, 8 * sizeof(nodes), 0));
+}
+
+static int run_uffd_register(struct thp_map *m, char *addr, size_t len)
+{
+	return thp_uffd_register(m->uffd, addr, len, UFFDIO_REGISTER_MODE_MISSING);
+}
+
+static int run_mseal(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(syscall(__NR_mseal, addr, len, 0));
+}
+
+/* Table moves: the source is split before its entries can move */
+
+static int prepare_aux(struct thp_map *m, struct thp_why *why)
+{
+	/* One for each of thp_env.unit mappings; a test process lives for one test. */
+	static struct thp_map pool[16];
+	static size_t used;
+	struct thp_map *aux = &pool[used++ % (sizeof(pool) / sizeof(pool[0]))];
+	int ret;
+
+	ret = thp_map_create(aux, THP_NONE, why);
+	if (ret)
+		return ret;
+	m->aux = aux;
+	/* The destination's own table is not what is counted here. */
+	if (madvise(aux->thp, thp_env.pmd, MADV_NOHUGEPAGE))
+		return thp_why(why, -errno, "MADV_NOHUGEPAGE: %s", strerror(errno));
+	thp_touch(aux->thp);
+	return 0;
+}
+
+static int run_mremap_move(struct thp_map *m, char *addr, size_t len)
+{
+	char *to = m->aux->thp + (addr - m->thp);
+
+	return mremap(addr, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED ? -errno : 0;
+}
+
+static int verify_moved(struct thp_map *m, struct thp_why *why)
+{
+	size_t index = thp_env.nr / 2;
+	char *to = thp_page(m->aux, index);
+
+	return m->kind == THP_ZERO || m->kind == THP_NONE ? thp_check_zero(to, 1, why) :
+	       thp_check(to, m->seed, index, 1, why);
+}
+
+static int prepare_uffd_move(struct thp_map *m, struct thp_why *why)
+{
+	int ret = prepare_aux(m, why);
+
+	if (ret)
+		return ret;
+	m->uffd = thp_uffd_open(UFFD_FEATURE_MOVE);
+	if (m->uffd < 0)
+		return thp_why(why, m->uffd, "userfaultfd: %s", thp_errno_name(m->uffd));
+	ret = thp_uffd_register(m->uffd, m->aux->thp, thp_env.pmd, UFFDIO_REGISTER_MODE_MISSING);
+	return ret ? thp_why(why, ret, "UFFDIO_REGISTER: %s", thp_errno_name(ret)) : 0;
+}
+
+static int run_uffd_move(struct thp_map *m, char *addr, size_t len)
+{
+	return thp_uffd_move(m->uffd, m->aux->thp + (addr - m->thp), addr, len, NULL);
+}
+
+/* Zaps of a part */
+
+static int run_dontneed(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(madvise(addr, len, MADV_DONTNEED));
+}
+
+static int run_dontneed_locked(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(madvise(addr, len, MADV_DONTNEED_LOCKED));
+}
+
+static int run_guard_install(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(madvise(addr, len, MADV_GUARD_INSTALL));
+}
+
+/* Write protection by userfaultfd */
+
+static int uffd_wp_all(struct thp_map *m, uint64_t features, bool protect, struct thp_why *why)
+{
+	int ret;
+
+	m->uffd = thp_uffd_open(features);
+	if (m->uffd < 0)
+		return thp_why(why, m->uffd, "userfaultfd: %s", thp_errno_name(m->uffd));
+	ret = thp_uffd_register(m->uffd, m->thp, thp_env.pmd, UFFDIO_REGISTER_MODE_WP);
+	if (ret)
+		return thp_why(why, ret, "UFFDIO_REGISTER: %s", thp_errno_name(ret));
+	ret = protect ? thp_uffd_wp(m->uffd, m->thp, thp_env.pmd, 1) : 0;
+	return ret ? thp_why(why, ret, "UFFDIO_WRITEPROTECT: %s", thp_errno_name(ret)) : 0;
+}
+
+static int prepare_uffd(struct thp_map *m, struct thp_why *why)
+{
+	m->uffd = thp_uffd_open(0);
+	return m->uffd < 0 ?
+		thp_why(why, m->uffd, "userfaultfd: %s", thp_errno_name(m->uffd)) : 0;
+}
+
+static int prepare_uffd_wp(struct thp_map *m, struct thp_why *why)
+{
+	return uffd_wp_all(m, 0, false, why);
+}
+
+static int prepare_uffd_wped(struct thp_map *m, struct thp_why *why)
+{
+	return uffd_wp_all(m, 0, true, why);
+}
+
+static int prepare_uffd_async(struct thp_map *m, struct thp_why *why)
+{
+	return uffd_wp_all(m, UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED, true, why);
+}
+
+static int prepare_uffd_scan(struct thp_map *m, struct thp_why *why)
+{
+	int ret = uffd_wp_all(m, UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED, false, why);
+
+	if (ret)
+		return ret;
+	m->pipe[0] = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	return m->pipe[0] < 0 ? thp_why(why, -errno, "pagemap: %s", strerror(errno)) : 0;
+}
+
+static int run_uffd_wp(struct thp_map *m, char *addr, size_t len)
+{
+	return thp_uffd_wp(m->uffd, addr, len, 1);
+}
+
+static int run_uffd_unwp(struct thp_map *m, char *addr, size_t len)
+{
+	return thp_uffd_wp(m->uffd, addr, len, 0);
+}
+
+static int run_uffd_unregister(struct thp_map *m, char *addr, size_t len)
+{
+	return thp_uffd_unregister(m->uffd, addr, len);
+}
+
+static int run_pagemap_scan(struct thp_map *m, char *addr, size_t len)
+{
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+		.start = (uintptr_t)addr,
+		.end = (uintptr_t)addr + len,
+		.category_mask = PAGE_IS_WRITTEN,
+		.return_mask = PAGE_IS_WRITTEN,
+	};
+
+	return ioctl(m->pipe[0], PAGEMAP_SCAN, &arg) < 0 ? -errno : 0;
+}
+
+/* Only the named pages may have the protection bit changed by a partial range. */
+static int verify_wp(struct thp_map *m, struct thp_why *why, bool inside)
+{
+	size_t i, mid = thp_env.nr / 2;
+	uint64_t entry;
+	int ret;
+
+	for (i = 0; i < thp_env.nr; i++) {
+		bool want = i == mid ? inside : !inside;
+
+		ret = thp_obs_pagemap(thp_page(m, i), &entry);
+		if (ret)
+			return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));
+		if (!!(entry & THP_PM_UFFD_WP) != want)
+			return thp_why(why, -EPROTO, "page %zu is %suffd-wp, expected %s", i,
+				       want ? "not " : "", want ? "it was" : "it was not");
+	}
+	return 0;
+}
+
+static int verify_wp_inside(struct thp_map *m, struct thp_why *why)
+{
+	return verify_wp(m, why, true);
+}
+
+static int verify_wp_outside(struct thp_map *m, struct thp_why *why)
+{
+	return verify_wp(m, why, false);
+}
+
+/* Writes to a PMD that is shared copy-on-write */
+
+static int sleep_until_told(struct thp_chan *chan, void *arg)
+{
+	struct thp_map *m = arg;
+
+	thp_chan_post_parent(chan, 1);
+	thp_chan_await_parent(chan, 2);
+	/* Whatever the parent did, this copy is as it was at fork(). */
+	return thp_map_check(m, 0, thp_env.nr, &chan->why);
+}
+
+static int prepare_fork(struct thp_map *m, struct thp_why *why)
+{
+	int ret = thp_child_start(&m->child, sleep_until_told, m);
+
+	if (!ret)
+		ret = thp_child_await(&m->child, 1, 10000);
+	return ret ? thp_why(why, ret, "fork: %s", thp_errno_name(ret)) : 0;
+}
+
+static int verify_fork(struct thp_map *m, struct thp_why *why)
+{
+	struct thp_why inner = { "" };
+	int ret;
+
+	thp_chan_post_child(m->child.chan, 2);
+	ret = thp_child_join(&m->child, 10000, &inner);
+	return ret ? thp_why(why, ret, "in the child: %s", inner.text) : 0;
+}
+
+static int prepare_fork_pipe(struct thp_map *m, struct thp_why *why)
+{
+	if (pipe2(m->pipe, O_CLOEXEC) || write(m->pipe[1], "\x5a", 1) != 1)
+		return thp_why(why, -errno, "pipe: %s", strerror(errno));
+	return prepare_fork(m, why);
+}
+
+static int run_write(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	(void)len;
+	__atomic_store_n(addr, SPLIT_BYTE, __ATOMIC_RELAXED);
+	return 0;
+}
+
+/* Another reference to the folio, and no second mapping: it cannot be reused. */
+static int prepare_vmsplice(struct thp_map *m, struct thp_why *why)
+{
+	struct iovec iov = { .iov_base = m->thp, .iov_len = 1 };
+	int ret;
+
+	if (pipe2(m->pipe, O_CLOEXEC))
+		return thp_why(why, -errno, "pipe: %s", strerror(errno));
+	if (vmsplice(m->pipe[1], &iov, 1, 0) != 1)
+		return thp_why(why, -errno, "vmsplice: %s", strerror(errno));
+	/* fork() takes the exclusive mark off; the child itself must go again. */
+	ret = prepare_fork(m, why);
+	return ret ? ret : verify_fork(m, why);
+}
+
+static int run_read_syscall(struct thp_map *m, char *addr, size_t len)
+{
+	(void)len;
+	return read(m->pipe[0], addr, 1) == 1 ? 0 : -errno;
+}
+
+static int run_populate_write(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	if (madvise(addr, len, MADV_POPULATE_WRITE))
+		return -errno;
+	__atomic_store_n(addr, SPLIT_BYTE, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static int run_vm_writev(struct thp_map *m, char *addr, size_t len)
+{
+	char byte = SPLIT_BYTE;
+	struct iovec from = { .iov_base = &byte, .iov_len = 1 };
+	struct iovec to = { .iov_base = addr, .iov_len = 1 };
+
+	(void)m;
+	(void)len;
+	return process_vm_writev(getpid(), &from, 1, &to, 1, 0) == 1 ? 0 : -errno;
+}
+
+/* Folio splits: advice that first takes the folio apart */
+
+static int run_cold(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(madvise(addr, len, MADV_COLD));
+}
+
+static int run_pageout(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(madvise(addr, len, MADV_PAGEOUT));
+}
+
+static int run_free(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(madvise(addr, len, MADV_FREE));
+}
+
+static int run_debugfs(struct thp_map *m, char *addr, size_t len)
+{
+	char path[192];
+
+	(void)m;
+	snprintf(path, sizeof(path), "%s/split_huge_pages", thp_env.debugfs);
+	return thp_write_fmt(path, "%d,0x%lx,0x%lx", getpid(), (long)addr, (long)(addr + len));
+}
+
+/* Controls: what looks at a PMD mapping or changes all of it must not split it */
+
+static int run_uffd_wp_whole(struct thp_map *m, char *addr, size_t len)
+{
+	int ret = thp_uffd_wp(m->uffd, addr, len, 1);
+
+	return ret ? ret : thp_uffd_wp(m->uffd, addr, len, 0);
+}
+
+static int run_mprotect_whole(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(mprotect(addr, len, PROT_READ) || mprotect(addr, len, PROT_RW));
+}
+
+static int run_mincore(struct thp_map *m, char *addr, size_t len)
+{
+	static unsigned char vec[65536];
+
+	(void)m;
+	return len / thp_env.page > sizeof(vec) ? -E2BIG : RET(mincore(addr, len, vec));
+}
+
+static int read_through(const char *path)
+{
+	static char text[65536];
+	ssize_t n;
+	int fd;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	do {
+		n = read(fd, text, sizeof(text));
+	} while (n > 0);
+	n = n < 0 ? -errno : 0;
+	close(fd);
+	return n;
+}
+
+static int run_smaps(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	(void)addr;
+	(void)len;
+	return read_through("/proc/self/smaps");
+}
+
+static int run_numa_maps(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	(void)addr;
+	(void)len;
+	return read_through("/proc/self/numa_maps");
+}
+
+static int run_pagemap(struct thp_map *m, char *addr, size_t len)
+{
+	long n = thp_obs_populated(addr, len);
+
+	(void)m;
+	return n < 0 ? n : 0;
+}
+
+static int run_clear_refs(struct thp_map *m, char *addr, size_t len)
+{
+	int ret = thp_write_file("/proc/self/clear_refs", "1");
+
+	(void)m;
+	(void)addr;
+	(void)len;
+	return ret ? ret : thp_write_file("/proc/self/clear_refs", "4");
+}
+
+static int run_vm_readv(struct thp_map *m, char *addr, size_t len)
+{
+	char byte;
+	struct iovec to = { .iov_base = &byte, .iov_len = 1 };
+	struct iovec from = { .iov_base = addr + len / 2, .iov_len = 1 };
+
+	(void)m;
+	return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == 1 ? 0 : -errno;
+}
+
+#define ANON_ZERO	(THP_ANON | THP_ZERO)
+#define ALL_HUGE	(THP_ANON | THP_ZERO | THP_SHMEM)
+#define PLAIN		(THP_SMALL | THP_NONE)
+
+/*
+ * .keeps names the kinds that are controls: on base pages and untouched memory
+ * (PLAIN) nothing can be split, and since there is no PMD to split nothing may
+ * be allocated for it; folio operations pass the huge zero folio by.
+ */
+const struct split_op split_ops[] = {
+	{
+		.name = "munmap_head", .covers = "split-munmap", .run = run_munmap,
+		.kinds = ANON_ZERO, .keeps = PLAIN, .where = AT_HEAD, .effect = UNMAPS,
+	}, {
+		.name = "munmap_mid", .covers = "split-munmap file-split", .run = run_munmap,
+		.kinds = ALL_HUGE, .keeps = PLAIN, .where = AT_MID, .effect = UNMAPS,
+	}, {
+		.name = "munmap_tail", .covers = "split-munmap", .run = run_munmap,
+		.kinds = ANON_ZERO, .where = AT_TAIL, .effect = UNMAPS,
+	}, {
+		.name = "munmap_half", .covers = "split-munmap", .run = run_munmap,
+		.kinds = ANON_ZERO, .where = AT_UPPER, .effect = UNMAPS,
+	}, {
+		.name = "mmap_fixed_mid", .covers = "split-map-fixed", .run = run_mmap_fixed,
+		.kinds = ANON_ZERO, .keeps = PLAIN, .where = AT_MID, .effect = ZEROES,
+	}, {
+		.name = "mremap_shrink", .covers = "split-shrink", .run = run_mremap_shrink,
+		.prepare = prepare_shrink,
+		.kinds = ANON_ZERO, .where = AT_UPPER, .effect = UNMAPS,
+	}, {
+		.name = "mprotect_head", .covers = "split-mprotect", .run = run_mprotect,
+		.kinds = ANON_ZERO, .where = AT_HEAD,
+	}, {
+		.name = "mprotect_mid", .covers = "split-mprotect file-split", .run = run_mprotect,
+		.kinds = ALL_HUGE, .keeps = PLAIN, .where = AT_MID,
+	}, {
+		.name = "mprotect_merge_below", .covers = "split-vma-merge", .run = run_mprotect,
+		.prepare = prepare_ro_below, .flags = OP_MERGES,
+		.kinds = ANON_ZERO, .where = AT_HEAD,
+	}, {
+		.name = "mprotect_merge_above", .covers = "split-vma-merge", .run = run_mprotect,
+		.prepare = prepare_ro_above, .flags = OP_MERGES,
+		.kinds = ANON_ZERO, .where = AT_TAIL,
+	}, {
+		.name = "madv_nohugepage_mid", .covers = "split-madvise-flags",
+		.run = run_madv_nohugepage, .errnos = { EAGAIN },
+		.kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "madv_dontdump_mid", .covers = "split-madvise-flags",
+		.run = run_madv_dontdump, .errnos = { EAGAIN },
+		.kinds = ANON_ZERO, .keeps = PLAIN, .where = AT_MID,
+	}, {
+		.name = "madv_dontfork_mid", .covers = "split-madvise-flags",
+		.run = run_madv_dontfork, .errnos = { EAGAIN },
+		.kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "madv_wipeonfork_mid", .covers = "split-madvise-flags",
+		.run = run_madv_wipeonfork, .errnos = { EAGAIN },
+		.kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "madv_sequential_mid", .covers = "split-madvise-flags",
+		.run = run_madv_sequential, .errnos = { EAGAIN },
+		.kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "madv_mergeable_mid", .covers = "split-madvise-flags",
+		.run = run_madv_mergeable, .errnos = { EAGAIN, ENOMEM }, .needs = THP_NEED_KSM,
+		.kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "anon_name_mid", .covers = "split-anon-name", .run = run_anon_name,
+		.errnos = { EAGAIN, ENOMEM }, .needs = THP_NEED_ANON_NAME,
+		.kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "mlock_mid", .covers = "split-mlock", .run = run_mlock,
+		.errnos = { ENOMEM, EAGAIN }, .needs = THP_NEED_LIMIT,
+		.kinds = ANON_ZERO, .keeps = THP_SMALL, .where = AT_MID,
+	}, {
+		.name = "munlock_mid", .covers = "split-mlock", .run = run_munlock,
+		.prepare = prepare_mlocked, .errnos = { ENOMEM, EAGAIN }, .needs = THP_NEED_LIMIT,
+		.kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "mbind_mid", .covers = "split-mbind", .run = run_mbind,
+		.needs = THP_NEED_NUMA, .kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "uffd_register_mid", .covers = "split-uffd-register",
+		.run = run_uffd_register, .prepare = prepare_uffd, .needs = THP_NEED_UFFD,
+		.kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "mseal_mid", .covers = "split-mseal", .run = run_mseal,
+		.needs = THP_NEED_MSEAL, .flags = OP_NO_ZAP,
+		.kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "mremap_move_mid", .covers = "move-partial", .run = run_mremap_move,
+		.prepare = prepare_aux, .verify = verify_moved,
+		.kinds = ANON_ZERO, .where = AT_MID, .effect = UNMAPS,
+	}, {
+		.name = "uffd_move_mid", .covers = "uffd-move-split folio-split",
+		.run = run_uffd_move,
+		.prepare = prepare_uffd_move, .verify = verify_moved,
+		.needs = THP_NEED_UFFD_MOVE, .errnos = { ENOMEM, EBUSY, EAGAIN },
+		.kinds = ANON_ZERO, .where = AT_MID, .effect = ZEROES,
+	}, {
+		.name = "dontneed_head", .covers = "zap-dontneed", .run = run_dontneed,
+		.kinds = ANON_ZERO, .keeps = PLAIN, .where = AT_HEAD, .effect = ZEROES,
+	}, {
+		.name = "dontneed_mid", .covers = "zap-dontneed file-split", .run = run_dontneed,
+		.kinds = ALL_HUGE, .keeps = PLAIN, .where = AT_MID, .effect = ZEROES,
+	}, {
+		.name = "dontneed_tail", .covers = "zap-dontneed", .run = run_dontneed,
+		.kinds = ANON_ZERO, .where = AT_TAIL, .effect = ZEROES,
+	}, {
+		.name = "dontneed_half", .covers = "zap-dontneed", .run = run_dontneed,
+		.kinds = ANON_ZERO, .where = AT_UPPER, .effect = ZEROES,
+	}, {
+		.name = "dontneed_locked_mid", .covers = "zap-dontneed",
+		.run = run_dontneed_locked, .prepare = prepare_mlocked,
+		.needs = THP_NEED_DONTNEED_LOCKED | THP_NEED_LIMIT,
+		.kinds = ANON_ZERO, .where = AT_MID, .effect = ZEROES,
+	}, {
+		.name = "guard_install_mid", .covers = "zap-guard", .run = run_guard_install,
+		.needs = THP_NEED_GUARD,
+		.kinds = ANON_ZERO, .where = AT_MID, .effect = UNMAPS,
+	}, {
+		.name = "uffd_wp_mid", .covers = "protect-uffd-wp", .run = run_uffd_wp,
+		.prepare = prepare_uffd_wp, .verify = verify_wp_inside,
+		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "uffd_unwp_mid", .covers = "protect-uffd-wp", .run = run_uffd_unwp,
+		.prepare = prepare_uffd_wped, .verify = verify_wp_outside,
+		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "uffd_unregister_mid", .covers = "protect-uffd-unregister",
+		.run = run_uffd_unregister, .prepare = prepare_uffd_wped,
+		.verify = verify_wp_outside,
+		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "pagemap_scan_wp_mid", .covers = "walk-pagemap-scan",
+		.run = run_pagemap_scan, .prepare = prepare_uffd_scan, .verify = verify_wp_inside,
+		.needs = THP_NEED_UFFD_ASYNC | THP_NEED_SCAN,
+		.kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "cow_write_mid", .covers = "cow-write", .run = run_write,
+		.prepare = prepare_fork, .verify = verify_fork, .starved = WAITS,
+		.flags = OP_ONE_WAY,
+		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
+	}, {
+		.name = "cow_extra_ref_mid", .covers = "cow-extra-ref", .run = run_write,
+		.prepare = prepare_vmsplice, .starved = WAITS, .flags = OP_ONE_WAY,
+		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
+	}, {
+		.name = "cow_read_syscall_mid", .covers = "cow-kernel-write",
+		.run = run_read_syscall, .prepare = prepare_fork_pipe, .verify = verify_fork,
+		.errnos = { EFAULT, ENOMEM }, .flags = OP_ONE_WAY,
+		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
+	}, {
+		.name = "cow_populate_mid", .covers = "cow-gup", .run = run_populate_write,
+		.prepare = prepare_fork, .verify = verify_fork, .flags = OP_ONE_WAY,
+		.needs = THP_NEED_POPULATE, .errnos = { ENOMEM, EFAULT },
+		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
+	}, {
+		.name = "cow_vm_writev_mid", .covers = "cow-gup", .run = run_vm_writev,
+		.prepare = prepare_fork, .verify = verify_fork, .flags = OP_ONE_WAY,
+		.errnos = { EFAULT, ENOMEM },
+		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
+	}, {
+		.name = "wp_async_write_mid", .covers = "wp-async-fault", .run = run_write,
+		.prepare = prepare_uffd_async, .starved = WAITS,
+		.verify = verify_wp_outside,
+		.needs = THP_NEED_UFFD_ASYNC,
+		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
+	}, {
+		.name = "cold_mid", .covers = "folio-split-advice", .run = run_cold,
+		.starved = ADVICE, .flags = OP_FOLIO,
+		.kinds = THP_ANON, .keeps = THP_ZERO | PLAIN, .where = AT_MID,
+	}, {
+		.name = "pageout_mid", .covers = "folio-split-advice", .run = run_pageout,
+		.starved = ADVICE, .flags = OP_FOLIO,
+		.kinds = THP_ANON, .keeps = THP_ZERO, .where = AT_MID,
+	}, {
+		.name = "free_mid", .covers = "folio-split-advice", .run = run_free,
+		.starved = ADVICE, .flags = OP_FOLIO,
+		.kinds = THP_ANON, .keeps = THP_ZERO | PLAIN, .where = AT_MID, .effect = MAY_ZERO,
+	}, {
+		.name = "debugfs_split", .covers = "folio-split-debugfs", .run = run_debugfs,
+		.starved = ADVICE, .needs = THP_NEED_DEBUGFS, .flags = OP_FOLIO,
+		.kinds = THP_ANON, .keeps = THP_ZERO | PLAIN, .where = AT_WHOLE,
+	}, {
+		.name = "dontneed_whole", .covers = "zap-pmd", .run = run_dontneed,
+		.starved = NEVER, .flags = OP_LEAVES_NONE,
+		.keeps = ANON_ZERO | PLAIN, .where = AT_WHOLE, .effect = ZEROES,
+	}, {
+		.name = "mprotect_whole", .covers = "protect-pmd", .run = run_mprotect_whole,
+		.starved = FAILS, .keeps = ALL_HUGE, .where = AT_WHOLE,
+	}, {
+		.name = "uffd_wp_whole", .covers = "protect-pmd", .run = run_uffd_wp_whole,
+		.starved = NEVER, .prepare = prepare_uffd_wp, .needs = THP_NEED_UFFD_WP,
+		.keeps = ANON_ZERO, .where = AT_WHOLE,
+	}, {
+		.name = "free_whole", .covers = "advice-pmd", .run = run_free,
+		.starved = NEVER, .keeps = ANON_ZERO, .where = AT_WHOLE, .effect = MAY_ZERO,
+	}, {
+		.name = "cold_whole", .covers = "advice-pmd", .run = run_cold,
+		.starved = NEVER, .keeps = ANON_ZERO, .where = AT_WHOLE,
+	}, {
+		.name = "mlock_whole", .covers = "mlock-pmd", .run = run_mlock_onfault,
+		.starved = FAILS, .errnos = { ENOMEM, EAGAIN }, .needs = THP_NEED_LIMIT,
+		.keeps = ANON_ZERO, .where = AT_WHOLE,
+	}, {
+		.name = "read_smaps", .covers = "walk-readers", .run = run_smaps,
+		.starved = FAILS, .keeps = ALL_HUGE, .where = AT_WHOLE,
+	}, {
+		.name = "read_numa_maps", .covers = "walk-readers", .run = run_numa_maps,
+		.starved = FAILS, .needs = THP_NEED_NUMA, .keeps = ANON_ZERO, .where = AT_WHOLE,
+	}, {
+		.name = "read_pagemap", .covers = "walk-readers", .run = run_pagemap,
+		.starved = FAILS, .keeps = ALL_HUGE, .where = AT_WHOLE,
+	}, {
+		.name = "clear_refs", .covers = "walk-readers", .run = run_clear_refs,
+		.starved = FAILS, .keeps = ANON_ZERO, .where = AT_WHOLE,
+	}, {
+		.name = "mincore", .covers = "walk-readers", .run = run_mincore,
+		.starved = FAILS, .keeps = ALL_HUGE, .where = AT_WHOLE,
+	}, {
+		.name = "gup_read", .covers = "gup-pmd", .run = run_vm_readv,
+		.starved = FAILS, .keeps = ALL_HUGE, .where = AT_WHOLE,
+	},
+};
+
+const size_t split_ops_count = sizeof(split_ops) / sizeof(split_ops[0]);
+
+size_t split_first(const struct split_op *op)
+{
+	switch (op->where) {
+	case AT_MID:
+	case AT_UPPER: return thp_env.nr / 2;
+	case AT_TAIL: return thp_env.nr - 1;
+	default: return 0;
+	}
+}
+
+size_t split_count(const struct split_op *op)
+{
+	switch (op->where) {
+	case AT_UPPER: return thp_env.nr / 2;
+	case AT_WHOLE: return thp_env.nr;
+	default: return 1;
+	}
+}
+
+int split_prepare(const struct split_op *op, struct thp_map *m, struct thp_why *why)
+{
+	return op->prepare ? op->prepare(m, why) : 0;
+}
+
+int split_run(const struct split_op *op, struct thp_map *m)
+{
+	return op->run(m, thp_page(m, split_first(op)), split_count(op) * thp_env.page);
+}
+
+bool split_expected(const struct split_op *op, enum thp_kind kind)
+{
+	return op->kinds & kind;
+}
+
+bool split_errno_ok(const struct split_op *op, int err)
+{
+	size_t i;
+
+	if (err < 0)
+		err = -err;
+	if (!op->errnos[0])
+		return err == ENOMEM;
+	for (i = 0; i < sizeof(op->errnos) / sizeof(op->errnos[0]); i++)
+		if (op->errnos[i] && op->errnos[i] == err)
+			return true;
+	return false;
+}
+
+/* The named pages after success. */
+static int check_named(const struct split_op *op, const struct thp_map *m, size_t first, size_t n,
+		       struct thp_why *why)
+{
+	struct thp_why ignored = { "" };
+	size_t i;
+	int ret;
+
+	switch (op->effect) {
+	case UNMAPS:
+		return 0;
+	case ZEROES:
+		/* A shared mapping finds its page in the page cache again. */
+		if (m->kind == THP_SHMEM)
+			return thp_map_check(m, first, n, why);
+		return thp_check_zero(thp_page(m, first), n, why);
+	case WRITES: {
+		char *p = thp_page(m, first), was;
+
+		/* Put the one byte back and compare the whole page. */
+		if (*p != SPLIT_BYTE)
+			return thp_why(why, -EILSEQ, "page %zu: written byte %#x reads %#x", first,
+				       SPLIT_BYTE, (unsigned char)*p);
+		if (m->kind == THP_ZERO) {
+			was = 0;
+		} else {
+			uint64_t *tmp = (uint64_t *)p, word = tmp[1] - 1;
+
+			was = *(char *)&word;
+		}
+		*p = was;
+		ret = thp_map_check(m, first, n, why);
+		*p = SPLIT_BYTE;
+		return ret;
+	}
+	case MAY_ZERO:
+		for (i = first; i < first + n; i++)
+			if (thp_map_check(m, i, 1, &ignored) &&
+			    thp_check_zero(thp_page(m, i), 1, why))
+				return -EILSEQ;
+		return 0;
+	case KEEPS_DATA:
+		break;
+	}
+	return thp_map_check(m, first, n, why);
+}
+
+int split_check_data(const struct split_op *op, const struct thp_map *m, bool done,
+		     struct thp_why *why)
+{
+	size_t first = split_first(op), n = split_count(op);
+	int ret;
+
+	if (!done)
+		return thp_map_check(m, 0, thp_env.nr, why);
+	ret = thp_map_check(m, 0, first, why);
+	if (!ret)
+		ret = check_named(op, m, first, n, why);
+	if (!ret)
+		ret = thp_map_check(m, first + n, thp_env.nr - first - n, why);
+	return ret;
+}

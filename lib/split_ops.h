@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The one table of operations on a PMD mapping: what splits it, what must not.
+ *
+ * thp_lazy_split runs every row without failure, thp_split_enomem runs the same
+ * rows while page tables cannot be allocated. To add a trigger: write its run
+ * function in split_ops.c and add its row to the table there; both programs, -L
+ * and the check against docs/call-sites.md pick it up from the row.
+ */
+#ifndef SPLIT_OPS_H
+#define SPLIT_OPS_H
+
+#include "thp_map.h"
+
+/* Which base pages of the THP an operation names. */
+enum split_where {
+	AT_HEAD,	/* the first */
+	AT_MID,		/* the one in the middle */
+	AT_TAIL,	/* the last */
+	AT_UPPER,	/* the upper half */
+	AT_WHOLE,	/* all of them */
+};
+
+/* What success does to the contents of these pages. */
+enum split_effect {
+	KEEPS_DATA,
+	ZEROES,		/* they read as zeroes afterwards */
+	UNMAPS,		/* they can no longer be accessed */
+	WRITES,		/* the first byte of the first page becomes SPLIT_BYTE */
+	MAY_ZERO,	/* they read as before or as zeroes (MADV_FREE) */
+};
+
+/* What must happen if no PTE table can be had. */
+enum split_starved {
+	FAILS,		/* it returns one of .errnos and nothing has changed, or succeeds */
+	ADVICE,		/* it returns 0; the data is intact, split or not */
+	WAITS,		/* a fault: it is retried until memory is there, then complete */
+	NEVER,		/* it needs no table: it succeeds */
+};
+
+#define SPLIT_BYTE	0x5a
+
+/* .flags */
+#define OP_LEAVES_NONE	(1 << 0)	/* nothing of the range stays mapped */
+#define OP_NO_ZAP	(1 << 1)	/* the range cannot be unmapped afterwards */
+#define OP_MERGES	(1 << 2)	/* the number of VMAs must not change */
+#define OP_ONE_WAY	(1 << 3)	/* cannot be repeated on the same mapping */
+#define OP_FOLIO	(1 << 4)	/* splits the folio, too (thp_split_page) */
+
+struct split_op {
+	const char *name;
+	const char *covers;		/* rows of docs/call-sites.md */
+	unsigned int kinds;		/* enum thp_kind on which it splits the PMD */
+	unsigned int keeps;		/* ... on which it is legal and must not split */
+	unsigned int needs;		/* enum thp_need */
+	enum split_where where;
+	enum split_effect effect;
+	enum split_starved starved;
+	int errnos[3];			/* FAILS: allowed; none: ENOMEM */
+	unsigned int flags;
+	/* Brings the mapping into the state that the operation needs. */
+	int (*prepare)(struct thp_map *m, struct thp_why *why);
+	/* The operation and nothing else: no allocation, no I/O. 0 or -errno. */
+	int (*run)(struct thp_map *m, char *addr, size_t len);
+	/* After success: what only this operation promises. */
+	int (*verify)(struct thp_map *m, struct thp_why *why);
+};
+
+extern const struct split_op split_ops[];
+extern const size_t split_ops_count;
+
+/* First page and number of pages that @op names. */
+size_t split_first(const struct split_op *op);
+size_t split_count(const struct split_op *op);
+
+/* prepare() of the row, or nothing. 0 or -errno with a cause. */
+int split_prepare(const struct split_op *op, struct thp_map *m, struct thp_why *why);
+
+/* Runs the operation; 0 or -errno. */
+int split_run(const struct split_op *op, struct thp_map *m);
+
+/* Whether @op splits a PMD of this kind (false: it must keep it). */
+bool split_expected(const struct split_op *op, enum thp_kind kind);
+
+/*
+ * All contents of the range, as they must be after success (@done) or as they
+ * were before (!@done). 0 or -EILSEQ with a cause.
+ */
+int split_check_data(const struct split_op *op, const struct thp_map *m, bool done,
+		     struct thp_why *why);
+
+/* Whether an errno is among those that @op may fail with. */
+bool split_errno_ok(const struct split_op *op, int err);
+
+#endif /* SPLIT_OPS_H */

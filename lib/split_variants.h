@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Turns every (operation, kind) pair of the split table into a variant of the
+ * fixture "split", so that a row is all it takes to add tests to the programs
+ * that include this file. Include it after FIXTURE(split), and give
+ * split_register_variants() to THP_MAIN_INIT().
+ */
+#ifndef SPLIT_VARIANTS_H
+#define SPLIT_VARIANTS_H
+
+#include "split_ops.h"
+#include "thp_harness.h"
+
+FIXTURE_VARIANT(split) {
+	const struct split_op *op;
+	enum thp_kind kind;
+};
+
+#define SPLIT_MAX_VARIANTS 512
+
+static struct {
+	struct __fixture_variant_metadata meta;
+	FIXTURE_VARIANT(split) variant;
+	char name[64];
+} split_variants[SPLIT_MAX_VARIANTS];
+
+static const char *split_cover(const char *fixture, const char *variant, const char *test)
+{
+	size_t i;
+
+	(void)test;
+	if (strcmp(fixture, "split"))
+		return NULL;
+	for (i = 0; i < SPLIT_MAX_VARIANTS && split_variants[i].variant.op; i++)
+		if (!strcmp(variant, split_variants[i].name))
+			return split_variants[i].variant.op->covers;
+	return NULL;
+}
+
+static void split_register_variants(void)
+{
+	static const enum thp_kind kinds[] = {
+		THP_ANON, THP_ZERO, THP_SHMEM, THP_SMALL, THP_NONE,
+	};
+	size_t n = 0, i, o, k;
+
+	for (o = 0; o < split_ops_count; o++) {
+		const struct split_op *op = &split_ops[o];
+
+		for (k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+			if (!((op->kinds | op->keeps) & kinds[k]))
+				continue;
+			if (n == SPLIT_MAX_VARIANTS) {
+				fprintf(stderr, "SPLIT_MAX_VARIANTS is too small\n");
+				exit(1);
+			}
+			snprintf(split_variants[n].name, sizeof(split_variants[n].name), "%s_%s",
+				 op->name, thp_kind_name(kinds[k]));
+			split_variants[n].variant.op = op;
+			split_variants[n].variant.kind = kinds[k];
+			split_variants[n].meta.name = split_variants[n].name;
+			split_variants[n].meta.data = &split_variants[n].variant;
+			n++;
+		}
+	}
+	/* The harness appends or prepends, by the order in which constructors ran. */
+	for (i = 0; i < n; i++)
+		__register_fixture_variant(&_split_fixture_object, __constructor_order_forward ?
+					   &split_variants[i].meta : &split_variants[n - 1 - i].meta);
+	thp_cover_hook = split_cover;
+}
+
+#endif /* SPLIT_VARIANTS_H */

@@ -8,6 +8,7 @@
  * creates PMD mappings (fault, collapse) and what splits from outside (reclaim,
  * KSM).
  */
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/uio.h>
 
@@ -213,6 +214,831 @@ TEST_F(split, contents)
 	THP_CHECK_OK(split_check_data(op, m, true, &why), &why);
 	THP_CHECK(thp_peek(m->thp - thp_env.page) == 1, "the page below the range changed");
 	/* The destructor of the process must cope with the result as well. */
+}
+
+/* What maps a PMD, keeps it mapped as one, and takes it away again */
+
+FIXTURE(pmd) {
+	struct thp_map maps[MAX_UNIT];
+};
+
+FIXTURE_SETUP(pmd)
+{
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(pmd)
+{
+	thp_teardown(_metadata);
+}
+
+static int create_all(struct thp_map *maps, enum thp_kind kind, struct thp_why *why)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < thp_env.unit && !ret; i++)
+		ret = thp_map_create(&maps[i], kind, why);
+	return ret;
+}
+
+static int fault_all(struct thp_map *maps, struct thp_why *why)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < thp_env.unit && !ret; i++)
+		ret = thp_map_fault(&maps[i], why);
+	return ret;
+}
+
+/* A difference of VmPTE against a number of tables per mapping; for THP_CHECK_OK. */
+static int expect_tables(const char *what, long long bytes, long each, struct thp_why *why)
+{
+	long got, want = each * (long)thp_env.unit;
+
+	if (thp_env_tables(bytes, &got) && got == want)
+		return 0;
+	return thp_why(why, -EPROTO, "%s: %+ld tables (%+lld B), expected %+ld on %s kernel", what,
+		       got, bytes, want, thp_mode_name(thp_env.contract));
+}
+
+THP_COVERS(pmd, fault_anon, "fault-anon zap-pmd");
+TEST_F(pmd, fault_anon)
+{
+	struct thp_why why = { "" };
+	long long a, b, c;
+	unsigned int i;
+
+	THP_REQUIRE_OK(create_all(self->maps, THP_ANON, &why), &why);
+	a = thp_obs_vmpte(0);
+	THP_REQUIRE_OK(fault_all(self->maps, &why), &why);
+	b = thp_obs_vmpte(0);
+	for (i = 0; i < thp_env.unit; i++)
+		THP_CHECK_OK(thp_map_zap(&self->maps[i]), &why);
+	c = thp_obs_vmpte(0);
+	THP_CHECK_OK(expect_tables("fault", b - a, fault_tables(THP_ANON), &why), &why);
+	THP_CHECK_OK(expect_tables("munmap", c - a, 0, &why), &why);
+}
+
+THP_COVERS(pmd, fault_zero, "fault-zero zap-pmd");
+TEST_F(pmd, fault_zero)
+{
+	struct thp_why why = { "" };
+	long long a, b, c;
+	unsigned int i;
+
+	THP_NEEDS(THP_NEED_ZERO);
+	THP_REQUIRE_OK(create_all(self->maps, THP_ZERO, &why), &why);
+	a = thp_obs_vmpte(0);
+	THP_REQUIRE_OK(fault_all(self->maps, &why), &why);
+	b = thp_obs_vmpte(0);
+	for (i = 0; i < thp_env.unit; i++)
+		THP_CHECK_OK(thp_map_zap(&self->maps[i]), &why);
+	c = thp_obs_vmpte(0);
+	THP_CHECK_OK(expect_tables("read fault", b - a, fault_tables(THP_ZERO), &why), &why);
+	THP_CHECK_OK(expect_tables("munmap", c - a, 0, &why), &why);
+}
+
+/* The huge zero PMD gives way to a THP: one PMD for another, no table moves. */
+THP_COVERS(pmd, zero_write, "zero-write zap-pmd");
+TEST_F(pmd, zero_write)
+{
+	struct thp_why why = { "" };
+	struct thp_events e0, e1;
+	long long a, b, c;
+	unsigned int i;
+
+	THP_NEEDS(THP_NEED_ZERO);
+	THP_REQUIRE_OK(create_all(self->maps, THP_ZERO, &why), &why);
+	a = thp_obs_vmpte(0);
+	THP_REQUIRE_OK(fault_all(self->maps, &why), &why);
+	b = thp_obs_vmpte(0);
+	thp_obs_events(&e0);
+	for (i = 0; i < thp_env.unit; i++)
+		thp_touch(self->maps[i].thp);
+	thp_obs_events(&e1);
+	c = thp_obs_vmpte(0);
+	if (e1.fault_fallback != e0.fault_fallback)
+		THP_SKIP("needs memory that is less fragmented");
+	THP_CHECK(e1.split_pmd == e0.split_pmd, "write to the huge zero PMD split it");
+	THP_CHECK_OK(thp_map_expect(&self->maps[0], THP_STATE_PMD, &why), &why);
+	THP_CHECK_OK(expect_tables("write to the huge zero PMD", c - b, 0, &why), &why);
+	*self->maps[0].thp = 0;
+	THP_CHECK_OK(thp_check_zero(self->maps[0].thp, thp_env.nr, &why), &why);
+	for (i = 0; i < thp_env.unit; i++)
+		THP_CHECK_OK(thp_map_zap(&self->maps[i]), &why);
+	THP_CHECK_OK(expect_tables("munmap", thp_obs_vmpte(0) - a, 0, &why), &why);
+}
+
+/*
+ * Several threads fault the same THP: all but one find the PMD taken and must
+ * give back what they had prepared, in the right way.
+ */
+#define RACERS 4
+
+struct race {
+	char *addr;
+	size_t len;
+	int *go;
+	bool write;
+};
+
+static void *race_fault(void *arg)
+{
+	struct race *r = arg;
+
+	while (!__atomic_load_n(r->go, __ATOMIC_ACQUIRE))
+		;
+	if (r->write)
+		thp_touch(r->addr + r->len / 2);
+	else
+		thp_peek(r->addr + r->len / 2);
+	return NULL;
+}
+
+static int race_once(struct thp_map *m, bool write, struct thp_why *why)
+{
+	struct race r = { .addr = m->thp, .len = thp_env.pmd, .write = write };
+	pthread_t threads[RACERS];
+	int go = 0, i, n, ret = 0;
+
+	r.go = &go;
+	for (n = 0; n < RACERS && !ret; n++)
+		ret = pthread_create(&threads[n], NULL, race_fault, &r);
+	if (ret)
+		n--;
+	__atomic_store_n(&go, 1, __ATOMIC_RELEASE);
+	for (i = 0; i < n; i++)
+		pthread_join(threads[i], NULL);
+	return ret ? thp_why(why, -ret, "pthread_create: %s", strerror(ret)) : 0;
+}
+
+THP_COVERS(pmd, fault_race, "fault-anon fault-zero");
+TEST_F(pmd, fault_race)
+{
+	struct thp_map *m = &self->maps[0];
+	struct thp_why why = { "" };
+	long long a, b = 0;
+	unsigned int i;
+	long got;
+
+	THP_REQUIRE_OK(thp_map_create(m, THP_ANON, &why), &why);
+	/* Thread stacks and the heap take their tables before the first count. */
+	THP_REQUIRE_OK(race_once(m, true, &why), &why);
+	madvise(m->thp, thp_env.pmd, MADV_DONTNEED);
+	a = thp_obs_vmpte(0);
+	for (i = 0; i < 32 * thp_env.scale; i++) {
+		THP_REQUIRE_OK(race_once(m, i & 1, &why), &why);
+		if (madvise(m->thp, thp_env.pmd, MADV_DONTNEED))
+			THP_FAIL("MADV_DONTNEED: %s", strerror(errno));
+	}
+	b = thp_obs_vmpte(0);
+	THP_CHECK(thp_env_tables(b - a, &got) && !got,
+		  "%u raced faults and zaps left %+lld B of tables, expected +0", i, b - a);
+}
+
+/* userfaultfd takes the fault: whatever was prepared for the THP is given back. */
+static int fault_missing(struct thp_chan *chan, void *arg)
+{
+	struct thp_map *m = arg;
+
+	(void)chan;
+	thp_touch(m->thp);
+	return 0;
+}
+
+static void *fault_missing_thread(void *arg)
+{
+	fault_missing(NULL, arg);
+	return NULL;
+}
+
+static int wait_readable(int fd, int timeout_ms)
+{
+	struct uffd_msg msg;
+	long long end = thp_now_ms() + timeout_ms;
+
+	while (read(fd, &msg, sizeof(msg)) != sizeof(msg)) {
+		if (thp_now_ms() > end)
+			return -ETIMEDOUT;
+		thp_sleep_ms(1);
+	}
+	return 0;
+}
+
+THP_COVERS(pmd, fault_uffd_missing, "fault-uffd-missing");
+TEST_F(pmd, fault_uffd_missing)
+{
+	struct thp_map *m = &self->maps[0];
+	static char page[1 << 16] __attribute__((aligned(8)));
+	struct thp_why why = { "" };
+	pthread_t thread;
+	int ret;
+
+	THP_NEEDS(THP_NEED_UFFD);
+	THP_REQUIRE(thp_env.page <= sizeof(page), "page size %zu is too large", thp_env.page);
+	THP_REQUIRE_OK(thp_map_create(m, THP_ANON, &why), &why);
+	m->uffd = thp_uffd_open(0);
+	THP_REQUIRE(m->uffd >= 0, "userfaultfd: %s", thp_errno_name(m->uffd));
+	THP_REQUIRE_OK(thp_uffd_register(m->uffd, m->thp, thp_env.pmd,
+					 UFFDIO_REGISTER_MODE_MISSING), &why);
+	ret = pthread_create(&thread, NULL, fault_missing_thread, m);
+	THP_REQUIRE(!ret, "pthread_create: %s", strerror(ret));
+	THP_CHECK(!wait_readable(m->uffd, 5000), "the fault was not reported to userfaultfd");
+	thp_fill(page, m->seed, 0);
+	THP_CHECK_OK(thp_uffd_copy(m->uffd, m->thp, page, thp_env.page), &why);
+	pthread_join(thread, NULL);
+	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &why), &why);
+	THP_CHECK(thp_obs_populated(m->thp, thp_env.pmd) == 1,
+		  "%ld pages populated by UFFDIO_COPY of 1", thp_obs_populated(m->thp, thp_env.pmd));
+}
+
+/* A process that ends with PMDs, split PMDs and huge zero PMDs: check_mm() looks. */
+static int exit_mixed(struct thp_chan *chan, void *arg)
+{
+	struct thp_map *maps = arg;
+	int ret;
+
+	ret = thp_map_new(&maps[0], THP_ANON, &chan->why);
+	if (!ret)
+		ret = thp_map_new(&maps[1], THP_ANON, &chan->why);
+	if (!ret && munmap(thp_page(&maps[1], 1), thp_env.page))
+		ret = -errno;
+	if (!ret && !thp_env_missing(THP_NEED_ZERO))
+		ret = thp_map_new(&maps[2], THP_ZERO, &chan->why);
+	return ret;
+}
+
+THP_COVERS(pmd, exit_mm, "zap-exit");
+TEST_F(pmd, exit_mm)
+{
+	struct thp_why why = { "" };
+	unsigned int i;
+
+	for (i = 0; i < 8 * thp_env.scale; i++)
+		THP_REQUIRE_OK(thp_child_run(exit_mixed, self->maps, 10000, &why), &why);
+}
+
+/* The same by execve(): the old address space goes away in the middle of a system call. */
+static int exec_mixed(struct thp_chan *chan, void *arg)
+{
+	char *argv[] = { "thp_exec", "-h", NULL }, *envp[] = { NULL };
+	int ret = exit_mixed(chan, arg), fd;
+
+	if (ret)
+		return ret;
+	fd = open("/dev/null", O_WRONLY);
+	dup2(fd, 1);
+	execve("/proc/self/exe", argv, envp);
+	return thp_why(&chan->why, -errno, "execve: %s", strerror(errno));
+}
+
+THP_COVERS(pmd, exec_mm, "zap-exit");
+TEST_F(pmd, exec_mm)
+{
+	struct thp_why why = { "" };
+
+	THP_CHECK_OK(thp_child_run(exec_mixed, self->maps, 10000, &why), &why);
+}
+
+/* A killed process whose memory is reaped before it is gone. */
+static int wait_for_kill(struct thp_chan *chan, void *arg)
+{
+	int ret = exit_mixed(chan, arg);
+
+	thp_chan_post_parent(chan, 1);
+	thp_chan_await_parent(chan, 2);
+	return ret;
+}
+
+THP_COVERS(pmd, mrelease, "zap-reaper");
+TEST_F(pmd, mrelease)
+{
+	struct thp_child child = { 0 };
+	struct thp_why why = { "" };
+	int pidfd, ret;
+
+	THP_REQUIRE_OK(thp_child_start(&child, wait_for_kill, self->maps), &why);
+	THP_CHECK_OK(thp_child_await(&child, 1, 10000), &why);
+	pidfd = syscall(__NR_pidfd_open, child.pid, 0);
+	if (pidfd < 0) {
+		thp_child_kill(&child);
+		THP_SKIP("needs pidfd_open and process_mrelease (Linux 5.15)");
+	}
+	kill(child.pid, SIGKILL);
+	ret = syscall(__NR_process_mrelease, pidfd, 0) ? -errno : 0;
+	thp_child_kill(&child);
+	close(pidfd);
+	if (ret == -ENOSYS)
+		THP_SKIP("needs pidfd_open and process_mrelease (Linux 5.15)");
+	/* ESRCH: it was gone before we asked. */
+	THP_CHECK(!ret || ret == -ESRCH, "process_mrelease: %s", thp_errno_name(ret));
+}
+
+/*
+ * PageTables of /proc/meminfo, because that is what people look at. The counter
+ * is system-wide and others map memory, too: many THPs, the median of several
+ * rounds, and a tolerance of 3/8 of their tables, less than half of what tells
+ * eager from lazy.
+ */
+#define BULK_BYTES	(128UL << 20)
+#define BULK_ROUNDS	9
+
+static int bulk_split(char *p, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (madvise(p + i * thp_env.pmd + thp_env.page, thp_env.page, MADV_DONTNEED))
+			return -errno;
+	return 0;
+}
+
+static int compare_kb(const void *a, const void *b)
+{
+	const long long *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static void bulk(struct __test_metadata *_metadata, bool zero)
+{
+	size_t n = (zero ? 8 * BULK_BYTES : BULK_BYTES) / thp_env.pmd, i, len;
+	long long all, slack, mapped[BULK_ROUNDS], split[BULK_ROUNDS], t0, t1, want;
+	char *area, *p;
+	int round;
+
+	len = (n + 1) * thp_env.pmd;
+	all = (long long)(n * thp_env.table / 1024);
+	slack = all * 3 / 8;
+	if (slack < 4 * (long long)thp_env.page / 1024)
+		THP_SKIP("needs PMDs whose tables fill pages of PageTables");
+	if (!zero && !thp_env_room(len))
+		THP_SKIP("needs free memory for the bulk test");
+	for (round = 0; round < BULK_ROUNDS; round++) {
+		area = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		THP_REQUIRE(area != MAP_FAILED, "mmap: %s", strerror(errno));
+		p = (char *)(((uintptr_t)area + thp_env.pmd - 1) & ~(thp_env.pmd - 1));
+		madvise(p, n * thp_env.pmd, MADV_HUGEPAGE);
+		t0 = thp_obs_pagetables_kb();
+		for (i = 0; i < n; i++) {
+			if (zero)
+				thp_peek(p + i * thp_env.pmd);
+			else
+				thp_touch(p + i * thp_env.pmd);
+		}
+		t1 = thp_obs_pagetables_kb();
+		THP_REQUIRE(!bulk_split(p, n), "MADV_DONTNEED: %s", strerror(errno));
+		mapped[round] = t1 - t0;
+		split[round] = thp_obs_pagetables_kb() - t0;
+		munmap(area, len);
+	}
+	qsort(mapped, BULK_ROUNDS, sizeof(mapped[0]), compare_kb);
+	qsort(split, BULK_ROUNDS, sizeof(split[0]), compare_kb);
+	t0 = mapped[BULK_ROUNDS / 2];
+	t1 = split[BULK_ROUNDS / 2];
+	want = thp_env.contract == THP_EAGER ? all : 0;
+	THP_CHECK(t0 >= want - slack && t0 <= want + slack,
+		  "%zu %s PMDs: PageTables %+lld kB (median of %d), expected %+lld +-%lld", n,
+		  zero ? "huge zero" : "anon", t0, BULK_ROUNDS, want, slack);
+	THP_CHECK(t1 >= all - slack && t1 <= all + slack,
+		  "%zu %s PMDs, split: PageTables %+lld kB (median of %d), expected %+lld +-%lld",
+		  n, zero ? "huge zero" : "anon", t1, BULK_ROUNDS, all, slack);
+}
+
+THP_COVERS(pmd, bulk_anon, "fault-anon zap-dontneed");
+TEST_F(pmd, bulk_anon)
+{
+	bulk(_metadata, false);
+}
+
+THP_COVERS(pmd, bulk_zero, "fault-zero zap-dontneed");
+TEST_F(pmd, bulk_zero)
+{
+	THP_NEEDS(THP_NEED_ZERO);
+	bulk(_metadata, true);
+}
+
+/*
+ * The huge zero PMD is written to and no THP can be had: the fault falls back to
+ * splitting the PMD and one base page.
+ */
+THP_COVERS(pmd, zero_write_fallback, "zero-write-fallback");
+TEST_F(pmd, zero_write_fallback)
+{
+	struct thp_map *m = &self->maps[0];
+	struct thp_why why = { "" };
+	struct thp_events e0, e1;
+	unsigned int i;
+	long long a, b;
+
+	THP_NEEDS(THP_NEED_ZERO | THP_NEED_FAIL_NTH);
+	THP_REQUIRE_OK(create_all(self->maps, THP_ZERO, &why), &why);
+	THP_REQUIRE_OK(fault_all(self->maps, &why), &why);
+	/* Every order above that of a page-table fragment page. */
+	THP_REQUIRE_OK(thp_inject_setup(false, 2, &why), &why);
+	a = thp_obs_vmpte(0);
+	THP_REQUIRE_OK(thp_inject_task(getpid(), true), &why);
+	thp_obs_events(&e0);
+	for (i = 0; i < thp_env.unit; i++)
+		thp_touch(self->maps[i].thp);
+	thp_obs_events(&e1);
+	b = thp_obs_vmpte(0);
+	THP_REQUIRE_OK(thp_inject_task(getpid(), false), &why);
+	THP_CHECK(e1.fault_fallback > e0.fault_fallback,
+		  "the injector did not fire: thp_fault_fallback +0");
+	THP_CHECK(e1.split_pmd - e0.split_pmd == thp_env.unit,
+		  "thp_split_pmd %+lld, expected +%u", (long long)(e1.split_pmd - e0.split_pmd),
+		  thp_env.unit);
+	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &why), &why);
+	THP_CHECK_OK(expect_tables("split of the huge zero PMD", b - a,
+				   thp_env.contract == THP_LAZY, &why), &why);
+	THP_CHECK(thp_peek(m->thp) == 1, "the written byte is lost");
+	*m->thp = 0;
+	THP_CHECK_OK(thp_check_zero(m->thp, thp_env.nr, &why), &why);
+}
+
+/* Collapse: the PTE table of the range becomes the deposit, or it is freed */
+
+FIXTURE(collapse) {
+	struct thp_map maps[MAX_UNIT];
+};
+
+FIXTURE_VARIANT(collapse) {
+	bool split_before;	/* a THP that was split, not base pages from the start */
+	bool holes;		/* every other page missing */
+	bool shared;		/* mapped by a child as well */
+};
+
+FIXTURE_VARIANT_ADD(collapse, full) {
+	.holes = false,
+};
+
+FIXTURE_VARIANT_ADD(collapse, holes) {
+	.holes = true,
+};
+
+FIXTURE_VARIANT_ADD(collapse, after_split) {
+	.split_before = true,
+};
+
+FIXTURE_VARIANT_ADD(collapse, shared) {
+	.shared = true,
+};
+
+FIXTURE_SETUP(collapse)
+{
+	THP_NEEDS(THP_NEED_COLLAPSE);
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(collapse)
+{
+	thp_teardown(_metadata);
+}
+
+static int stay(struct thp_chan *chan, void *arg)
+{
+	struct thp_map *maps = arg;
+
+	thp_chan_post_parent(chan, 1);
+	thp_chan_await_parent(chan, 2);
+	return thp_map_check(&maps[0], 0, thp_env.nr, &chan->why);
+}
+
+/* Base pages where the collapse starts, as the variant says. */
+static int fill_small(struct thp_map *m, const FIXTURE_VARIANT(collapse) *v, struct thp_why *why)
+{
+	size_t i;
+	int ret;
+
+	if (v->split_before) {
+		ret = thp_map_new(m, THP_ANON, why);
+		if (ret)
+			return ret;
+		/* Protecting one page and undoing it splits the PMD and leaves one VMA. */
+		if (mprotect(thp_page(m, 1), thp_env.page, PROT_READ) ||
+		    mprotect(thp_page(m, 1), thp_env.page, PROT_READ | PROT_WRITE))
+			return thp_why(why, -errno, "mprotect: %s", strerror(errno));
+		return thp_map_expect(m, THP_STATE_PTE, why);
+	}
+	ret = thp_map_create(m, THP_SMALL, why);
+	if (ret)
+		return ret;
+	for (i = 0; i < thp_env.nr; i += 1 + v->holes)
+		thp_fill(thp_page(m, i), m->seed, i);
+	return madvise(m->area, m->area_len, MADV_HUGEPAGE) ?
+		thp_why(why, -errno, "MADV_HUGEPAGE: %s", strerror(errno)) : 0;
+}
+
+static int check_collapsed(struct thp_map *m, bool holes, struct thp_why *why)
+{
+	size_t i;
+	int ret = 0;
+
+	for (i = 0; i < thp_env.nr && !ret; i++)
+		ret = holes && i % 2 ? thp_check_zero(thp_page(m, i), 1, why) :
+		      thp_check(thp_page(m, i), m->seed, i, 1, why);
+	return ret;
+}
+
+/* MADV_COLLAPSE may lose to a busy page or to fragmentation: a few tries. */
+static int collapse(struct thp_map *m)
+{
+	int try, ret = 0;
+
+	for (try = 0; try < 10; try++) {
+		ret = madvise(m->thp, thp_env.pmd, MADV_COLLAPSE) ? -errno : 0;
+		if (ret != -EAGAIN && ret != -ENOMEM && ret != -EBUSY)
+			break;
+		thp_sleep_ms(10);
+	}
+	return ret;
+}
+
+THP_COVERS(collapse, counts, "collapse");
+TEST_F(collapse, counts)
+{
+	struct thp_child child = { 0 };
+	struct thp_why why = { "" };
+	struct thp_events e0, e1;
+	long long a, b, c;
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < thp_env.unit; i++)
+		THP_REQUIRE_OK(fill_small(&self->maps[i], variant, &why), &why);
+	if (variant->shared) {
+		THP_REQUIRE_OK(thp_child_start(&child, stay, self->maps), &why);
+		THP_REQUIRE_OK(thp_child_await(&child, 1, 10000), &why);
+	}
+	a = thp_obs_vmpte(0);
+	thp_obs_events(&e0);
+	for (i = 0; i < thp_env.unit; i++) {
+		ret = collapse(&self->maps[i]);
+		if (ret == -ENOMEM)
+			THP_SKIP("needs memory that is less fragmented");
+		THP_REQUIRE(!ret, "MADV_COLLAPSE: %s", thp_errno_name(ret));
+	}
+	thp_obs_events(&e1);
+	b = thp_obs_vmpte(0);
+	THP_CHECK_OK(thp_map_expect(&self->maps[0], THP_STATE_PMD, &why), &why);
+	/* Eager keeps the table as the deposit, lazy has no use for it. */
+	THP_CHECK_OK(expect_tables("collapse", b - a, thp_env.contract == THP_LAZY ? -1 : 0, &why),
+		     &why);
+	THP_CHECK(e1.split_pmd == e0.split_pmd, "collapse split %lld PMDs",
+		  (long long)(e1.split_pmd - e0.split_pmd));
+	THP_CHECK_OK(check_collapsed(&self->maps[0], variant->holes, &why), &why);
+	if (variant->shared) {
+		thp_chan_post_child(child.chan, 2);
+		THP_CHECK_OK(thp_child_join(&child, 10000, &why), &why);
+	}
+	for (i = 0; i < thp_env.unit; i++)
+		THP_CHECK_OK(thp_map_zap(&self->maps[i]), &why);
+	c = thp_obs_vmpte(0);
+	THP_CHECK_OK(expect_tables("collapse and munmap", c - a, -1, &why), &why);
+}
+
+/* Split and collapse again and again: a table lost or freed twice shows. */
+THP_COVERS(collapse, rounds, "collapse");
+TEST_F(collapse, rounds)
+{
+	struct thp_map *m = &self->maps[0];
+	long long first = 0, now = 0;
+	struct thp_why why = { "" };
+	unsigned int i;
+	int ret;
+
+	THP_REQUIRE_OK(fill_small(m, variant, &why), &why);
+	for (i = 0; i < 8 * thp_env.scale; i++) {
+		ret = collapse(m);
+		if (ret == -ENOMEM)
+			THP_SKIP("needs memory that is less fragmented");
+		THP_REQUIRE(!ret, "round %u: MADV_COLLAPSE: %s", i, thp_errno_name(ret));
+		now = thp_obs_vmpte(0);
+		if (!i)
+			first = now;
+		THP_REQUIRE(now == first, "round %u: VmPTE %+lld B against the first", i,
+			    now - first);
+		if (mprotect(thp_page(m, 1), thp_env.page, PROT_READ) ||
+		    mprotect(thp_page(m, 1), thp_env.page, PROT_READ | PROT_WRITE))
+			THP_FAIL("mprotect: %s", strerror(errno));
+	}
+	THP_CHECK_OK(check_collapsed(m, variant->holes, &why), &why);
+}
+
+/* A page that somebody holds cannot be collapsed: everything stays as it was. */
+THP_COVERS(collapse, pinned, "collapse-fails");
+TEST_F(collapse, pinned)
+{
+	struct thp_map *m = &self->maps[0];
+	struct thp_why why = { "" };
+	struct iovec iov;
+	long long a, b;
+	long got;
+	int ret;
+
+	THP_REQUIRE_OK(fill_small(m, variant, &why), &why);
+	THP_REQUIRE(!pipe2(m->pipe, O_CLOEXEC), "pipe: %s", strerror(errno));
+	iov.iov_base = thp_page(m, 2);
+	iov.iov_len = 1;
+	THP_REQUIRE(vmsplice(m->pipe[1], &iov, 1, 0) == 1, "vmsplice: %s", strerror(errno));
+	a = thp_obs_vmpte(0);
+	ret = madvise(m->thp, thp_env.pmd, MADV_COLLAPSE) ? -errno : 0;
+	b = thp_obs_vmpte(0);
+	THP_CHECK(ret, "MADV_COLLAPSE of a pinned page succeeded");
+	THP_CHECK(thp_env_tables(b - a, &got) && !got,
+		  "failed collapse: %+ld tables (%+lld B), expected +0", got, b - a);
+	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &why), &why);
+	THP_CHECK_OK(check_collapsed(m, variant->holes, &why), &why);
+}
+
+/* Reclaim and KSM: somebody else wants the PMD split */
+
+FIXTURE(reclaim) {
+	struct thp_map maps[MAX_UNIT];
+	struct thp_cg cg;
+};
+
+FIXTURE_SETUP(reclaim)
+{
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(reclaim)
+{
+	struct thp_why why = { "" };
+
+	THP_CHECK_OK(thp_cg_destroy(&self->cg), &why);
+	thp_teardown(_metadata);
+}
+
+/* Swap takes a THP out of one mapping: PTEs with swap entries need a table. */
+THP_COVERS(reclaim, swap_out, "reclaim-unmap");
+TEST_F(reclaim, swap_out)
+{
+	struct thp_map *m = &self->maps[0];
+	struct thp_why why = { "" };
+	struct thp_events e0, e1;
+	long long a, b;
+	unsigned int i;
+
+	THP_NEEDS(THP_NEED_SWAP);
+	THP_REQUIRE_OK(create_all(self->maps, THP_ANON, &why), &why);
+	THP_REQUIRE_OK(fault_all(self->maps, &why), &why);
+	a = thp_obs_vmpte(0);
+	thp_obs_events(&e0);
+	for (i = 0; i < thp_env.unit; i++)
+		THP_REQUIRE(!madvise(self->maps[i].thp, thp_env.pmd, MADV_PAGEOUT),
+			    "MADV_PAGEOUT: %s", strerror(errno));
+	thp_obs_events(&e1);
+	b = thp_obs_vmpte(0);
+	THP_CHECK(e1.swpout > e0.swpout, "MADV_PAGEOUT swapped nothing out");
+	THP_CHECK(e1.split_pmd - e0.split_pmd == thp_env.unit,
+		  "thp_split_pmd %+lld, expected +%u",
+		  (long long)(e1.split_pmd - e0.split_pmd), thp_env.unit);
+	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &why), &why);
+	THP_CHECK_OK(expect_tables("swap-out", b - a, thp_env.contract == THP_LAZY, &why), &why);
+	for (i = 0; i < thp_env.unit; i++)
+		THP_CHECK_OK(thp_map_check(&self->maps[i], 0, thp_env.nr, &why), &why);
+}
+
+/* MADV_FREE and then reclaim: the pages go, the table stays. */
+THP_COVERS(reclaim, lazyfree, "reclaim-lazyfree");
+TEST_F(reclaim, lazyfree)
+{
+	struct thp_map *m = &self->maps[0];
+	struct thp_why why = { "" };
+	enum thp_state state;
+	unsigned int i;
+
+	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
+	THP_REQUIRE(!madvise(m->thp, thp_env.pmd, MADV_FREE), "MADV_FREE: %s", strerror(errno));
+	THP_REQUIRE(!madvise(m->thp, thp_env.pmd, MADV_PAGEOUT), "MADV_PAGEOUT: %s",
+		    strerror(errno));
+	/* Reclaim is free to leave the pages; what it took must read as zeroes. */
+	THP_CHECK_OK(thp_obs_state(m->thp, thp_env.pmd, &state), &why);
+	for (i = 0; i < thp_env.nr; i++) {
+		struct thp_why ignored = { "" };
+
+		if (thp_map_check(m, i, 1, &ignored))
+			THP_CHECK_OK(thp_check_zero(thp_page(m, i), 1, &why), &why);
+	}
+	/* A write after it must stay. */
+	thp_fill(m->thp, m->seed, 0);
+	THP_CHECK_OK(thp_map_check(m, 0, 1, &why), &why);
+}
+
+/*
+ * A THP that is mostly zeroes and mapped by two processes: the shrinker splits it
+ * in both and gives the zero pages back (Linux 6.12).
+ */
+static int keep_pmd(struct thp_chan *chan, void *arg)
+{
+	struct thp_map *m = arg;
+	enum thp_state state;
+	long long a;
+
+	thp_warm_up();
+	a = thp_obs_vmpte(0);
+	thp_chan_post_parent(chan, 1);
+	thp_chan_await_parent(chan, 2);
+	chan->val[0] = thp_obs_vmpte(0) - a;
+	thp_chan_post_parent(chan, 3);
+	if (thp_obs_state(m->thp, thp_env.pmd, &state))
+		return thp_why(&chan->why, -EIO, "page map");
+	if (state != THP_STATE_PTE)
+		return thp_why(&chan->why, -EPROTO, "range is %s, expected PTE-mapped",
+			       thp_state_name(state));
+	if (thp_check(m->thp, m->seed, 0, 1, &chan->why))
+		return -EILSEQ;
+	return thp_check_zero(thp_page(m, 1), thp_env.nr - 1, &chan->why);
+}
+
+THP_COVERS(reclaim, underused, "folio-split-deferred multi-mm-split");
+TEST_F(reclaim, underused)
+{
+	struct thp_map *m = &self->maps[0];
+	struct thp_child child = { 0 };
+	struct thp_why why = { "" };
+	struct thp_events e0, e1;
+	long long a, b;
+	int try;
+
+	THP_NEEDS(THP_NEED_ROOT);
+	thp_obs_events(&e0);
+	if (e0.underused == THP_EVENT_NONE)
+		THP_SKIP("needs the underused THP shrinker (Linux 6.12)");
+	THP_REQUIRE_OK(thp_settings_set(THP_SYSFS "khugepaged/max_ptes_none", "0"), &why);
+	THP_REQUIRE_OK(thp_map_create(m, THP_ANON, &why), &why);
+	thp_fill(m->thp, m->seed, 0);
+	if (thp_map_expect(m, THP_STATE_PMD, NULL))
+		THP_SKIP("needs memory that is less fragmented");
+	THP_REQUIRE_OK(thp_child_start(&child, keep_pmd, m), &why);
+	THP_REQUIRE_OK(thp_child_await(&child, 1, 10000), &why);
+	a = thp_obs_vmpte(0);
+	thp_obs_events(&e0);
+	for (try = 0; try < 50; try++) {
+		THP_CHECK_OK(thp_write_file("/proc/sys/vm/drop_caches", "2"), &why);
+		thp_obs_events(&e1);
+		if (e1.underused > e0.underused)
+			break;
+		thp_sleep_ms(20);
+	}
+	b = thp_obs_vmpte(0);
+	/* At least: the shrinker takes the THPs of everybody else as well. */
+	THP_CHECK(e1.underused > e0.underused, "thp_underused_split_page +0, expected +1");
+	THP_CHECK(e1.split_pmd - e0.split_pmd >= 2, "thp_split_pmd %+lld, expected +2",
+		  (long long)(e1.split_pmd - e0.split_pmd));
+	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &why), &why);
+	thp_chan_post_child(child.chan, 2);
+	if (thp_env.unit == 1) {
+		long long want = thp_env.contract == THP_LAZY ? thp_env.table : 0;
+
+		THP_CHECK(b - a == want, "VmPTE %+lld B here, expected %+lld", b - a, want);
+		THP_CHECK_OK(thp_child_await(&child, 3, 10000), &why);
+		THP_CHECK(child.chan->val[0] == want, "VmPTE %+lld B in the child, expected %+lld",
+			  child.chan->val[0], want);
+	}
+	THP_CHECK_OK(thp_child_join(&child, 10000, &why), &why);
+	THP_CHECK_OK(thp_map_check(m, 0, 1, &why), &why);
+	THP_CHECK_OK(thp_check_zero(thp_page(m, 1), thp_env.nr - 1, &why), &why);
+}
+
+/* KSM finds two equal pages in two THPs: it splits what holds them. */
+THP_COVERS(reclaim, ksm, "folio-split-ksm");
+TEST_F(reclaim, ksm)
+{
+	struct thp_map *a = &self->maps[0], *b = &self->maps[1];
+	enum thp_state sa = THP_STATE_PMD, sb = THP_STATE_PMD;
+	struct thp_why why = { "" };
+	long long end;
+
+	THP_NEEDS(THP_NEED_KSM);
+	THP_REQUIRE_OK(thp_map_new(a, THP_ANON, &why), &why);
+	THP_REQUIRE_OK(thp_map_new(b, THP_ANON, &why), &why);
+	memcpy(thp_page(b, 7), thp_page(a, 3), thp_env.page);
+	THP_REQUIRE_OK(thp_settings_set("/sys/kernel/mm/ksm/sleep_millisecs", "1"), &why);
+	THP_REQUIRE_OK(thp_settings_set("/sys/kernel/mm/ksm/pages_to_scan", "4096"), &why);
+	THP_REQUIRE(!madvise(a->thp, thp_env.pmd, MADV_MERGEABLE) &&
+		    !madvise(b->thp, thp_env.pmd, MADV_MERGEABLE), "MADV_MERGEABLE: %s",
+		    strerror(errno));
+	THP_REQUIRE_OK(thp_settings_set("/sys/kernel/mm/ksm/run", "1"), &why);
+	for (end = thp_now_ms() + 10000; thp_now_ms() < end; thp_sleep_ms(20)) {
+		THP_REQUIRE_OK(thp_obs_state(a->thp, thp_env.pmd, &sa), &why);
+		THP_REQUIRE_OK(thp_obs_state(b->thp, thp_env.pmd, &sb), &why);
+		if (sa == THP_STATE_PTE && sb == THP_STATE_PTE)
+			break;
+	}
+	THP_CHECK(sa == THP_STATE_PTE && sb == THP_STATE_PTE,
+		  "KSM left the THPs %s and %s within 10 s, expected both PTE-mapped",
+		  thp_state_name(sa), thp_state_name(sb));
+	THP_CHECK_OK(thp_map_check(a, 0, thp_env.nr, &why), &why);
+	THP_CHECK_OK(thp_map_check(b, 0, 7, &why), &why);
+	THP_CHECK_OK(thp_check(thp_page(b, 7), a->seed, 3, 1, &why), &why);
+	THP_CHECK_OK(thp_map_check(b, 8, thp_env.nr - 8, &why), &why);
 }
 
 THP_MAIN_INIT("thp_lazy_split", split_register_variants);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/membarrier.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "thp_obs.h"
@@ -331,6 +333,22 @@ static long long meminfo_kb(const char *key)
 	if (n < 0)
 		return n;
 	return thp_field_u64(text, key, &kb) ? -ENOENT : (long long)kb;
+}
+
+void thp_obs_settle(void)
+{
+	const struct timespec tick = { .tv_nsec = 10000000 };
+	int i;
+
+	/*
+	 * MEMBARRIER_CMD_GLOBAL waits for a grace period; the callbacks that free
+	 * run soon after it, and can queue others.
+	 */
+	for (i = 0; i < 2; i++) {
+		if (syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL, 0))
+			nanosleep(&tick, NULL);
+		nanosleep(&tick, NULL);
+	}
 }
 
 long long thp_obs_pagetables_kb(void)

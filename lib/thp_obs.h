@@ -83,9 +83,14 @@ struct thp_smaps {
 int thp_obs_smaps(pid_t pid, const void *addr, size_t len, struct thp_smaps *sm);
 
 /*
+ * Waits until page tables that were unmapped before are really freed: they pass
+ * an RCU grace period first (tlb_remove_table), and count until then.
+ */
+void thp_obs_settle(void);
+
+/*
  * PageTables of /proc/meminfo in kB, with the per-CPU parts folded in where
- * privilege allows (vm.stat_refresh); -errno. Tables that wait for an RCU grace
- * period are still counted: poll when expecting a fall.
+ * privilege allows (vm.stat_refresh); -errno.
  */
 long long thp_obs_pagetables_kb(void);
 

@@ -334,6 +334,17 @@ static bool writable(const char *dir, const char *name)
 	return true;
 }
 
+/* CAP_SYS_RESOURCE: without it oom_score_adj cannot be lowered. */
+static bool may_refuse_oom_kill(void)
+{
+	char text[4096], *p;
+
+	if (thp_read_file("/proc/self/status", text, sizeof(text)) < 0)
+		return false;
+	p = strstr(text, "CapEff:");
+	return p && strtoull(p + 7, NULL, 16) >> 24 & 1;
+}
+
 static void find_features(const struct probe *pr)
 {
 	unsigned int have = 0;
@@ -377,7 +388,8 @@ static void find_features(const struct probe *pr)
 		have |= THP_NEED_DEBUGFS;
 	if (thp_env.debugfs[0] && writable(thp_env.debugfs, "gup_test"))
 		have |= THP_NEED_GUP_TEST;
-	if (thp_env.memcg && !access(thp_env.memcg_root, W_OK) && thp_env.root)
+	if (thp_env.memcg && !access(thp_env.memcg_root, W_OK) && thp_env.root &&
+	    (thp_env.memcg == 1 || may_refuse_oom_kill()))
 		have |= THP_NEED_MEMCG;
 	if (thp_env.debugfs[0] && writable(thp_env.debugfs, "fail_page_alloc/require-start"))
 		have |= THP_NEED_FAIL_PAGE;
@@ -425,7 +437,7 @@ static const struct {
 	{ THP_NEED_NUMA, "needs CONFIG_NUMA" },
 	{ THP_NEED_KSM, "needs CONFIG_KSM and root" },
 	{ THP_NEED_DEBUGFS, "needs root and split_huge_pages in debugfs (no lockdown)" },
-	{ THP_NEED_MEMCG, "needs root and a memory cgroup controller" },
+	{ THP_NEED_MEMCG, "needs root, CAP_SYS_RESOURCE and a memory cgroup controller" },
 	{ THP_NEED_FAIL_PAGE,
 	  "needs root, CONFIG_FAIL_PAGE_ALLOC, CONFIG_FAULT_INJECTION_STACKTRACE_FILTER and kallsyms" },
 	{ THP_NEED_FAIL_NTH, "needs root, CONFIG_FAIL_PAGE_ALLOC and /proc/self/fail-nth" },

@@ -22,6 +22,7 @@
 #include "thp_env.h"
 #include "thp_file.h"
 #include "thp_guard.h"
+#include "thp_inject.h"
 #include "thp_kmsg.h"
 #include "thp_map.h"
 #include "thp_obs.h"
@@ -227,6 +228,8 @@ static inline int thp_main_body(void *arg)
 		thp_env_print();
 		return 0;
 	}
+	if (!thp_env_missing(THP_NEED_FAIL_PAGE) && thp_inject_init())
+		thp_env.have &= ~THP_NEED_FAIL_PAGE;
 	(void)thp_kmsg_open(&thp_log);
 	thp_settings_mark_base = thp_settings_mark();
 	setvbuf(stdout, NULL, _IOLBF, 0);

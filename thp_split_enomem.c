@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The operations of lib/split_ops.c while page tables cannot be allocated: each
+ * is all or nothing, reports what it could not do, never loops, never leaks, and
+ * works once there is memory again. Memory without any THP must not notice.
+ *
+ * An operation runs in a child, the victim, which prepares everything, then can
+ * allocate nothing until its parent, the watchdog, feeds it again. They talk
+ * over shared memory. The watchdog is never starved itself, so that even an
+ * unkillable livelock ends: more memory ends it.
+ */
+#include <fcntl.h>
+
+#include "thp_cgroup.h"
+#include "thp_harness.h"
+#include "thp_inject.h"
+#include "thp_uapi.h"
+
+/* A starved operation that has not returned after this long never will. */
+#define RETURN_MS	10000
+/* A fault that waits for memory: long enough to see that it does not give up. */
+#define WAIT_MS		300
+#define FINISH_MS	20000
+
+/* Arbitrary, far above what any of these system calls allocates. */
+#define NTH_MAX		200
+
+enum injector { TARGETED, MEMCG };
+
+FIXTURE(split) {
+	struct thp_cg cg;
+	struct thp_child victim;
+	/* What the victim found, for the watchdog. */
+	int ret;		/* of the operation */
+	int retry;		/* of the same once fed, 1: not tried */
+	long fired;		/* injected failures */
+	long failed_splits;	/* thp_split_pmd_failed */
+	bool waited;		/* it came back only after being fed */
+};
+
+#include "split_variants.h"
+
+FIXTURE_SETUP(split)
+{
+	THP_NEEDS(variant->op->needs | thp_kind_needs(variant->kind));
+}
+
+FIXTURE_TEARDOWN_PARENT(split)
+{
+	struct thp_why why = { "" };
+
+	THP_CHECK_OK(thp_cg_destroy(&self->cg), &why);
+	thp_teardown(_metadata);
+}
+
+/* What the victim works on; copied by fork(). */
+struct job {
+	const struct split_op *op;
+	enum thp_kind kind;
+	enum injector injector;
+	FIXTURE_DATA(split) *self;
+};
+
+/* Whether a lazy kernel needs a table for this. */
+static bool needs_table(const struct split_op *op, enum thp_kind kind)
+{
+	return thp_env.contract == THP_LAZY && split_expected(op, kind) &&
+	       (kind == THP_ANON || kind == THP_ZERO);
+}
+
+static bool is_plain(enum thp_kind kind)
+{
+	return kind == THP_SMALL || kind == THP_NONE;
+}
+
+/*
+ * Joins neighbouring VMAs of equal flags: a system call that fails on its second
+ * boundary may leave the first one split, which changes nothing.
+ */
+static void normalize(const char *layout, char *out, size_t len)
+{
+	unsigned long long start, end, last = 0;
+	const char *line = layout, *flags, *nl;
+	char prev[256] = "";
+
+	out[0] = '\0';
+	for (; *line; line = nl + 1) {
+		size_t used = strlen(out), n;
+		char rest[256];
+
+		nl = strchr(line, '\n');
+		if (!nl || sscanf(line, "%llx-%llx", &start, &end) != 2)
+			break;
+		flags = strchr(line, ' ');
+		n = nl - flags < (long)sizeof(rest) - 1 ? nl - flags : (long)sizeof(rest) - 1;
+		memcpy(rest, flags, n);
+		rest[n] = '\0';
+		if (start != last || strcmp(rest, prev))
+			snprintf(out + used, len - used, "%llx%s;", start, rest);
+		strcpy(prev, rest);
+		last = end;
+	}
+	snprintf(out + strlen(out), len - strlen(out), "%llx", last);
+}
+
+/* Nothing has happened: contents, protection and flags of every page. */
+static int check_untouched(const struct split_op *op, struct thp_map *m, const char *before,
+			   struct thp_why *why)
+{
+	static char was[2048], now[2048];
+	static struct thp_smaps sm;
+	int ret;
+
+	ret = thp_obs_smaps(0, m->area, m->area_len, &sm);
+	if (ret)
+		return thp_why(why, ret, "smaps: %s", thp_errno_name(ret));
+	normalize(before, was, sizeof(was));
+	normalize(sm.layout, now, sizeof(now));
+	if (strcmp(was, now))
+		return thp_why(why, -EPROTO, "%s failed, but changed the VMAs: %.150s -> %.150s",
+			       op->name, was, now);
+	return split_check_data(op, m, false, why);
+}
+
+/* The operation has done all of its work. */
+static int check_complete(const struct split_op *op, struct thp_map *m, struct thp_why *why)
+{
+	int ret = 0;
+
+	if (op->verify && !is_plain(m->kind))
+		ret = op->verify(m, why);
+	return ret ? ret : split_check_data(op, m, true, why);
+}
+
+/* Judges one result by the contract of the operation, with memory at hand again. */
+static int judge(const struct split_op *op, struct thp_map *m, int op_ret, const char *before,
+		 bool strict, struct thp_why *why)
+{
+	enum thp_state state;
+	int ret;
+
+	ret = thp_obs_state(m->thp, thp_env.pmd, &state);
+	if (ret)
+		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
+	if (!op_ret && op->starved == ADVICE) {
+		struct split_op data = *op;
+
+		/* It may have been ignored; the data may not suffer. */
+		if (op->effect == KEEPS_DATA || op->effect == MAY_ZERO)
+			return split_check_data(&data, m, true, why);
+	}
+	if (!op_ret) {
+		ret = check_complete(op, m, why);
+		if (ret)
+			return ret;
+		if (split_expected(op, m->kind) && state == thp_kind_state(m->kind))
+			return thp_why(why, -EPROTO, "%s returned success, but the range is still %s",
+				       op->name, thp_state_name(state));
+		return 0;
+	}
+	if (op->starved == NEVER)
+		return thp_why(why, -EPROTO, "%s returned %s, but needs no memory", op->name,
+			       thp_errno_name(op_ret));
+	if (op->starved == ADVICE)
+		return thp_why(why, -EPROTO, "%s returned %s, expected 0: it is advice", op->name,
+			       thp_errno_name(op_ret));
+	if (!split_errno_ok(op, op_ret))
+		return thp_why(why, -EPROTO, "%s returned %s, which it is not documented to",
+			       op->name, thp_errno_name(op_ret));
+	if (strict && state != thp_kind_state(m->kind) && state != THP_STATE_UNKNOWN)
+		return thp_why(why, -EPROTO, "%s returned %s, but left the range %s", op->name,
+			       thp_errno_name(op_ret), thp_state_name(state));
+	return check_untouched(op, m, before, why);
+}
+
+/* Everything that the operation will use once is used once before. */
+static int rehearse(const struct split_op *op, enum thp_kind kind, struct thp_why *why)
+{
+	static struct thp_map m;
+	int ret;
+
+	ret = thp_map_new(&m, kind, why);
+	if (!ret)
+		ret = split_prepare(op, &m, why);
+	if (!ret)
+		(void)split_run(op, &m);
+	thp_map_destroy(&m);
+	return ret;
+}
+
+static int victim(struct thp_chan *chan, void *arg)
+{
+	static struct thp_smaps before;
+	struct job *job = arg;
+	FIXTURE_DATA(split) *self = job->self;
+	const struct split_op *op = job->op;
+	struct thp_why *why = &chan->why;
+	static struct thp_burner burner;
+	static struct thp_map m;
+	long long tables;
+	bool strict;
+	int ret;
+
+	if (job->injector == MEMCG) {
+		/*
+		 * Nobody may be killed here: an allocation has to fail instead.
+		 * Version 1 has a switch for that, see thp_cg_create().
+		 */
+		ret = thp_write_file("/proc/self/oom_score_adj", "-1000");
+		if (ret && thp_env.memcg == 2)
+			return thp_why(why, ret, "oom_score_adj: %s", thp_errno_name(ret));
+		ret = thp_burner_create(&burner);
+		if (ret)
+			return thp_why(why, ret, "burner: %s", thp_errno_name(ret));
+	}
+	thp_warm_up();
+	ret = thp_pin_cpu();
+	if (ret)
+		return thp_why(why, ret, "sched_setaffinity: %s", thp_errno_name(ret));
+	ret = rehearse(op, job->kind, why);
+	if (!ret)
+		ret = thp_map_new(&m, job->kind, why);
+	if (!ret)
+		ret = split_prepare(op, &m, why);
+	if (!ret)
+		ret = thp_obs_smaps(0, m.area, m.area_len, &before);
+	if (ret)
+		return thp_why(why, ret, "setup: %s", thp_errno_name(ret));
+	tables = thp_obs_vmpte(0);
+
+	thp_chan_post_parent(chan, 1);
+	thp_chan_await_parent(chan, 2);
+	if (job->injector == MEMCG) {
+		ret = thp_burner_burn(&burner);
+		if (ret) {
+			thp_chan_post_parent(chan, 3);
+			return thp_why(why, ret, "the limit did not bite: %s", thp_errno_name(ret));
+		}
+	}
+	self->ret = split_run(op, &m);
+	thp_chan_post_parent(chan, 3);
+	thp_chan_await_parent(chan, 4);
+
+	tables = thp_obs_vmpte(0) - tables;
+	/* Only the targeted injector fails nothing but tables. */
+	strict = job->injector == TARGETED && needs_table(op, job->kind);
+	ret = judge(op, &m, self->ret, before.layout, strict, why);
+	if (ret)
+		return ret;
+	if (self->ret && strict && tables)
+		return thp_why(why, -EPROTO, "%s failed and left %+lld B of tables", op->name,
+			       tables);
+	if (self->ret) {
+		self->retry = split_run(op, &m);
+		if (self->retry)
+			return thp_why(why, -EPROTO, "%s still returns %s with memory at hand",
+				       op->name, thp_errno_name(self->retry));
+		ret = check_complete(op, &m, why);
+		if (ret)
+			return ret;
+	}
+	if (!(op->flags & OP_NO_ZAP))
+		thp_map_zap(&m);
+	thp_map_destroy(&m);
+	return 0;
+}
+
+/* Switches the shortage on or off, from outside. */
+static int starve(FIXTURE_DATA(split) *self, enum injector injector, bool on)
+{
+	if (injector == TARGETED)
+		return thp_inject_task(self->victim.pid, on);
+	return thp_cg_limit(&self->cg, on ? 0 : THP_CG_MAX);
+}
+
+/*
+ * The watchdog's side of one starved operation. 0, or -EPROTO with a cause. The
+ * results are in @self.
+ */
+static int watch(struct job *job, struct thp_why *why)
+{
+	FIXTURE_DATA(split) *self = job->self;
+	const struct split_op *op = job->op;
+	struct thp_child *c = &self->victim;
+	struct thp_why inner = { "" };
+	struct thp_events e0, e1;
+	bool stuck = false;
+	int ret;
+
+	self->retry = 1;
+	ret = thp_child_start(c, victim, job);
+	if (ret)
+		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
+	if (job->injector == MEMCG) {
+		/* It is charged from the start, as it is what gets starved. */
+		ret = thp_cg_join(&self->cg, c->pid);
+		if (ret) {
+			thp_child_kill(c);
+			return thp_why(why, ret, "cgroup.procs: %s", thp_errno_name(ret));
+		}
+	}
+	ret = thp_child_await(c, 1, FINISH_MS);
+	if (ret) {
+		if (ret == -ETIMEDOUT)
+			thp_why(why, ret, "the victim was not ready within %d ms", FINISH_MS);
+		thp_child_join(c, 0, why);
+		return ret == -ETIMEDOUT ? -EPROTO : -ECHILD;
+	}
+	thp_obs_events(&e0);
+	ret = starve(self, job->injector, true);
+	if (ret) {
+		thp_child_kill(c);
+		return thp_why(why, ret, "cannot starve the victim: %s", thp_errno_name(ret));
+	}
+	thp_chan_post_child(c->chan, 2);
+	ret = thp_child_await(c, 3, op->starved == WAITS ? WAIT_MS : RETURN_MS);
+	self->waited = ret == -ETIMEDOUT;
+	stuck = self->waited && op->starved != WAITS;
+	thp_obs_events(&e1);
+	if (job->injector == TARGETED)
+		self->fired = thp_inject_fired();
+	self->failed_splits = e1.split_pmd_failed - e0.split_pmd_failed;
+	(void)starve(self, job->injector, false);
+	if (stuck)
+		thp_why(why, -EPROTO, "%s did not return within %d ms while starved: livelock",
+			op->name, RETURN_MS);
+	if (ret == -ETIMEDOUT)
+		ret = thp_child_await(c, 3, RETURN_MS);
+	if (ret == -ETIMEDOUT)
+		thp_why(why, -EPROTO, "%s did not return even with memory at hand", op->name);
+	if (c->chan)
+		thp_chan_post_child(c->chan, 4);
+	ret = thp_child_join(c, FINISH_MS, &inner);
+	if (ret)
+		thp_why(why, ret, "%s", inner.text);
+	return why->text[0] ? -EPROTO : 0;
+}
+
+static const char *outcome(FIXTURE_DATA(split) *self)
+{
+	return self->waited ? "waited" : thp_errno_name(self->ret);
+}
+
+/* Only PTE-table allocations fail, and all of them: the sharpest instrument. */
+TEST_F_TIMEOUT(split, targeted, 90)
+{
+	struct job job = { variant->op, variant->kind, TARGETED, self };
+	const struct split_op *op = variant->op;
+	bool needed = needs_table(op, variant->kind);
+	struct thp_why why = { "" };
+
+	THP_NEEDS(THP_NEED_FAIL_PAGE);
+	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+	THP_REQUIRE_OK(watch(&job, &why), &why);
+	printf("# refusal: %s %s: %s, %ld tables refused, thp_split_pmd_failed %+ld\n", op->name,
+	       thp_kind_name(variant->kind), outcome(self), self->fired, self->failed_splits);
+	if (!needed) {
+		/* Eager kernels have the table; without a THP there is no need for one. */
+		THP_CHECK(!self->fired, "%s of %s asked for %ld tables, expected none", op->name,
+			  thp_kind_name(variant->kind), self->fired);
+		THP_CHECK(!self->ret && !self->waited, "%s of %s: %s, expected success", op->name,
+			  thp_kind_name(variant->kind), outcome(self));
+		return;
+	}
+	THP_CHECK(self->fired > 0, "%s of %s: the injector did not fire, no table was asked for",
+		  op->name, thp_kind_name(variant->kind));
+	THP_CHECK(self->ret || self->waited || op->starved == ADVICE,
+		  "%s of %s succeeded without a table", op->name, thp_kind_name(variant->kind));
+	if (thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE)
+		THP_CHECK(self->failed_splits > 0, "%s of %s: thp_split_pmd_failed +0, expected +1",
+			  op->name, thp_kind_name(variant->kind));
+}
+
+/* The control group is full: also the victim's other allocations fail. */
+TEST_F_TIMEOUT(split, memcg, 90)
+{
+	struct job job = { variant->op, variant->kind, MEMCG, self };
+	const struct split_op *op = variant->op;
+	struct thp_why why = { "" };
+
+	THP_NEEDS(THP_NEED_MEMCG | THP_NEED_POPULATE);
+	THP_REQUIRE_OK(thp_cg_create(&self->cg, "victim", &why), &why);
+	THP_REQUIRE_OK(watch(&job, &why), &why);
+	printf("# refusal: %s %s: %s, memcg at its limit, thp_split_pmd_failed %+ld\n", op->name,
+	       thp_kind_name(variant->kind), outcome(self), self->failed_splits);
+	/* Zapping base pages takes nothing; that must not change. */
+	if (is_plain(variant->kind) && (op->effect == ZEROES && op->where != AT_WHOLE) &&
+	    !strncmp(op->name, "dontneed", 8))
+		THP_CHECK(!self->ret, "%s of %s: %s, expected success", op->name,
+			  thp_kind_name(variant->kind), thp_errno_name(self->ret));
+	if (is_plain(variant->kind) && thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE)
+		THP_CHECK(!self->failed_splits, "%s without a THP: thp_split_pmd_failed %+ld",
+			  op->name, self->failed_splits);
+}
+
+/* One allocation fails, the first, the second, ... until none is left. */
+static int sweep(struct thp_chan *chan, void *arg)
+{
+	static struct thp_smaps before;
+	struct job *job = arg;
+	const struct split_op *op = job->op;
+	struct thp_why *why = &chan->why;
+	struct thp_events e0, e1;
+	static struct thp_map m;
+	int fd, nth, ret, fired;
+
+	thp_warm_up();
+	fd = thp_inject_nth_open();
+	if (fd < 0)
+		return thp_why(why, fd, "fail-nth: %s", thp_errno_name(fd));
+	ret = rehearse(op, job->kind, why);
+	if (ret)
+		return ret;
+	thp_obs_events(&e0);
+	for (nth = 1; nth <= NTH_MAX; nth++) {
+		ret = thp_map_new(&m, job->kind, why);
+		if (!ret)
+			ret = split_prepare(op, &m, why);
+		if (!ret)
+			ret = thp_obs_smaps(0, m.area, m.area_len, &before);
+		if (ret)
+			return thp_why(why, ret, "setup: %s", thp_errno_name(ret));
+		ret = thp_inject_nth_arm(fd, nth);
+		if (ret)
+			return thp_why(why, ret, "fail-nth: %s", thp_errno_name(ret));
+		job->self->ret = split_run(op, &m);
+		fired = thp_inject_nth_disarm(fd);
+		if (fired < 0)
+			return thp_why(why, fired, "fail-nth: %s", thp_errno_name(fired));
+		job->self->fired += fired;
+		if (!fired && job->self->ret)
+			return thp_why(why, -EPROTO, "nth=%d: %s returned %s without an injection",
+				       nth, op->name, thp_errno_name(job->self->ret));
+		ret = judge(op, &m, job->self->ret, before.layout, false, why);
+		if (!ret && job->self->ret) {
+			ret = split_run(op, &m);
+			if (ret)
+				thp_why(why, ret, "retry of %s returned %s", op->name,
+					thp_errno_name(ret));
+			else
+				ret = check_complete(op, &m, why);
+		}
+		if (ret) {
+			struct thp_why inner = *why;
+
+			why->text[0] = '\0';
+			return thp_why(why, -EPROTO, "nth=%d: %.300s", nth, inner.text);
+		}
+		if (!(op->flags & OP_NO_ZAP))
+			thp_map_zap(&m);
+		thp_map_destroy(&m);
+		if (!fired)
+			break;
+	}
+	thp_obs_events(&e1);
+	job->self->failed_splits = e1.split_pmd_failed - e0.split_pmd_failed;
+	return nth <= NTH_MAX ? 0 : thp_why(why, -EPROTO, "still failing at nth=%d", NTH_MAX);
+}
+
+TEST_F_TIMEOUT(split, fail_nth, 120)
+{
+	struct job job = { variant->op, variant->kind, TARGETED, self };
+	struct thp_why why = { "" };
+
+	THP_NEEDS(THP_NEED_FAIL_NTH);
+	THP_REQUIRE_OK(thp_inject_setup(false, 0, &why), &why);
+	THP_REQUIRE_OK(thp_child_run(sweep, &job, 100000, &why), &why);
+	if (!needs_table(variant->op, variant->kind))
+		return;
+	THP_CHECK(self->fired > 0, "%s of %s: the injector never fired", variant->op->name,
+		  thp_kind_name(variant->kind));
+	if (thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE)
+		THP_CHECK(self->failed_splits > 0,
+			  "%s of %s: no shot in %ld hit the split", variant->op->name,
+			  thp_kind_name(variant->kind), self->fired);
+}
+
+THP_MAIN_INIT("thp_split_enomem", split_register_variants);

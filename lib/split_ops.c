@@ -723,7 +723,8 @@ const struct split_op split_ops[] = {
 		.kinds = THP_ANON, .keeps = THP_ZERO | PLAIN, .where = AT_MID, .effect = MAY_ZERO,
 	}, {
 		.name = "debugfs_split", .covers = "folio-split-debugfs", .run = run_debugfs,
-		.starved = ADVICE, .needs = THP_NEED_DEBUGFS, .flags = OP_FOLIO,
+		.starved = ADVICE, .errnos = { ENOMEM }, .needs = THP_NEED_DEBUGFS,
+		.flags = OP_FOLIO,
 		.kinds = THP_ANON, .keeps = THP_ZERO | PLAIN, .where = AT_WHOLE,
 	}, {
 		.name = "dontneed_whole", .covers = "zap-pmd", .run = run_dontneed,

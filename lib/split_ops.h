@@ -33,7 +33,10 @@ enum split_effect {
 /* What must happen if no PTE table can be had. */
 enum split_starved {
 	FAILS,		/* it returns one of .errnos and nothing has changed, or succeeds */
-	ADVICE,		/* it returns 0; the data is intact, split or not */
+	ADVICE,		/*
+			 * it returns 0; the data is intact, split or not. With .errnos:
+			 * unless something else than the table could not be allocated
+			 */
 	WAITS,		/* a fault: it is retried until memory is there, then complete */
 	NEVER,		/* it needs no table: it succeeds */
 };
@@ -56,7 +59,7 @@ struct split_op {
 	enum split_where where;
 	enum split_effect effect;
 	enum split_starved starved;
-	int errnos[3];			/* FAILS: allowed; none: ENOMEM */
+	int errnos[3];			/* allowed failures; FAILS without any: ENOMEM */
 	unsigned int flags;
 	/* Brings the mapping into the state that the operation needs. */
 	int (*prepare)(struct thp_map *m, struct thp_why *why);

@@ -31,28 +31,33 @@ static ssize_t cg_read(const struct thp_cg *cg, const char *file, char *buf, siz
 	return thp_read_file(path, buf, len);
 }
 
-int thp_cg_create(struct thp_cg *cg, const char *name, struct thp_why *why)
+int thp_cg_prepare(void)
 {
 	char parent[160], ctl[192], on[256];
-	int ret;
+	int ret = 0;
 
+	if (geteuid() || !thp_env.memcg)
+		return 0;
 	snprintf(parent, sizeof(parent), "%s/" DIRNAME, thp_env.memcg_root);
 	if (mkdir(parent, 0700) && errno != EEXIST)
-		return thp_why(why, -errno, "mkdir %s: %s", parent, strerror(errno));
+		return -errno;
 	if (thp_env.memcg == 2) {
 		snprintf(ctl, sizeof(ctl), "%s/cgroup.subtree_control", thp_env.memcg_root);
 		if (thp_read_file(ctl, on, sizeof(on)) < 0 || !strstr(on, "memory"))
 			ret = thp_settings_set_undo(ctl, "+memory", "-memory");
-		else
-			ret = 0;
 		if (ret)
-			return thp_why(why, ret, "%s: %s", ctl, thp_errno_name(ret));
+			return ret;
 		snprintf(ctl, sizeof(ctl), "%s/cgroup.subtree_control", parent);
 		ret = thp_write_file(ctl, "+memory");
-		if (ret)
-			return thp_why(why, ret, "%s: %s", ctl, thp_errno_name(ret));
 	}
-	snprintf(cg->path, sizeof(cg->path), "%s/%s", parent, name);
+	return ret;
+}
+
+int thp_cg_create(struct thp_cg *cg, const char *name, struct thp_why *why)
+{
+	int ret;
+
+	snprintf(cg->path, sizeof(cg->path), "%s/" DIRNAME "/%s", thp_env.memcg_root, name);
 	if (mkdir(cg->path, 0700) && errno != EEXIST) {
 		ret = -errno;
 		thp_why(why, ret, "mkdir %s: %s", cg->path, strerror(errno));

@@ -18,6 +18,12 @@ struct thp_cg {
 	char path[192];		/* empty: no group */
 };
 
+/*
+ * Makes the parent group and gives it the controller; once per program, before
+ * the tests, as this changes a setting of the root group. 0 or -errno.
+ */
+int thp_cg_prepare(void);
+
 /* Makes a group without a limit, in which nobody is OOM-killed; 0 or -errno. */
 int thp_cg_create(struct thp_cg *cg, const char *name, struct thp_why *why);
 

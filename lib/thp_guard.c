@@ -99,6 +99,8 @@ int thp_guard_run(int (*body)(void *arg), void *arg)
 		return ret == -EBUSY ? 4 : 1;
 	}
 	quieten();
+	/* Without it thp_cg_create() fails, and says so. */
+	(void)thp_cg_prepare();
 	(void)thp_kmsg_open(&log);
 	setrlimit(RLIMIT_CORE, &no_core);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);

@@ -51,9 +51,8 @@ static long fault_tables(enum thp_kind kind)
 	case THP_ZERO: return thp_env.contract == THP_EAGER;
 	case THP_SHMEM: return is_hash();
 	case THP_SMALL: return 1;
-	case THP_NONE: break;
+	default: return 0;
 	}
-	return 0;
 }
 
 /* What one operation adds to that, by the contract; *@or: also allowed. */
@@ -451,7 +450,8 @@ TEST_F(pmd, fault_uffd_missing)
 	pthread_join(thread, NULL);
 	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &why), &why);
 	THP_CHECK(thp_obs_populated(m->thp, thp_env.pmd) == 1,
-		  "%ld pages populated by UFFDIO_COPY of 1", thp_obs_populated(m->thp, thp_env.pmd));
+		  "%ld pages populated by UFFDIO_COPY of 1",
+		  thp_obs_populated(m->thp, thp_env.pmd));
 }
 
 /* A process that ends with PMDs, split PMDs and huge zero PMDs: check_mm() looks. */
@@ -572,7 +572,7 @@ static long long median(long long *v, int n)
 static void bulk(struct __test_metadata *_metadata, bool zero)
 {
 	size_t n = (zero ? 8 * BULK_BYTES : BULK_BYTES) / thp_env.pmd, i, len;
-	long long all, slack, mapped[BULK_MAX], split[BULK_MAX], t0, t1, want;
+	long long all, slack, mapped[BULK_MAX], split[BULK_MAX], t0 = 0, t1 = 0, want;
 	bool good = false;
 	char *area, *p;
 	int round;
@@ -584,7 +584,7 @@ static void bulk(struct __test_metadata *_metadata, bool zero)
 	if (slack < 4 * (long long)thp_env.page / 1024)
 		THP_SKIP("needs PMDs whose tables fill pages of PageTables");
 	if (!zero && !thp_env_room(len))
-		THP_SKIP("needs free memory for the bulk test");
+		THP_SKIP("needs free memory for 192 MiB of THPs");
 	for (round = 0; round < BULK_MAX && !good; round++) {
 		area = mmap(NULL, len, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

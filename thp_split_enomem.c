@@ -25,7 +25,7 @@
 /* Arbitrary, far above what any of these system calls allocates. */
 #define NTH_MAX		200
 
-enum injector { TARGETED, MEMCG };
+enum injector { TARGETED, MEMCG, NOTHING };
 
 FIXTURE(split) {
 	struct thp_cg cg;
@@ -59,6 +59,7 @@ struct job {
 	enum thp_kind kind;
 	enum injector injector;
 	FIXTURE_DATA(split) *self;
+	int return_ms;		/* 0: RETURN_MS */
 };
 
 /* Whether a lazy kernel needs a table for this. */
@@ -154,7 +155,7 @@ static int judge(const struct split_op *op, struct thp_map *m, int op_ret, const
 		if (ret)
 			return ret;
 		if (split_expected(op, m->kind) && state == thp_kind_state(m->kind))
-			return thp_why(why, -EPROTO, "%s returned success, but the range is still %s",
+			return thp_why(why, -EPROTO, "%s returned success, the range is still %s",
 				       op->name, thp_state_name(state));
 		return 0;
 	}
@@ -268,6 +269,8 @@ static int victim(struct thp_chan *chan, void *arg)
 /* Switches the shortage on or off, from outside. */
 static int starve(FIXTURE_DATA(split) *self, enum injector injector, bool on)
 {
+	if (injector == NOTHING)
+		return 0;
 	if (injector == TARGETED)
 		return thp_inject_task(self->victim.pid, on);
 	return thp_cg_limit(&self->cg, on ? 0 : THP_CG_MAX);
@@ -284,6 +287,7 @@ static int watch(struct job *job, struct thp_why *why)
 	struct thp_child *c = &self->victim;
 	struct thp_why inner = { "" };
 	struct thp_events e0, e1;
+	int limit = job->return_ms ? job->return_ms : RETURN_MS;
 	bool stuck = false;
 	int ret;
 
@@ -313,7 +317,7 @@ static int watch(struct job *job, struct thp_why *why)
 		return thp_why(why, ret, "cannot starve the victim: %s", thp_errno_name(ret));
 	}
 	thp_chan_post_child(c->chan, 2);
-	ret = thp_child_await(c, 3, op->starved == WAITS ? WAIT_MS : RETURN_MS);
+	ret = thp_child_await(c, 3, op->starved == WAITS ? WAIT_MS : limit);
 	self->waited = ret == -ETIMEDOUT;
 	stuck = self->waited && op->starved != WAITS;
 	thp_obs_events(&e1);
@@ -323,9 +327,9 @@ static int watch(struct job *job, struct thp_why *why)
 	(void)starve(self, job->injector, false);
 	if (stuck)
 		thp_why(why, -EPROTO, "%s did not return within %d ms while starved: livelock",
-			op->name, RETURN_MS);
+			op->name, limit);
 	if (ret == -ETIMEDOUT)
-		ret = thp_child_await(c, 3, RETURN_MS);
+		ret = thp_child_await(c, 3, limit);
 	if (ret == -ETIMEDOUT)
 		thp_why(why, -EPROTO, "%s did not return even with memory at hand", op->name);
 	if (c->chan)
@@ -344,7 +348,9 @@ static const char *outcome(FIXTURE_DATA(split) *self)
 /* Only PTE-table allocations fail, and all of them: the sharpest instrument. */
 TEST_F_TIMEOUT(split, targeted, 90)
 {
-	struct job job = { variant->op, variant->kind, TARGETED, self };
+	struct job job = {
+		.op = variant->op, .kind = variant->kind, .injector = TARGETED, .self = self,
+	};
 	const struct split_op *op = variant->op;
 	bool needed = needs_table(op, variant->kind);
 	struct thp_why why = { "" };
@@ -374,7 +380,9 @@ TEST_F_TIMEOUT(split, targeted, 90)
 /* The control group is full: also the victim's other allocations fail. */
 TEST_F_TIMEOUT(split, memcg, 90)
 {
-	struct job job = { variant->op, variant->kind, MEMCG, self };
+	struct job job = {
+		.op = variant->op, .kind = variant->kind, .injector = MEMCG, .self = self,
+	};
 	const struct split_op *op = variant->op;
 	struct thp_why why = { "" };
 
@@ -459,7 +467,9 @@ static int sweep(struct thp_chan *chan, void *arg)
 
 TEST_F_TIMEOUT(split, fail_nth, 120)
 {
-	struct job job = { variant->op, variant->kind, TARGETED, self };
+	struct job job = {
+		.op = variant->op, .kind = variant->kind, .injector = TARGETED, .self = self,
+	};
 	struct thp_why why = { "" };
 
 	THP_NEEDS(THP_NEED_FAIL_NTH);
@@ -725,6 +735,181 @@ TEST_F_TIMEOUT(deadlock, anon_vma, 90)
 		  2 * RETURN_MS);
 	thp_chan_post_child(c->chan, 4);
 	THP_CHECK_OK(thp_child_join(c, FINISH_MS, &why), &why);
+}
+
+/*
+ * The judge is judged: operations that break the contract, without any injector,
+ * so that it is seen on every kernel that a broken kernel would be reported.
+ */
+static int lie_success(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	(void)addr;
+	(void)len;
+	return 0;
+}
+
+static int lie_enomem(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	madvise(addr, len, MADV_DONTNEED);
+	return -ENOMEM;
+}
+
+static int wrong_errno(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	(void)addr;
+	(void)len;
+	return -EINVAL;
+}
+
+static int half_effect(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return madvise(addr, len / 2, MADV_DONTNEED) ? -errno : 0;
+}
+
+static int changes_vma(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	mprotect(addr, len, PROT_READ);
+	return -ENOMEM;
+}
+
+static int loops(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	(void)addr;
+	(void)len;
+	/* Once is enough: rehearse() must come through. */
+	if (m->priv++)
+		for (;;)
+			pause();
+	return 0;
+}
+
+static int prepare_loop(struct thp_map *m, struct thp_why *why)
+{
+	static int round;
+
+	(void)why;
+	m->priv = round++;
+	return 0;
+}
+
+static int crashes(struct thp_map *m, char *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+	if (m->priv++)
+		raise(SIGSEGV);
+	return 0;
+}
+
+FIXTURE(judge) {
+	FIXTURE_DATA(split) split;
+};
+
+FIXTURE_VARIANT(judge) {
+	struct split_op op;
+	const char *expect;	/* part of the cause */
+};
+
+FIXTURE_VARIANT_ADD(judge, success_without_effect) {
+	.op = {
+		.name = "lie", .run = lie_success, .kinds = THP_ANON, .where = AT_MID,
+		.effect = ZEROES,
+	},
+	.expect = "expected zeroes",
+};
+
+FIXTURE_VARIANT_ADD(judge, success_without_split) {
+	.op = { .name = "lie", .run = lie_success, .kinds = THP_ANON, .where = AT_MID },
+	.expect = "still PMD-mapped",
+};
+
+FIXTURE_VARIANT_ADD(judge, failure_with_effect) {
+	.op = {
+		.name = "lie", .run = lie_enomem, .kinds = THP_ANON, .where = AT_MID,
+		.effect = ZEROES,
+	},
+	.expect = "expected 0x",
+};
+
+FIXTURE_VARIANT_ADD(judge, failure_with_vma_change) {
+	.op = { .name = "lie", .run = changes_vma, .kinds = THP_ANON, .where = AT_MID },
+	.expect = "changed the VMAs",
+};
+
+FIXTURE_VARIANT_ADD(judge, partial_effect) {
+	.op = {
+		.name = "lie", .run = half_effect, .kinds = THP_ANON, .where = AT_UPPER,
+		.effect = ZEROES,
+	},
+	.expect = "expected zeroes",
+};
+
+FIXTURE_VARIANT_ADD(judge, undocumented_errno) {
+	.op = { .name = "lie", .run = wrong_errno, .kinds = THP_ANON, .where = AT_MID },
+	.expect = "not documented",
+};
+
+FIXTURE_VARIANT_ADD(judge, advice_with_error) {
+	.op = {
+		.name = "lie", .run = wrong_errno, .kinds = THP_ANON, .where = AT_MID,
+		.starved = ADVICE,
+	},
+	.expect = "it is advice",
+};
+
+FIXTURE_VARIANT_ADD(judge, error_without_need) {
+	.op = {
+		.name = "lie", .run = wrong_errno, .keeps = THP_ANON, .where = AT_WHOLE,
+		.starved = NEVER,
+	},
+	.expect = "needs no memory",
+};
+
+FIXTURE_VARIANT_ADD(judge, livelock) {
+	.op = {
+		.name = "lie", .run = loops, .prepare = prepare_loop, .kinds = THP_ANON,
+		.where = AT_MID,
+	},
+	.expect = "livelock",
+};
+
+FIXTURE_VARIANT_ADD(judge, crash) {
+	.op = {
+		.name = "lie", .run = crashes, .prepare = prepare_loop, .kinds = THP_ANON,
+		.where = AT_MID,
+	},
+	.expect = "killed by SIGSEGV",
+};
+
+FIXTURE_SETUP(judge)
+{
+}
+
+FIXTURE_TEARDOWN_PARENT(judge)
+{
+	thp_teardown(_metadata);
+}
+
+THP_COVERS(judge, reports, "");
+TEST_F_TIMEOUT(judge, reports, 60)
+{
+	struct job job = {
+		.op = &variant->op, .kind = THP_ANON, .injector = NOTHING, .self = &self->split,
+		.return_ms = 300,
+	};
+	struct thp_why why = { "" };
+	int ret;
+
+	ret = watch(&job, &why);
+	THP_CHECK(ret && strstr(why.text, variant->expect),
+		  "a broken operation got \"%s\", expected a cause with \"%s\"", why.text,
+		  variant->expect);
 }
 
 THP_MAIN_INIT("thp_split_enomem", split_register_variants);

@@ -165,7 +165,7 @@ static int prepare_aux(struct thp_map *m, struct thp_why *why)
 	/* One for each of thp_env.unit mappings; a test process lives for one test. */
 	static struct thp_map pool[16];
 	static size_t used;
-	struct thp_map *aux = &pool[used++ % (sizeof(pool) / sizeof(pool[0]))];
+	struct thp_map *aux = &pool[used++ % (ARRAY_SIZE(pool))];
 	int ret;
 
 	ret = thp_map_create(aux, THP_NONE, why);
@@ -768,7 +768,7 @@ const struct split_op split_ops[] = {
 	},
 };
 
-const size_t split_ops_count = sizeof(split_ops) / sizeof(split_ops[0]);
+const size_t split_ops_count = ARRAY_SIZE(split_ops);
 
 size_t split_first(const struct split_op *op)
 {
@@ -812,7 +812,7 @@ bool split_errno_ok(const struct split_op *op, int err)
 		err = -err;
 	if (!op->errnos[0])
 		return err == ENOMEM;
-	for (i = 0; i < sizeof(op->errnos) / sizeof(op->errnos[0]); i++)
+	for (i = 0; i < ARRAY_SIZE(op->errnos); i++)
 		if (op->errnos[i] && op->errnos[i] == err)
 			return true;
 	return false;

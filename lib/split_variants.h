@@ -47,7 +47,7 @@ static void split_register_variants(void)
 	for (o = 0; o < split_ops_count; o++) {
 		const struct split_op *op = &split_ops[o];
 
-		for (k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+		for (k = 0; k < ARRAY_SIZE(kinds); k++) {
 			if (!((op->kinds | op->keeps) & kinds[k]))
 				continue;
 			if (n == SPLIT_MAX_VARIANTS) {
@@ -64,9 +64,10 @@ static void split_register_variants(void)
 		}
 	}
 	/* The harness appends or prepends, by the order in which constructors ran. */
-	for (i = 0; i < n; i++)
-		__register_fixture_variant(&_split_fixture_object, __constructor_order_forward ?
-					   &split_variants[i].meta : &split_variants[n - 1 - i].meta);
+	for (i = 0; i < n; i++) {
+		k = __constructor_order_forward ? i : n - 1 - i;
+		__register_fixture_variant(&_split_fixture_object, &split_variants[k].meta);
+	}
 	thp_cover_hook = split_cover;
 }
 

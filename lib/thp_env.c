@@ -206,7 +206,7 @@ static int run_probe(struct probe *out, struct thp_why *why)
 	if (out->err)
 		return thp_why(why, out->err, "%s", out->what);
 	if (out->table <= 0)
-		return thp_why(why, -EIO, "probe: 4K faults in %d PMD ranges moved VmPTE by %lld B each",
+		return thp_why(why, -EIO, "probe: a base page in each of %d PMD ranges: VmPTE %+lld B",
 			       CALIBRATE, out->table);
 	return 0;
 }
@@ -439,7 +439,7 @@ static const struct {
 	{ THP_NEED_DEBUGFS, "needs root and split_huge_pages in debugfs (no lockdown)" },
 	{ THP_NEED_MEMCG, "needs root, CAP_SYS_RESOURCE and a memory cgroup controller" },
 	{ THP_NEED_FAIL_PAGE,
-	  "needs root, CONFIG_FAIL_PAGE_ALLOC, CONFIG_FAULT_INJECTION_STACKTRACE_FILTER and kallsyms" },
+	  "needs root, CONFIG_FAIL_PAGE_ALLOC, FAULT_INJECTION_STACKTRACE_FILTER and kallsyms" },
 	{ THP_NEED_FAIL_NTH, "needs root, CONFIG_FAIL_PAGE_ALLOC and /proc/self/fail-nth" },
 	{ THP_NEED_MSEAL, "needs mseal (Linux 6.10, 64-bit)" },
 	{ THP_NEED_ANON_NAME, "needs CONFIG_ANON_VMA_NAME" },
@@ -456,7 +456,7 @@ const char *thp_env_missing(unsigned int needs)
 {
 	size_t i;
 
-	for (i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+	for (i = 0; i < ARRAY_SIZE(reasons); i++)
 		if (needs & ~thp_env.have & reasons[i].need)
 			return reasons[i].reason;
 	return NULL;

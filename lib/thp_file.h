@@ -13,6 +13,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#ifndef ARRAY_SIZE
+#define ARRAY_SIZE(arr) (sizeof(arr) / sizeof((arr)[0]))
+#endif
+
 /* Reads up to @len - 1 bytes and terminates them; bytes read or -errno. */
 ssize_t thp_read_file(const char *path, char *buf, size_t len);
 

@@ -32,8 +32,26 @@ static const char * const allocators[] = {
 	"page_table_alloc_noprof",
 };
 
-/* Calls @fn for every text symbol of /proc/kallsyms; 0 or -errno. */
-static int for_each_symbol(void (*fn)(unsigned long addr, const char *name))
+static void find_start(unsigned long addr, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(allocators) && !range.start; i++)
+		if (!strcmp(name, allocators[i]))
+			range.start = addr;
+}
+
+static void find_end(unsigned long addr)
+{
+	if (addr > range.start && (!range.end || addr < range.end))
+		range.end = addr;
+}
+
+/*
+ * One pass over the text symbols of /proc/kallsyms, which is not sorted: for the
+ * start of the function, or for the symbol after it. 0 or -errno.
+ */
+static int scan_symbols(bool end)
 {
 	static char buf[65536];
 	size_t len = 0;
@@ -49,14 +67,16 @@ static int for_each_symbol(void (*fn)(unsigned long addr, const char *name))
 		buf[len] = '\0';
 		line = buf;
 		while ((nl = strchr(line, '\n'))) {
-			char *end, *name;
-			unsigned long addr = strtoul(line, &end, 16);
+			char *type;
+			unsigned long addr = strtoul(line, &type, 16);
 
 			*nl = '\0';
 			/* "address type name[\tmodule]" */
-			if ((end[1] | 0x20) == 't' && !strchr(end + 3, '\t')) {
-				name = end + 3;
-				fn(addr, name);
+			if ((type[1] | 0x20) == 't' && !strchr(type + 3, '\t')) {
+				if (end)
+					find_end(addr);
+				else
+					find_start(addr, type + 3);
 			}
 			line = nl + 1;
 		}
@@ -67,34 +87,18 @@ static int for_each_symbol(void (*fn)(unsigned long addr, const char *name))
 	return n < 0 ? -EIO : 0;
 }
 
-static void find_start(unsigned long addr, const char *name)
-{
-	size_t i;
-
-	for (i = 0; i < sizeof(allocators) / sizeof(allocators[0]) && !range.start; i++)
-		if (!strcmp(name, allocators[i]))
-			range.start = addr;
-}
-
-static void find_end(unsigned long addr, const char *name)
-{
-	(void)name;
-	if (addr > range.start && (!range.end || addr < range.end))
-		range.end = addr;
-}
-
 int thp_inject_init(void)
 {
 	int ret;
 
 	range.start = 0;
 	range.end = 0;
-	ret = for_each_symbol(find_start);
+	ret = scan_symbols(false);
 	if (ret)
 		return ret;
 	if (!range.start)
 		return -ENOENT;
-	return for_each_symbol(find_end);
+	return scan_symbols(true);
 }
 
 bool thp_inject_can_target(void)
@@ -140,7 +144,7 @@ int thp_inject_setup(bool targeted, int min_order, struct thp_why *why)
 	snprintf(times, sizeof(times), "%ld", TIMES);
 	snprintf(start, sizeof(start), hex, targeted ? range.start : 0UL);
 	snprintf(end, sizeof(end), hex, targeted ? range.end : ~0UL);
-	for (i = 0; i < sizeof(knobs) / sizeof(knobs[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
 		ret = knob(knobs[i].name, knobs[i].value);
 		/* Without the filter every allocation of the task would fail. */
 		if (ret == -ENOENT && !targeted && !strncmp(knobs[i].name, "require", 7))

@@ -54,14 +54,20 @@ bool thp_kmsg_is_bad(const char *line)
 {
 	size_t i;
 
-	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
 		if (strstr(line, bad[i]))
 			return true;
 	return false;
 }
 
+bool thp_kmsg_taint_is_bad(uint64_t before, uint64_t now)
+{
+	return now & ~before & TAINT_BAD;
+}
+
 int thp_kmsg_open(struct thp_kmsg *log)
 {
+	log->selftest = false;
 	if (thp_read_u64(TAINTED, &log->taint))
 		log->taint = 0;
 	log->fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -89,7 +95,7 @@ int thp_kmsg_check(struct thp_kmsg *log, struct thp_why *why)
 				continue;
 			/* The ring overwrote records that nobody has looked at. */
 			if (errno == EPIPE) {
-				ret = thp_why(why, -EPIPE, "kernel log overflowed, lines were lost");
+				ret = thp_why(why, -EPIPE, "the kernel log overflowed");
 				continue;
 			}
 			break;
@@ -102,11 +108,13 @@ int thp_kmsg_check(struct thp_kmsg *log, struct thp_why *why)
 		end = strchr(text, '\n');
 		if (end)
 			*end = '\0';
+		if (!log->selftest && strstr(text, THP_KMSG_SELFTEST))
+			continue;
 		if (thp_kmsg_is_bad(text + 1))
 			ret = thp_why(why, -EPROTO, "kernel log: %.300s", text + 1);
 	}
 	if (!thp_read_u64(TAINTED, &taint)) {
-		if (taint & ~log->taint & TAINT_BAD)
+		if (thp_kmsg_taint_is_bad(log->taint, taint))
 			ret = thp_why(why, -EPROTO, "kernel taint went from 0x%llx to 0x%llx",
 				      (unsigned long long)log->taint, (unsigned long long)taint);
 		log->taint = taint;

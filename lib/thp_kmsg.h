@@ -13,7 +13,11 @@
 struct thp_kmsg {
 	int fd;			/* /dev/kmsg, or -1 where it may not be read */
 	uint64_t taint;		/* /proc/sys/kernel/tainted at the last check */
+	bool selftest;		/* report lines with THP_KMSG_SELFTEST, too */
 };
+
+/* Marks log lines that the project's own self-test makes up. */
+#define THP_KMSG_SELFTEST "thp_lazy_pte self-test: "
 
 /*
  * Starts watching at the end of the log. 0, or -errno where the log cannot be
@@ -27,6 +31,9 @@ int thp_kmsg_open(struct thp_kmsg *log);
  * @why, -EPIPE if the log overflowed so that lines were lost.
  */
 int thp_kmsg_check(struct thp_kmsg *log, struct thp_why *why);
+
+/* Whether a change of the taint mask is one that a test can have caused. */
+bool thp_kmsg_taint_is_bad(uint64_t before, uint64_t now);
 
 /* Whether a log line reports a kernel defect (not mere injection noise). */
 bool thp_kmsg_is_bad(const char *line);

@@ -311,7 +311,7 @@ int thp_obs_smaps(pid_t pid, const void *addr, size_t len, struct thp_smaps *sm)
 			layout_add(sm, " %s\n", line + 8);
 			continue;
 		}
-		for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		for (i = 0; i < ARRAY_SIZE(keys); i++) {
 			size_t klen = strlen(keys[i]);
 
 			if (strncmp(line, keys[i], klen) || line[klen] != ':')

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Every oracle is shown a wrong state here and has to report it; and a right one,
+ * which it must let pass. An oracle that cannot fail decides nothing.
+ */
+#include "split_ops.h"
+#include "thp_cgroup.h"
+#include "thp_harness.h"
+#include "thp_inject.h"
+#include "thp_uapi.h"
+
+FIXTURE(oracle) {
+	struct thp_map map;
+	struct thp_cg cg;
+};
+
+FIXTURE_SETUP(oracle)
+{
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(oracle)
+{
+	struct thp_why why = { "" };
+
+	THP_CHECK_OK(thp_cg_destroy(&self->cg), &why);
+	thp_teardown(_metadata);
+}
+
+#define EXPECT_CAUSE(call, part) do {					\
+	struct thp_why __w = { "" };					\
+	int __r = (call);						\
+	THP_CHECK(__r && strstr(__w.text, part),			\
+		  "wrong state got %s \"%s\", expected a cause with \"%s\"", \
+		  thp_errno_name(__r), __w.text, part);			\
+} while (0)
+
+#define WHY (&__w)
+
+TEST_F(oracle, contents)
+{
+	struct thp_map *m = &self->map;
+	struct thp_why why = { "" };
+	char *last;
+
+	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
+	last = m->thp + thp_env.pmd - 1;
+	THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &why), &why);
+	m->thp[0] ^= 1;
+	EXPECT_CAUSE(thp_map_check(m, 0, thp_env.nr, WHY), "page 0 offset 0");
+	m->thp[0] ^= 1;
+	*last ^= 0x80;
+	EXPECT_CAUSE(thp_map_check(m, 0, thp_env.nr, WHY), "expected");
+	*last ^= 0x80;
+	THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &why), &why);
+	/* Two pages swapped: the pattern names its page. */
+	thp_fill(thp_page(m, 3), m->seed, 4);
+	EXPECT_CAUSE(thp_map_check(m, 0, thp_env.nr, WHY), "page 3 offset 0");
+	EXPECT_CAUSE(thp_check_zero(m->thp, 1, WHY), "expected zeroes");
+	memset(m->thp, 0, thp_env.page);
+	THP_CHECK_OK(thp_check_zero(m->thp, 1, &why), &why);
+	m->thp[thp_env.page - 1] = 1;
+	EXPECT_CAUSE(thp_check_zero(m->thp, 1, WHY), "expected zeroes");
+}
+
+TEST_F(oracle, state)
+{
+	struct thp_map *m = &self->map;
+	struct thp_why why = { "" };
+	struct thp_smaps sm;
+
+	THP_REQUIRE_OK(thp_map_create(m, THP_ANON, &why), &why);
+	THP_CHECK_OK(thp_map_expect(m, THP_STATE_NONE, &why), &why);
+	THP_REQUIRE_OK(thp_map_fault(m, &why), &why);
+	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PMD, &why), &why);
+	EXPECT_CAUSE(thp_map_expect(m, THP_STATE_PTE, WHY), "PMD-mapped, expected PTE-mapped");
+	EXPECT_CAUSE(thp_map_expect(m, THP_STATE_NONE, WHY), "expected unmapped");
+	THP_REQUIRE(!madvise(thp_page(m, 1), thp_env.page, MADV_DONTNEED), "MADV_DONTNEED");
+	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &why), &why);
+	EXPECT_CAUSE(thp_map_expect(m, THP_STATE_PMD, WHY), "PTE-mapped, expected PMD-mapped");
+	THP_CHECK(thp_obs_populated(m->thp, thp_env.pmd) == (long)thp_env.nr - 1,
+		  "%ld pages populated", thp_obs_populated(m->thp, thp_env.pmd));
+	THP_CHECK_OK(thp_obs_smaps(0, m->area, m->area_len, &sm), &why);
+	THP_CHECK(!sm.anon_huge_kb, "AnonHugePages %llu kB after a split",
+		  (unsigned long long)sm.anon_huge_kb);
+}
+
+TEST_F(oracle, tables)
+{
+	struct thp_why why = { "" };
+	long long a, b;
+	long got;
+	unsigned int i;
+	char *p;
+
+	/* As many more tables as make whole kB, and it is seen. */
+	THP_REQUIRE_OK(thp_map_create(&self->map, THP_SMALL, &why), &why);
+	p = mmap(NULL, (2 + thp_env.unit) * thp_env.pmd, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	THP_REQUIRE(p != MAP_FAILED, "mmap");
+	madvise(p, (2 + thp_env.unit) * thp_env.pmd, MADV_NOHUGEPAGE);
+	thp_touch(p);
+	a = thp_obs_vmpte(0);
+	for (i = 1; i <= thp_env.unit; i++)
+		thp_touch(p + i * thp_env.pmd);
+	b = thp_obs_vmpte(0);
+	THP_CHECK(thp_env_tables(b - a, &got) && got == (long)thp_env.unit,
+		  "%+ld tables, expected %+d", got, (int)thp_env.unit);
+	THP_CHECK(!thp_env_tables(thp_env.table - 1, &got), "a fraction of a table passed");
+	THP_CHECK(thp_obs_vmpte(1 << 22) < 0, "VmPTE of a process that does not exist");
+}
+
+TEST_F(oracle, events)
+{
+	struct thp_map *m = &self->map;
+	struct thp_events e0, e1;
+	struct thp_why why = { "" };
+
+	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
+	thp_obs_events(&e0);
+	THP_CHECK(!mprotect(thp_page(m, 1), thp_env.page, PROT_READ), "mprotect");
+	thp_obs_events(&e1);
+	THP_CHECK(e1.split_pmd > e0.split_pmd, "a split is not in thp_split_pmd");
+	THP_CHECK(thp_obs_vmstat("no_such_event") == THP_EVENT_NONE, "an unknown event passed");
+}
+
+TEST_F(oracle, layout)
+{
+	struct thp_map *m = &self->map;
+	static struct thp_smaps a, b;
+	struct thp_why why = { "" };
+
+	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
+	THP_CHECK_OK(thp_obs_smaps(0, m->area, m->area_len, &a), &why);
+	THP_CHECK(!madvise(thp_page(m, 1), thp_env.page, MADV_DONTDUMP), "MADV_DONTDUMP");
+	THP_CHECK_OK(thp_obs_smaps(0, m->area, m->area_len, &b), &why);
+	THP_CHECK(b.vmas == a.vmas + 2, "%u VMAs became %u, expected two more", a.vmas, b.vmas);
+	THP_CHECK(strcmp(a.layout, b.layout), "a flag of one page is not in the layout");
+}
+
+TEST(kernel_log_patterns)
+{
+	static const char * const bad[] = {
+		"WARNING: CPU: 0 PID: 1 at mm/huge_memory.c:1 f+0x0/0x1",
+		"BUG: non-zero pgtables_bytes on freeing mm: 4096",
+		"BUG: Bad rss-counter state mm:0 type:MM_ANONPAGES val:512",
+		"Oops: 0000 [#1] SMP",
+		"INFO: task t:1 blocked for more than 120 seconds.",
+		"WARNING: possible circular locking dependency detected",
+		"BUG: sleeping function called from invalid context at mm/page_alloc.c:1",
+		"watchdog: BUG: soft lockup - CPU#0 stuck for 22s!",
+		"rcu: INFO: rcu_preempt self-detected stall on CPU",
+		"mm/pgtable-generic.c:1: bad pmd 0000(0)",
+	};
+	static const char * const good[] = {
+		"Memory cgroup out of memory: Killed process 1",
+		"t: page allocation failure: order:0",
+		"FAULT_INJECTION: forcing a failure.",
+		"Huh VM_FAULT_OOM leaked out to the #PF handler. Retrying PF",
+		"drop_caches: 2",
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		THP_CHECK(thp_kmsg_is_bad(bad[i]), "not reported: %s", bad[i]);
+	for (i = 0; i < ARRAY_SIZE(good); i++)
+		THP_CHECK(!thp_kmsg_is_bad(good[i]), "reported: %s", good[i]);
+}
+
+TEST(kernel_log)
+{
+	struct thp_why why = { "" };
+	struct thp_kmsg log;
+
+	THP_NEEDS(THP_NEED_ROOT);
+	THP_REQUIRE_OK(thp_kmsg_open(&log), &why);
+	log.selftest = true;
+	THP_REQUIRE_OK(thp_write_file("/dev/kmsg", THP_KMSG_SELFTEST "fine\n"), &why);
+	THP_CHECK_OK(thp_kmsg_check(&log, &why), &why);
+	THP_REQUIRE_OK(thp_write_file("/dev/kmsg", THP_KMSG_SELFTEST "WARNING: made up\n"), &why);
+	THP_CHECK(thp_kmsg_check(&log, &why) == -EPROTO && strstr(why.text, "made up"),
+		  "a WARNING in the log was not reported");
+}
+
+TEST(taint)
+{
+	THP_CHECK(thp_kmsg_taint_is_bad(0, 1 << 9), "a warning's taint passed");
+	THP_CHECK(thp_kmsg_taint_is_bad(1 << 12, 1 << 12 | 1 << 7), "an oops' taint passed");
+	THP_CHECK(thp_kmsg_taint_is_bad(0, 1 << 5), "a bad page's taint passed");
+	THP_CHECK(!thp_kmsg_taint_is_bad(1 << 9, 1 << 9), "an old taint was reported");
+	/* F and O come with modules. */
+	THP_CHECK(!thp_kmsg_taint_is_bad(0, 1 << 12 | 1 << 1), "a module's taint was reported");
+}
+
+static int returns_error(struct thp_chan *chan, void *arg)
+{
+	(void)arg;
+	return thp_why(&chan->why, -EIO, "the child's own cause");
+}
+
+static int crashes(struct thp_chan *chan, void *arg)
+{
+	(void)chan;
+	(void)arg;
+	raise(SIGSEGV);
+	return 0;
+}
+
+static int hangs(struct thp_chan *chan, void *arg)
+{
+	(void)chan;
+	(void)arg;
+	for (;;)
+		pause();
+	return 0;
+}
+
+TEST(child)
+{
+	struct thp_child c = { 0 };
+	struct thp_why why = { "" };
+
+	EXPECT_CAUSE(thp_child_run(returns_error, NULL, 5000, WHY), "own cause");
+	EXPECT_CAUSE(thp_child_run(crashes, NULL, 5000, WHY), "SIGSEGV");
+	EXPECT_CAUSE(thp_child_run(hangs, NULL, 100, WHY), "within 100 ms");
+	THP_REQUIRE_OK(thp_child_start(&c, hangs, NULL), &why);
+	THP_CHECK(thp_child_await(&c, 1, 50) == -ETIMEDOUT, "a silent child was not noticed");
+	kill(c.pid, SIGKILL);
+	THP_CHECK(thp_child_await(&c, 1, 5000) == -ECHILD, "a dead child was not noticed");
+	thp_child_kill(&c);
+}
+
+TEST(settings)
+{
+	static const char path[] = THP_SYSFS "khugepaged/alloc_sleep_millisecs";
+	struct thp_why why = { "" };
+	uint64_t was, now;
+	long mark;
+
+	THP_NEEDS(THP_NEED_ROOT);
+	THP_REQUIRE_OK(thp_read_u64(path, &was), &why);
+	mark = thp_settings_mark();
+	THP_REQUIRE_OK(thp_settings_set(path, "12345"), &why);
+	THP_REQUIRE_OK(thp_settings_set(path, "23456"), &why);
+	thp_read_u64(path, &now);
+	THP_CHECK(now == 23456, "set to 23456, is %llu", (unsigned long long)now);
+	THP_CHECK_OK(thp_settings_restore(mark, &why), &why);
+	thp_read_u64(path, &now);
+	THP_CHECK(now == was, "was %llu, restored to %llu", (unsigned long long)was,
+		  (unsigned long long)now);
+	THP_CHECK(thp_settings_set("/sys/no/such/file", "1") == -ENOENT, "an unknown file passed");
+}
+
+/* Operations that do nothing must be noticed in every row of the table. */
+TEST_F(oracle, split_effects)
+{
+	struct thp_map *m = &self->map;
+	struct thp_why why = { "" };
+	size_t i;
+
+	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
+	for (i = 0; i < split_ops_count; i++) {
+		const struct split_op *op = &split_ops[i];
+		struct thp_why w = { "" };
+
+		THP_CHECK_OK(split_check_data(op, m, false, &why), &why);
+		if (op->effect == ZEROES || op->effect == WRITES)
+			THP_CHECK(split_check_data(op, m, true, &w),
+				  "%s: no effect was taken for success", op->name);
+		/* Damage outside of the named pages, and inside where data is kept. */
+		if (op->where == AT_WHOLE)
+			continue;
+		*thp_page(m, split_first(op) ? 0 : thp_env.nr - 1) ^= 1;
+		THP_CHECK(split_check_data(op, m, true, &w), "%s: damage elsewhere passed",
+			  op->name);
+		*thp_page(m, split_first(op) ? 0 : thp_env.nr - 1) ^= 1;
+		if (op->effect != KEEPS_DATA)
+			continue;
+		*thp_page(m, split_first(op)) ^= 1;
+		THP_CHECK(split_check_data(op, m, true, &w), "%s: damage inside passed", op->name);
+		*thp_page(m, split_first(op)) ^= 1;
+	}
+}
+
+/* Rows of the table are complete enough to be judged. */
+TEST(split_rows)
+{
+	size_t i, j;
+
+	for (i = 0; i < split_ops_count; i++) {
+		const struct split_op *op = &split_ops[i];
+
+		THP_CHECK(op->name && op->run && op->covers && op->covers[0],
+			  "row %zu lacks a name, a function or what it covers", i);
+		THP_CHECK(op->kinds | op->keeps, "%s is legal on no mapping", op->name);
+		THP_CHECK(!(op->kinds & op->keeps), "%s both splits and keeps a kind", op->name);
+		for (j = 0; j < i; j++)
+			THP_CHECK(strcmp(op->name, split_ops[j].name), "%s stands twice", op->name);
+	}
+}
+
+TEST_F(oracle, memcg_limit)
+{
+	struct thp_why why = { "" };
+	long long usage;
+
+	THP_NEEDS(THP_NEED_MEMCG);
+	THP_REQUIRE_OK(thp_cg_create(&self->cg, "selftest", &why), &why);
+	usage = thp_cg_usage(&self->cg);
+	THP_CHECK(usage >= 0, "usage: %lld", usage);
+	THP_CHECK_OK(thp_cg_limit(&self->cg, 0), &why);
+	THP_CHECK_OK(thp_cg_limit(&self->cg, THP_CG_MAX), &why);
+	THP_CHECK(thp_cg_stat(&self->cg, "no_such_field") == -ENOENT, "an unknown field passed");
+}
+
+/* An injector that is set up and hits nothing has not fired. */
+TEST_F(oracle, injector_silent)
+{
+	struct thp_why why = { "" };
+
+	THP_NEEDS(THP_NEED_FAIL_PAGE);
+	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+	THP_CHECK(!thp_inject_fired(), "%ld failures before anything failed", thp_inject_fired());
+	THP_REQUIRE_OK(thp_inject_task(getpid(), true), &why);
+	getppid();
+	THP_REQUIRE_OK(thp_inject_task(getpid(), false), &why);
+	THP_CHECK(!thp_inject_fired(), "%ld failures of getppid()", thp_inject_fired());
+}
+
+/* ... and hits what it aims at: mlock() of a range that has no table yet. */
+TEST_F(oracle, injector_hits)
+{
+	struct thp_map *m = &self->map;
+	struct thp_why why = { "" };
+	int ret;
+
+	THP_NEEDS(THP_NEED_FAIL_PAGE | THP_NEED_POPULATE);
+	THP_REQUIRE_OK(thp_map_create(m, THP_SMALL, &why), &why);
+	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+	THP_REQUIRE_OK(thp_inject_task(getpid(), true), &why);
+	ret = madvise(m->thp, thp_env.page, MADV_POPULATE_WRITE) ? -errno : 0;
+	THP_REQUIRE_OK(thp_inject_task(getpid(), false), &why);
+	THP_CHECK(ret == -ENOMEM, "MADV_POPULATE_WRITE without a table: %s, expected ENOMEM",
+		  thp_errno_name(ret));
+	THP_CHECK(thp_inject_fired() == 1, "%ld failures, expected 1", thp_inject_fired());
+}
+
+THP_MAIN("selftest");

@@ -896,7 +896,7 @@ FIXTURE_TEARDOWN_PARENT(judge)
 	thp_teardown(_metadata);
 }
 
-THP_COVERS(judge, reports, "");
+THP_COVERS(judge, reports, "suite-judge");
 TEST_F_TIMEOUT(judge, reports, 60)
 {
 	struct job job = {

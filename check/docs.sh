@@ -1,0 +1,76 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# docs/call-sites.md and the tests agree: every ID that a test says it covers
+# has a row there, and every row is covered by a test or says "none: reason".
+
+. check/lib.sh
+
+doc=docs/call-sites.md
+
+if [ ! -e $doc ]; then
+	fail "table of call sites" "no $doc"
+	exit
+fi
+
+# Lines "ID<tab>covered by", from the tables whose first column is "ID" and
+# that have a column "Covered by"
+rows()
+{
+	sed 's/\\|/\&#124;/g' "$doc" | awk -F'|' '
+		function cell(i) {
+			gsub(/^[ \t`]+|[ \t`]+$/, "", $i)
+			return $i
+		}
+		!/^[ \t]*\|/ { column = 0; next }
+		tolower(cell(2)) == "id" {
+			for (i = 3; i < NF; i++)
+				if (tolower(cell(i)) ~ /^covered by/)
+					column = i
+			next
+		}
+		column && cell(2) !~ /^:?-+:?$/ { print cell(2) "\t" cell(column) }'
+}
+
+for prog in $programs; do
+	try "$prog -L" "$OUTPUT/$prog" -L
+	sed "s/^/$prog:/" "$log" >> "$work/tests"
+done
+
+rows > "$work/rows"
+cut -f1 "$work/rows" | sort > "$work/ids"
+cut -s -f2 "$work/tests" | tr ' ' '\n' | sed '/^$/d' | sort -u > "$work/covered"
+
+# none NAME CAUSE: passes if the list on stdin is empty
+none()
+{
+	cat > "$log"
+	if [ -s "$log" ]; then
+		fail "$1" "$2"
+	else
+		pass "$1"
+	fi
+}
+
+lines=100
+[ -s "$work/ids" ] && [ -s "$work/covered" ]
+try "the table has rows, the tests have IDs" test $? = 0
+uniq -d "$work/ids" | none "no ID twice" "these are in the table twice"
+cut -f1 "$work/tests" | sort | uniq -d |
+	none "no test twice" "these tests have the same name"
+grep -vP '^\S+\t\S' "$work/tests" |
+	none "every test names what it covers" "these do not"
+comm -13 "$work/ids" "$work/covered" |
+	none "every ID of a test is in the table" "these are not"
+awk -F'\t' '$2 !~ /^none: [^ ]/ { print $1 }' "$work/rows" | sort |
+	comm -23 - "$work/covered" |
+	none "every row is covered or says none: reason" "these are not"
+awk -F'\t' '$2 ~ /^none:/ { print $1 }' "$work/rows" | sort |
+	comm -12 - "$work/covered" |
+	none "no row says none although a test covers it" "these do"
+
+# A test that skips for want of an option is no news where config was used.
+grep -oh '"needs[^"]*"' thp_*.c lib/*.[ch] | grep -o 'CONFIG_[A-Z0-9_]*' | sort -u |
+while read -r option; do
+	grep -q "^$option=y" config || echo "$option"
+done | none "config has every option that a test asks for" "it lacks these"

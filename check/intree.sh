@@ -1,0 +1,133 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# This directory works as tools/testing/selftests/thp_lazy_pte of every kernel
+# source at hand: that of KSRC, those in the cache, and those named in KTREES.
+
+. check/lib.sh
+
+sel=tools/testing/selftests
+target=thp_lazy_pte
+
+# The part of kernel source $1 that selftests are built by, with this directory
+# in it, as $tree
+make_tree()
+{
+	rm -rf "$tree"
+	mkdir -p "$tree/$sel/$target" "$tree/scripts"
+	cp -r "$1/$sel/Makefile" "$1/$sel/lib.mk" "$1/$sel"/kselftest* \
+		"$1/$sel/run_kselftest.sh" "$tree/$sel"
+	cp "$1/scripts/subarch.include" "$tree/scripts"
+	# What git would: no leftovers of a build
+	if git rev-parse --git-dir >/dev/null 2>&1; then
+		git ls-files -z --cached --others --exclude-standard
+	else
+		find . -type f -print0
+	fi | xargs -0 cp --parents -t "$tree/$sel/$target"
+}
+
+make_target()
+{
+	make -j"$cores" -C "$tree/$sel" TARGETS=$target FORCE_TARGETS=1 "$@"
+}
+
+files_of()
+{
+	(cd "$1" && find . -type f | sort)
+}
+
+# All programs are in directory $1
+has_programs()
+{
+	for prog in $programs; do
+		[ -x "$1/$prog" ] || { echo "no $prog in $1"; return 1; }
+	done
+}
+
+build_in()
+{
+	make_target USERCFLAGS=-Werror all && has_programs "$tree/$sel/$target"
+}
+
+install()
+{
+	make_target KSFT_INSTALL_PATH="$work/installed" install &&
+	has_programs "$work/installed/$target" &&
+	for file in run_tests.sh settings config; do
+		cmp $file "$work/installed/$target/$file" || return
+	done &&
+	[ "$(wc -l < "$work/installed/kselftest-list.txt")" = \
+		"$(echo "$programs" | wc -w)" ]
+}
+
+# Runs one program, the others are in the list
+run_installed()
+{
+	"$work/installed/run_kselftest.sh" -c $target --dry-run &&
+	"$work/installed/run_kselftest.sh" -t $target:thp_mremap |
+		tee "$work/ran" &&
+	grep -q "^ok 1 selftests: $target: thp_mremap" "$work/ran"
+}
+
+gen_tar()
+{
+	make_target KSFT_INSTALL_PATH="$work/installed" gen_tar &&
+	tar -tf "$work/installed"/kselftest-packages/kselftest.tar.gz > "$work/ls" &&
+	for file in $programs run_tests.sh settings config; do
+		grep -q "/$target/$file\$" "$work/ls" ||
+			{ echo "no $file in the archive"; return 1; }
+	done
+}
+
+clean()
+{
+	make_target clean && files_of "$tree" | diff "$work/files" -
+}
+
+# Out of the tree: $1 as make has it, $2 as seen from here
+build_out()
+{
+	make_target O="$1" USERCFLAGS=-Werror all &&
+	has_programs "$2/kselftest/$target" &&
+	make_target O="$1" KSFT_INSTALL_PATH="$work/installed-o" install &&
+	has_programs "$work/installed-o/$target" &&
+	make_target O="$1" clean
+}
+
+source_untouched()
+{
+	files_of "$tree" | grep -v "^./rel/" | diff "$work/files" -
+}
+
+check_tree()
+{
+	version=$(basename "$1")
+	[ ! -e "$1/Makefile" ] ||
+		version=linux-$(sed -n 's/^VERSION = //p' "$1/Makefile").$(
+			sed -n 's/^PATCHLEVEL = //p' "$1/Makefile")
+	tree=$work/tree
+	try "$version: has what it takes" make_tree "$1"
+	files_of "$tree" > "$work/files"
+	try "$version: all" build_in
+	try "$version: install" install
+	try "$version: run_kselftest.sh" run_installed
+	try "$version: gen_tar" gen_tar
+	try "$version: clean" clean
+	rm -rf "$work"/installed
+	try "$version: O=absolute" build_out "$work/out" "$work/out"
+	try "$version: O=relative" build_out rel "$tree/rel"
+	try "$version: O= leaves the source alone" source_untouched
+	rm -rf "$tree" "$work/out" "$work"/installed-o
+}
+
+if ! have rsync; then
+	skip "all" "needs rsync"
+	exit
+fi
+
+# shellcheck disable=SC2153 # KSRC is not ksrc
+for ksrc in "$KSRC" "$CACHE"/linux* "$CACHE"/*/linux* $KTREES; do
+	readlink -f "$ksrc"
+done | sort -u | while read -r ksrc; do
+	[ ! -e "$ksrc/$sel/lib.mk" ] || check_tree "$ksrc"
+done

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+#
+# What every step of "make check" uses. A step prints a result line per check,
+# "ok NAME", "not ok NAME: cause" or "skip NAME: reason", and a line
+# "# also: P F S" for P, F and S results that it does not list.
+
+if [ -z "$OUTPUT" ] || [ -z "$SCRATCH" ]; then
+	echo "run this by: make check STEPS=$(basename "$0" .sh)" >&2
+	exit 2
+fi
+
+step=$(basename "$0" .sh)
+work=$SCRATCH/$step
+log=$work/log
+# shellcheck disable=SC2034 # for the steps
+cores=$(nproc)
+programs=$(sed -n "s/^all_programs='\(.*\)'\$/\1/p" run_tests.sh)
+rm -rf "$work"
+mkdir -p "$work" || exit
+
+have()
+{
+	command -v "$1" >/dev/null 2>&1
+}
+
+pass()
+{
+	echo "ok $step: $1"
+}
+
+skip()
+{
+	echo "skip $step: $1: $2"
+}
+
+# The cause, and then what the log ends with
+fail()
+{
+	echo "not ok $step: $1: $2"
+	[ ! -s "$log" ] || tail -n "${lines:-15}" "$log" | sed 's/^/#   /'
+}
+
+# try NAME COMMAND...: passes if the command succeeds
+try()
+{
+	name=$1
+	shift
+	if "$@" > "$log" 2>&1; then
+		pass "$name"
+	else
+		fail "$name" "exit=$?"
+	fi
+}
+
+# Programs and the runner as they stand in an installed tree, in $1
+install_to()
+{
+	mkdir -p "$1"
+	for prog in $programs; do
+		cp "$OUTPUT/$prog" "$1" || return
+	done
+	cp run_tests.sh settings "$1"
+}

@@ -1,0 +1,28 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# An expectation that the running kernel does not meet is a failure that says
+# so, and the one that it meets is none.
+
+. check/lib.sh
+
+measured=$("$OUTPUT/thp_lazy_split" -i | sed -n 's/.* measured=\([a-z]*\).*/\1/p')
+case $measured in
+eager)	other=lazy;;
+lazy)	other=eager;;
+*)	skip "wrong expectation" "the kernel's mode could not be measured"
+	exit;;
+esac
+
+for prog in $programs; do
+	timeout -k 10 300 "$OUTPUT/$prog" -e $other > "$log" 2>&1
+	status=$?
+	if [ $status -ne 1 ]; then
+		fail "$prog -e $other" "exit=$status, not 1"
+	elif ! grep -E '^not ok .*#' "$log" | grep "$other" | grep -q "$measured"; then
+		fail "$prog -e $other" "the cause does not name both modes"
+	else
+		pass "$prog -e $other"
+	fi
+done
+try "thp_mremap -e $measured" "$OUTPUT/thp_mremap" -e "$measured"

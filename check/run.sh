@@ -1,0 +1,91 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Checks this repository: runs the steps named as arguments, or all of them,
+# and closes with a line "N passed, N failed, N skipped". "make check" calls it
+# with OUTPUT, KSRC and CACHE set, after building the programs.
+
+# Quick ones first; the ones that load the machine or wait come last.
+all_steps='shellcheck checkpatch docs runner builds intree selftest cli native'
+all_steps="$all_steps modes restore"
+
+for step in "$@"; do
+	case " $all_steps " in
+	*" $step "*)	;;
+	*)	echo "check: no step '$step'; there are: $all_steps" >&2
+		exit 2;;
+	esac
+done
+# shellcheck disable=SC2086 # a list
+[ $# -gt 0 ] || set -- $all_steps
+
+if [ -z "$OUTPUT" ]; then
+	echo "check: no OUTPUT: run this by make check" >&2
+	exit 2
+fi
+
+SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/thp_check.XXXXXX") || exit 2
+export OUTPUT KSRC CACHE SCRATCH
+# Other users' programs have to get in.
+chmod 755 "$SCRATCH"
+trap 'rm -rf "$SCRATCH"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+# The makes of the steps are not part of the make that called this.
+unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES GNUMAKEFLAGS
+
+results=$SCRATCH/results
+: > "$results"
+
+tree_state()
+{
+	git status --porcelain 2>/dev/null
+}
+
+say()
+{
+	echo "$*" | tee -a "$results"
+}
+
+tree_state > "$SCRATCH/tree"
+sh check/snapshot.sh > "$SCRATCH/settings"
+
+for step in "$@"; do
+	began=$(date +%s)
+	# A pipe keeps only tee's status.
+	{ "check/$step.sh"; echo $? > "$SCRATCH/status"; } 2>&1 |
+		tee -a "$results"
+	read -r status < "$SCRATCH/status"
+	[ "$status" = 0 ] || say "not ok $step: the step itself: exit=$status"
+	sh check/snapshot.sh > "$SCRATCH/settings.now"
+	if ! cmp -s "$SCRATCH/settings" "$SCRATCH/settings.now"; then
+		say "not ok $step: leaves the machine as it was: see below"
+		diff "$SCRATCH/settings" "$SCRATCH/settings.now" | grep '^[<>]' |
+			head -n 20 | sed 's/^/#   /'
+		# Blame each step for its own only.
+		cp "$SCRATCH/settings.now" "$SCRATCH/settings"
+	else
+		say "ok $step: leaves the machine as it was"
+	fi
+	echo "# $step took $(($(date +%s) - began)) s"
+done
+
+tree_state > "$SCRATCH/tree.now"
+if cmp -s "$SCRATCH/tree" "$SCRATCH/tree.now"; then
+	say "ok git sees nothing new after all this"
+else
+	say "not ok git sees nothing new after all this:" \
+		"$(diff "$SCRATCH/tree" "$SCRATCH/tree.now" | tail -n 1)"
+fi
+
+awk '
+	/^ok /		{ passed++ }
+	/^not ok /	{ failed++; bad[failed] = $0 }
+	/^skip /	{ skipped++ }
+	/^# also: /	{ passed += $3; failed += $4; skipped += $5 }
+	END {
+		for (i = 1; i in bad; i++)
+			print "# " bad[i]
+		printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped
+		exit failed > 0 || passed == 0
+	}' "$results"

@@ -1,0 +1,214 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# run_tests.sh gives the right verdict on programs that pass, fail, skip, lie,
+# crash, hang and talk nonsense, in every shell at hand. The programs are
+# scripts: thp_mremap does what is being checked, the others pass.
+
+. check/lib.sh
+
+fake=$work/programs
+mkdir -p "$fake"
+cp run_tests.sh "$fake"
+echo "timeout=63" > "$fake/settings"
+
+for prog in $programs; do
+	cat > "$fake/$prog" <<'END'
+#!/bin/sh
+prog=${0##*/}
+case "$*" in
+*-L*)	printf 'split.anon.counts\tzap\nsplit.anon.keeps\tzap fork\n'
+	exit;;
+*-i*)	echo "# kernel: fake"
+	exit;;
+esac
+printf '%s\n' "$prog $*" >> "$CALLS"
+if [ "$prog" = thp_mremap ] && [ "$BEHAVIOUR" ]; then
+	eval "$BEHAVIOUR"
+fi
+printf 'TAP version 13\n1..1\nok 1 fine\n'
+END
+	chmod +x "$fake/$prog"
+done
+CALLS=$work/calls
+export CALLS
+
+# run SHELL OPTION...: the runner on the fakes
+run()
+{
+	: > "$CALLS"
+	# shellcheck disable=SC2086 # "busybox sh" is two words
+	(unset OUTPUT; $shell "$fake/run_tests.sh" "$@") > "$log" 2>"$work/err"
+	status=$?
+}
+
+# verdict NAME STATUS PATTERN BEHAVIOUR
+verdict()
+{
+	BEHAVIOUR=$4
+	export BEHAVIOUR
+	run
+	BEHAVIOUR=
+	if [ $status -ne "$2" ]; then
+		fail "$shell: $1" "exit=$status, not $2"
+	elif ! grep -Eq "$3" "$log"; then
+		fail "$shell: $1" "no line matches $3"
+	elif [ -s "$work/err" ]; then
+		cp "$work/err" "$log"
+		fail "$shell: $1" "it writes to stderr"
+	else
+		pass "$shell: $1"
+	fi
+}
+
+# Bad usage: exit code 2, one line, and no program was started
+refuses()
+{
+	run "$@"
+	cat "$work/err" >> "$log"
+	if [ $status -ne 2 ]; then
+		fail "$shell: refuses $*" "exit=$status, not 2"
+	elif [ "$(wc -l < "$log")" -ne 1 ] || [ ! -s "$work/err" ]; then
+		fail "$shell: refuses $*" "not one line on stderr"
+	elif [ -s "$CALLS" ]; then
+		fail "$shell: refuses $*" "it ran something"
+	else
+		pass "$shell: refuses $*"
+	fi
+}
+
+# called NAME "LINES" OPTION...: which programs run with which options
+called()
+{
+	name=$1
+	expected=$2
+	shift 2
+	run "$@"
+	printf '%s\n' "$expected" | diff - "$CALLS" > "$log"
+	if [ $status -eq 0 ] && [ ! -s "$log" ]; then
+		pass "$shell: $name"
+	else
+		fail "$shell: $name" "exit=$status"
+	fi
+}
+
+check_shell()
+{
+	tap='echo "TAP version 13"; echo 1..2; echo "ok 1 a"'
+
+	verdict "all pass" 0 '^# Tests: pass:5 fail:0 skip:0$' ''
+	verdict "one test fails" 1 '^not ok 4 thp_mremap # exit=1$' \
+		"$tap; echo 'not ok 2 b # 3 tables, not 4'; exit 1"
+	verdict "the cause is listed" 1 \
+		'^#   thp_mremap:b # 3 tables, not 4$' \
+		"$tap; echo 'not ok 2 b # 3 tables, not 4'; exit 1"
+	verdict "a failure and exit code 0" 1 \
+		'^not ok 4 thp_mremap # exit=0 although tests failed$' \
+		"$tap; echo 'not ok 2 b'; exit 0"
+	verdict "exit code 1 and no failure" 1 \
+		'^#   thp_mremap: exit=1$' "$tap; echo 'ok 2 b'; exit 1"
+	verdict "a test is missing" 1 \
+		'^not ok 4 thp_mremap # planned 2 tests, reported 1$' \
+		"$tap; exit 0"
+	verdict "no test at all" 1 '^not ok 4 thp_mremap # ran no test$' \
+		"echo 1..0; exit 0"
+	verdict "no output" 1 '^not ok 4 thp_mremap # planned none tests, reported 0$' 'exit 0'
+	verdict "one program skips" 0 \
+		'^ok 4 thp_mremap # SKIP needs 2 NUMA nodes$' \
+		'echo "TAP version 13"; echo "1..0 # SKIP needs 2 NUMA nodes"; exit 4'
+	verdict "skips are counted by reason" 0 '^#   2 x needs swap$' \
+		'echo 1..2; echo "ok 1 a # SKIP needs swap"
+		echo "ok 2 b # SKIP needs swap"; exit 0'
+	verdict "killed by a signal" 1 \
+		'^not ok 4 thp_mremap # killed by SIGSEGV$' \
+		"$tap; kill -SEGV \$\$; sleep 1"
+	# settings allow 63 s, and the runner stays 60 s below
+	verdict "hangs" 1 '^not ok 4 thp_mremap # TIMEOUT 3 seconds$' \
+		"$tap; exec sleep 30"
+	verdict "leaves a process" 1 \
+		'^not ok 4 thp_mremap # a process of it outlived it$' \
+		'echo 1..1; echo "ok 1 a"; sleep 20 & exit 0'
+	verdict "odd output" 0 '^# a  b\\n\\c $' \
+		"$tap; echo 'ok 2 b'; printf '%s\n' 'a  b\\n\\c '; exit 0"
+	verdict "no newline at the end" 0 '^# ok 2 b$' \
+		"$tap; printf 'ok 2 b'; exit 0"
+
+	refuses -x
+	refuses -t
+	refuses -t thp_nothing
+	refuses -t thp_mremap:nothing
+	refuses -t thp_mremap:
+	refuses -t :
+	refuses -t 'thp_mremap thp_migrate'
+	refuses -e
+	refuses -e maybe
+	refuses -e ''
+	refuses -s 0
+	refuses -s -1
+	refuses -s 1001
+	refuses -s 99999999999999999999
+	refuses -s many
+	refuses thp_mremap
+	refuses -s 2 more
+
+	called "a program" "thp_mremap -e auto -s 1" -t thp_mremap
+	called "tests of two programs, each once" \
+"thp_lazy_split -e lazy -s 7 -r split.anon.counts -r split.anon.keeps
+thp_migrate -e lazy -s 7 -r split.anon.keeps" \
+		-e lazy -s 7 -t thp_migrate:split.anon.keeps \
+		-t 'thp_lazy_split:split.*' -t thp_lazy_split:split.anon.keeps
+	called "a program and a test of it" "thp_mremap -e auto -s 1" \
+		-t thp_mremap:split.anon.keeps -t thp_mremap
+
+	run -l
+	if [ $status -eq 0 ] && [ "$(wc -l < "$log")" -eq 10 ] &&
+	   grep -q '^thp_migrate:split.anon.keeps	zap fork$' "$log"; then
+		pass "$shell: -l"
+	else
+		fail "$shell: -l" "exit=$status"
+	fi
+	run -h
+	if [ $status -eq 0 ] && grep -q '^usage: ' "$log"; then
+		pass "$shell: -h"
+	else
+		fail "$shell: -h" "exit=$status"
+	fi
+
+	mv "$fake/thp_migrate" "$work"
+	refuses
+	mv "$work/thp_migrate" "$fake"
+
+	# shellcheck disable=SC2016,SC2089,SC2090 # it is for eval
+	BEHAVIOUR='i=0; echo 1..9999
+		while [ $i -lt 9999 ]; do i=$((i + 1)); echo "ok $i x"; done
+		echo finished >> "$CALLS"; exit 0'
+	# shellcheck disable=SC2090
+	export BEHAVIOUR
+	: > "$CALLS"
+	# shellcheck disable=SC2086
+	(unset OUTPUT; $shell "$fake/run_tests.sh" -t thp_mremap) 2>&1 |
+		head -n 5 > "$log"
+	BEHAVIOUR=
+	try "$shell: a closed pipe does not stop a program" grep -q finished "$CALLS"
+}
+
+for shell in dash 'busybox sh' bash; do
+	if have "${shell%% *}"; then
+		check_shell
+	else
+		skip "$shell" "needs ${shell%% *}"
+	fi
+done
+
+if have busybox; then
+	# Nothing but busybox, as on a minimal target
+	mkdir "$work/bin"
+	busybox --install -s "$work/bin"
+	shell='sh'
+	path=$PATH
+	PATH=$work/bin
+	verdict "all pass, nothing but busybox" 0 '^# Tests: pass:5 ' ''
+	verdict "hangs, nothing but busybox" 1 \
+		'^not ok 4 thp_mremap # TIMEOUT 3 seconds$' 'exec sleep 30'
+	PATH=$path
+fi

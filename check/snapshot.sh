@@ -1,0 +1,36 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Prints what a run of the tests must leave as it found it: settings, mounts,
+# control groups, swap areas, loop devices, files and processes.
+
+settings()
+{
+	find /sys/kernel/mm/transparent_hugepage /sys/kernel/debug/fail* \
+		/sys/kernel/debug/hwpoison -type f 2>/dev/null |
+		grep -Ev '/(stats/.*|full_scans|pages_collapsed)$'
+	ls -d /proc/sys/vm/* /proc/sys/kernel/panic_on_* /proc/sys/kernel/printk \
+		/proc/sys/kernel/core_pattern /proc/sys/kernel/sched_*
+}
+
+settings | sort | while read -r file; do
+	value=$(cat "$file" 2>/dev/null) && echo "$file: $value"
+done
+sed 's/^/mount: /' /proc/mounts
+find /sys/fs/cgroup /sys/kernel/debug -name 'thp*' -type d 2>/dev/null |
+	sed 's/^/directory: /'
+awk 'NR > 1 { print "swap: " $1 }' /proc/swaps
+for loop in /sys/block/loop*/loop/backing_file; do
+	[ ! -e "$loop" ] || echo "loop device: $(cat "$loop")"
+done
+find /tmp /var/tmp /dev/shm /run -maxdepth 1 -name 'thp_lazy_pte*' -size +0 \
+	2>/dev/null | sed 's/^/file: /'
+# The kernel cuts names to 15 characters.
+for comm in /proc/[0-9]*/comm; do
+	read -r name < "$comm" || continue
+	case $name in
+	thp_lazy_split | thp_split_enome* | thp_fork_copy | thp_mremap | thp_migrate)
+		echo "process: $name";;
+	esac
+done 2>/dev/null
+:

@@ -1,0 +1,184 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Installs what building (and, with "check", checking) needs, as Debian
+# packages, and fills the cache with the few files of a kernel tree that a
+# build outside of one needs. Installs and fetches only what is missing.
+#
+# usage: deps.sh [-k KSRC] CACHE [check]
+
+# The members of a kernel source to keep; a cache made for another list is
+# made anew.
+sel='tools/testing/selftests'
+wanted="$sel/Makefile $sel/lib.mk $sel/kselftest* $sel/run_kselftest.sh
+scripts/subarch.include scripts/checkpatch.pl scripts/spelling.txt
+scripts/const_structs.checkpatch"
+
+fail()
+{
+	printf 'deps: %s\n' "$*" >&2
+	exit 2
+}
+
+have_command()
+{
+	command -v "$1" >/dev/null 2>&1
+}
+
+have_header()
+{
+	echo "#include <$1>" | "${2:-gcc}" -E -x c - >/dev/null 2>&1
+}
+
+missing=
+optional=
+lack()
+{
+	missing="$missing $1"
+}
+
+# The compiler may be any; the packages are what Debian calls them.
+look()
+{
+	missing=
+	optional=
+	have_command gcc || lack gcc
+	have_command make || lack make
+	[ "$ksrc" ] || have_command xz || lack xz-utils
+	have_header stdio.h || lack libc6-dev
+	# Without these two their tests skip.
+	have_header liburing.h || optional="$optional liburing-dev"
+	have_header numa.h || optional="$optional libnuma-dev"
+	[ "$for_check" ] || return 0
+	for tool in git perl rsync shellcheck clang dash; do
+		have_command $tool || optional="$optional $tool"
+	done
+	have_command setpriv || optional="$optional util-linux"
+	have_command busybox || optional="$optional busybox"
+	have_command powerpc64le-linux-gnu-gcc ||
+		optional="$optional gcc-powerpc64le-linux-gnu"
+	have_header stdio.h powerpc64le-linux-gnu-gcc ||
+		optional="$optional libc6-dev-ppc64el-cross"
+}
+
+updated=
+apt_update()
+{
+	[ -z "$updated" ] || return 0
+	updated=y
+	[ "$(id -u)" = 0 ] || return 0
+	echo "deps: apt-get update"
+	apt-get update -qq || echo "deps: apt-get update failed" >&2
+}
+
+apt_install()
+{
+	export DEBIAN_FRONTEND=noninteractive
+	# shellcheck disable=SC2086 # a list of packages
+	apt-get install -qq -y --no-install-recommends $1 >"$tmp/log" 2>&1
+}
+
+install_packages()
+{
+	look
+	[ "$missing$optional" ] || return 0
+	if have_command apt-get && [ "$(id -u)" = 0 ]; then
+		echo "deps: installing$missing$optional"
+		apt_update
+		apt_install "$missing $optional" ||
+			{ cat "$tmp/log" >&2; fail "apt-get install failed"; }
+		look
+		[ -z "$missing$optional" ] ||
+			fail "installed, but still missing:$missing$optional"
+		return 0
+	fi
+	why='not root'
+	have_command apt-get || why='no apt-get here'
+	[ -z "$optional" ] ||
+		echo "deps: $why; can be done without:$optional"
+	[ -z "$missing" ] ||
+		fail "$why; install these (Debian's names):$missing"
+}
+
+# The newest versioned linux-source package on offer: "name version"
+newest_source()
+{
+	name=$(apt-cache pkgnames linux-source- |
+		grep -E '^linux-source-[0-9]+\.[0-9]+$' | sort -V | tail -n 1)
+	[ "$name" ] || return 1
+	version=$(apt-cache policy "$name" |
+		sed -n 's/^  Candidate: \([^(].*\)/\1/p')
+	[ "$version" ] && echo "$name $version"
+}
+
+# Sets $tarball to that of package $1, version $2: the installed one, or one
+# downloaded.
+get_source()
+{
+	tarball=/usr/src/$1.tar.xz
+	[ "$(dpkg-query -W -f='${Version}' "$1" 2>/dev/null)" = "$2" ] &&
+		[ -r "$tarball" ] && return 0
+	tarball=$tmp/$1.tar.xz
+	echo "deps: downloading $1 $2"
+	(
+		cd "$tmp" &&
+		apt-get -qq -o APT::Sandbox::User=root download "$1=$2" &&
+		dpkg-deb --fsys-tarfile ./*.deb |
+			tar -xO "./usr/src/$1.tar.xz" > "$tarball"
+	) >"$tmp/log" 2>&1
+}
+
+fill_cache()
+{
+	if [ -e "$cache/linux/$sel/lib.mk" ] &&
+	   [ "$(cat "$cache/linux/.members" 2>/dev/null)" = "$wanted" ]; then
+		echo "deps: kernel files: $(readlink "$cache/linux")"
+		return 0
+	fi
+	have_command apt-get ||
+		fail "no apt-get here to get Debian's linux-source: give KSRC=/path/to/linux"
+	source=$(newest_source) || { apt_update; source=$(newest_source); } ||
+		fail "apt offers no linux-source-X.Y (apt-get update?): give KSRC=/path/to/linux"
+	# shellcheck disable=SC2086 # two words
+	if ! get_source $source; then
+		# The lists may be older than what the archive holds.
+		apt_update
+		source=$(newest_source)
+		# shellcheck disable=SC2086
+		get_source $source ||
+			{ cat "$tmp/log" >&2; fail "cannot download $source"; }
+	fi
+	name=${source% *}
+	dir=${name}_${source#* }
+	echo "deps: unpacking $dir"
+	mkdir "$tmp/tree"
+	set -f
+	# shellcheck disable=SC2046,SC2086 # tar's own patterns
+	tar -xJf "$tarball" -C "$tmp/tree" --strip-components=1 --wildcards \
+		$(printf "$name/%s " $wanted) || fail "cannot unpack $dir"
+	set +f
+	printf '%s\n' "$wanted" > "$tmp/tree/.members"
+	rm -rf "${cache:?}/$dir"
+	mv "$tmp/tree" "$cache/$dir" || fail "cannot write $cache"
+	ln -sfn "$dir" "$cache/linux" || fail "cannot write $cache"
+}
+
+ksrc=
+if [ "$1" = -k ]; then
+	ksrc=$2
+	shift 2
+fi
+cache=${1:?usage: deps.sh [-k KSRC] CACHE [check]}
+for_check=$2
+
+mkdir -p "$cache" || fail "cannot make $cache"
+tmp=$(mktemp -d "$cache/deps.XXXXXX") || fail "cannot write $cache"
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 130' INT TERM HUP
+
+install_packages
+if [ -z "$ksrc" ]; then
+	fill_cache
+elif [ ! -e "$ksrc/$sel/lib.mk" ]; then
+	fail "KSRC=$ksrc is no kernel tree: it has no $sel/lib.mk"
+fi

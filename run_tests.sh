@@ -1,0 +1,357 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs the programs one after another and gives one verdict, as KTAP with each
+# program's own output nested under it. Needs a POSIX shell and no more than
+# busybox has; works beside the programs or with OUTPUT naming their directory.
+
+all_programs='thp_lazy_split thp_split_enomem thp_fork_copy thp_mremap thp_migrate'
+
+usage()
+{
+	cat <<END
+usage: ${0##*/} [-hl] [-t PROGRAM[:TEST]]... [-e eager|lazy|auto] [-s N]
+  -t PROGRAM[:TEST]  run this only; TEST may be a pattern ('*.fail_nth')
+  -e MODE            what this kernel has to be (auto: what it says it is)
+  -s N               make the stress parts N times as long (1 to 1000)
+  -l                 list every test with the IDs of the call sites it covers
+  -h                 this text
+Programs: $all_programs
+OUTPUT=DIR in the environment says where they are if not beside this script.
+Exit code: 0 passed, 1 failed, 2 bad usage or environment, 4 all skipped.
+END
+}
+
+bad()
+{
+	printf '%s: %s\n' "${0##*/}" "$*" >&2
+	exit 2
+}
+
+is_program()
+{
+	case " $all_programs " in
+	*" $1 "*) return 0;;
+	esac
+	return 1
+}
+
+# The tests of program $1, as lines "TEST<tab>IDs"
+list_tests()
+{
+	"$dir/$1" -L || bad "cannot list the tests of $1"
+}
+
+list_all()
+{
+	for prog in $all_programs; do
+		tests=$(list_tests "$prog") || exit
+		printf '%s\n' "$tests" | sed "s/^/$prog:/"
+	done
+}
+
+# Those of the tests that match pattern $1, from a list on stdin
+match_tests()
+{
+	while read -r id _; do
+		# shellcheck disable=SC2254 # a pattern is welcome
+		case $id in
+		$1) echo "$id";;
+		esac
+	done
+}
+
+# A -t selection becomes a line "PROGRAM TEST" per test, or "PROGRAM" for all.
+select_tests()
+{
+	prog=${1%%:*}
+	is_program "$prog" || bad "unknown program '$prog' in -t $1"
+	case $1 in
+	*:*)	tests=$(list_tests "$prog") || exit
+		tests=$(printf '%s\n' "$tests" | match_tests "${1#*:}")
+		[ "$tests" ] || bad "unknown test '${1#*:}' in -t $1 (see -l)"
+		tests=$(printf '%s\n' "$tests" | sed "s/^/$prog /");;
+	*)	tests=$prog;;
+	esac
+	selection="$selection$tests
+"
+}
+
+# Seconds that a program may take: less than what the kselftest runner gives
+# it, so that it is this script that ends it.
+time_limit()
+{
+	limit=600
+	if [ -r "$here/settings" ]; then
+		limit=$(sed -n 's/^timeout=\([0-9][0-9]*\)$/\1/p' "$here/settings")
+	fi
+	echo $(( (${limit:-600} - 60) * scale ))
+}
+
+# Reads a program's output, passes it on nested, and writes down what the
+# report needs: the plan, the outcomes, a line per failure and per skip.
+nest_output()
+{
+	trap '' INT TERM HUP PIPE
+	while IFS= read -r line || [ "$line" ]; do
+		printf '# %s\n' "$line"
+		case $line in
+		1..[0-9]*'# SKIP '*)
+			echo "${line#*# SKIP }" > "$tmp/reason"
+			echo 0 > "$tmp/plan";;
+		1..[0-9]*)
+			echo "${line#1..}" > "$tmp/plan";;
+		'ok '*'# SKIP'*)
+			echo skip >> "$tmp/outcomes"
+			printf '%s\n' "${line#*# SKIP}" >> "$tmp/skips";;
+		'ok '*)
+			echo pass >> "$tmp/outcomes";;
+		'not ok '*)
+			echo fail >> "$tmp/outcomes"
+			line=${line#not ok }
+			printf '%s:%s\n' "$prog" "${line#* }" >> "$tmp/failures";;
+		esac
+	done 2>/dev/null
+}
+
+count()
+{
+	grep -c "$1" "$tmp/outcomes"
+}
+
+# Waits for the reader. It ends with the last process that has the pipe open,
+# and one that outlives its program must not make this wait for ever.
+wait_reader()
+{
+	tries=0
+	while kill -0 "$reader" 2>/dev/null; do
+		tries=$((tries + 1))
+		if [ $tries -gt 50 ]; then
+			kill -KILL "$reader"
+			outlived=y
+			break
+		fi
+		sleep 0.1 2>/dev/null || sleep 1
+	done
+	wait "$reader" 2>/dev/null
+}
+
+# Program $prog with the options "$@"; sets $status, $took, $outlived, and the
+# numbers of tests: $planned, $pass, $fail, $skip.
+run_program()
+{
+	rm -f "$tmp/out" "$tmp/reason"
+	: > "$tmp/outcomes"
+	echo none > "$tmp/plan"
+	mkfifo "$tmp/out" || bad "cannot make a pipe in $tmp"
+	nest_output < "$tmp/out" &
+	reader=$!
+	outlived=
+	took=$(date +%s)
+	# shellcheck disable=SC2086 # empty, or a command with its options
+	$timeout "$dir/$prog" "$@" > "$tmp/out" 2>&1 </dev/null &
+	child=$!
+	# The shell would tell of a signal, in words of its own.
+	wait $child 2>/dev/null
+	status=$?
+	child=
+	took=$(($(date +%s) - took))
+	wait_reader
+	read -r planned < "$tmp/plan"
+	pass=$(count pass)
+	fail=$(count fail)
+	skip=$(count skip)
+}
+
+# What is wrong with how the program ended, or nothing. The exit code has to
+# agree with the result lines: neither alone is believed.
+judge()
+{
+	if [ "$took" -ge "$limit" ] && [ "$status" -ge 124 ]; then
+		echo "TIMEOUT $limit seconds"
+		return
+	fi
+	reported=$((pass + fail + skip))
+	if [ "$status" -gt 128 ]; then
+		echo "killed by SIG$(kill -l $((status - 128)))"
+	elif [ "$status" -ne 0 ] && [ "$status" -ne 4 ]; then
+		echo "exit=$status"
+	elif [ "$fail" -gt 0 ]; then
+		echo "exit=$status although tests failed"
+	elif [ "$planned" != "$reported" ]; then
+		echo "planned $planned tests, reported $reported"
+	elif [ "$status" -eq 0 ] && [ "$reported" -eq 0 ]; then
+		echo "ran no test"
+	elif [ "$outlived" ]; then
+		echo "a process of it outlived it"
+	fi
+}
+
+# shellcheck disable=SC2317 # called by a trap, as the next one
+cleanup()
+{
+	[ -z "$tmp" ] || rm -rf "$tmp"
+}
+
+# The programs put back the settings that they changed before they go.
+# shellcheck disable=SC2317
+aborted()
+{
+	trap '' INT TERM HUP
+	if [ "$child" ]; then
+		kill -TERM "$child" 2>/dev/null
+		wait "$child" 2>/dev/null
+		wait_reader
+	fi
+	echo "# aborted by SIG$1${prog:+ during $prog}"
+	echo "Bail out! aborted"
+	exit "$2"
+}
+
+here=$(cd "$(dirname "$0")" && pwd) || exit 2
+dir=${OUTPUT:-$here}
+expect=auto
+scale=1
+selections=
+list=
+
+while getopts :hlt:e:s: opt; do
+	case $opt in
+	h)	usage
+		exit 0;;
+	l)	list=y;;
+	t)	case $OPTARG in
+		*[[:space:]]*) bad "unknown program or test '$OPTARG'";;
+		esac
+		selections="$selections $OPTARG";;
+	e)	case $OPTARG in
+		eager | lazy | auto) expect=$OPTARG;;
+		*) bad "-e $OPTARG: must be eager, lazy or auto";;
+		esac;;
+	s)	case $OPTARG in
+		'' | 0* | *[!0-9]* | ?????*) scale=0;;
+		*) scale=$OPTARG;;
+		esac
+		if [ "$scale" -lt 1 ] || [ "$scale" -gt 1000 ]; then
+			bad "-s $OPTARG: must be a number from 1 to 1000"
+		fi;;
+	:)	bad "-$OPTARG needs an argument (-h for help)";;
+	*)	bad "unknown option -$OPTARG (-h for help)";;
+	esac
+done
+shift $((OPTIND - 1))
+[ $# -eq 0 ] || bad "unexpected argument '$1' (-h for help)"
+
+for prog in $all_programs; do
+	[ -x "$dir/$prog" ] || bad "no $prog in $dir: run make first"
+done
+
+if [ "$list" ]; then
+	list_all
+	exit
+fi
+
+selection=
+set -f
+for arg in $selections; do
+	select_tests "$arg"
+done
+set +f
+programs=
+for prog in $all_programs; do
+	[ -z "$selections" ] ||
+		printf '%s\n' "$selection" | grep -Eq "^$prog( |\$)" || continue
+	programs="$programs $prog"
+done
+prog=
+
+# shellcheck disable=SC2086 # a list
+set -- $programs
+facts=$("$dir/$1" -e "$expect" -s "$scale" -i 2>&1)
+case $? in
+0 | 4)	;;
+*)	bad "$1: $(printf '%s\n' "$facts" | tail -n 1)";;
+esac
+
+tmp=
+child=
+trap cleanup EXIT
+trap 'aborted INT 130' INT
+trap 'aborted TERM 143' TERM
+trap 'aborted HUP 129' HUP
+trap 'exit 141' PIPE
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/thp_lazy_pte.XXXXXX") ||
+	bad "cannot write ${TMPDIR:-/tmp}"
+: > "$tmp/failures"
+: > "$tmp/skips"
+limit=$(time_limit)
+timeout="timeout -k 20 $limit"
+$timeout true 2>/dev/null || timeout=
+
+echo "TAP version 13"
+echo "1..$#"
+printf '%s\n' "$facts" | sed 's/^1\.\.0 # SKIP /# /; /^#/!d'
+
+number=0
+passed=0
+failed=0
+skipped=0
+tests_passed=0
+tests_failed=0
+tests_skipped=0
+began=$(date +%s)
+for prog in $programs; do
+	number=$((number + 1))
+	set -- -e "$expect" -s "$scale"
+	tests=$(printf '%s\n' "$selection" | sed -n "s/^$prog //p" | sort -u)
+	printf '%s\n' "$selection" | grep -qx "$prog" && tests=
+	for test in $tests; do
+		set -- "$@" -r "$test"
+	done
+	run_program "$@"
+	wrong=$(judge)
+	if [ "$wrong" ]; then
+		echo "not ok $number $prog # $wrong"
+		failed=$((failed + 1))
+		# A program that failed without a failed test still needs a cause.
+		grep -q "^$prog:" "$tmp/failures" ||
+			echo "$prog: $wrong" >> "$tmp/failures"
+	elif [ "$status" -eq 4 ]; then
+		reason='every test skipped'
+		[ ! -s "$tmp/reason" ] || reason=$(cat "$tmp/reason")
+		echo "ok $number $prog # SKIP $reason"
+		echo " $reason" >> "$tmp/skips"
+		skipped=$((skipped + 1))
+	else
+		echo "ok $number $prog"
+		passed=$((passed + 1))
+	fi
+	tests_passed=$((tests_passed + pass))
+	tests_failed=$((tests_failed + fail))
+	tests_skipped=$((tests_skipped + skip))
+done
+prog=
+
+if [ -s "$tmp/skips" ]; then
+	echo "# Skipped, and why:"
+	sort "$tmp/skips" | uniq -c | sort -rn |
+		sed 's/^ *\([0-9]*\)  *\(.*\)/#   \1 x \2/'
+fi
+if [ -s "$tmp/failures" ]; then
+	echo "# Failed:"
+	sed 's/^/#   /' "$tmp/failures"
+fi
+if [ $failed -gt 0 ]; then
+	verdict=FAILED
+	code=1
+elif [ $passed -gt 0 ]; then
+	verdict=passed
+	code=0
+else
+	verdict='nothing could be tested'
+	code=4
+fi
+echo "# Verdict: $verdict, in $(($(date +%s) - began)) s"
+echo "# Tests: pass:$tests_passed fail:$tests_failed skip:$tests_skipped"
+echo "# Totals: pass:$passed fail:$failed xfail:0 xpass:0 skip:$skipped error:0"
+exit $code

@@ -27,9 +27,8 @@ void thp_sleep_ms(int ms)
 	nanosleep(&ts, NULL);
 }
 
-int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *arg), void *arg)
+int thp_child_prepare(struct thp_child *c)
 {
-	pid_t parent = getpid();
 	struct thp_chan *chan;
 	pid_t pid;
 
@@ -38,6 +37,22 @@ int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *
 		return -errno;
 	memset(chan, 0, sizeof(*chan));
 	c->chan = chan;
+	return 0;
+}
+
+int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *arg), void *arg)
+{
+	bool prepared = c->chan;
+	pid_t parent = getpid();
+	struct thp_chan *chan;
+	int ret;
+
+	if (!prepared) {
+		ret = thp_child_prepare(c);
+		if (ret)
+			return ret;
+	}
+	chan = c->chan;
 	c->status = 0;
 	fflush(stdout);
 	fflush(stderr);
@@ -46,8 +61,10 @@ int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *
 	if (pid < 0) {
 		int err = errno;
 
-		munmap(chan, sizeof(*chan));
-		c->chan = NULL;
+		if (!prepared) {
+			munmap(chan, sizeof(*chan));
+			c->chan = NULL;
+		}
 		c->pid = 0;
 		return -err;
 	}
@@ -146,8 +163,10 @@ int thp_child_join(struct thp_child *c, int timeout_ms, struct thp_why *why)
 
 void thp_child_kill(struct thp_child *c)
 {
-	if (!c->pid)
+	if (!c->pid) {
+		release(c);
 		return;
+	}
 	kill(c->pid, SIGKILL);
 	(void)thp_child_join(c, 10000, NULL);
 }

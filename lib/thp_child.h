@@ -27,6 +27,12 @@ struct thp_child {
 };
 
 /*
+ * Maps the channel beforehand, for a thp_child_start() that must not add to the
+ * mappings of the parent. 0 or -errno. thp_child_start() keeps it on failure.
+ */
+int thp_child_prepare(struct thp_child *c);
+
+/*
  * Forks; the child runs @fn(chan, arg) and exits with 0 if it returned 0, with
  * 1 after storing its cause otherwise. It dies with its parent. 0 or -errno.
  */

@@ -30,7 +30,6 @@ void thp_sleep_ms(int ms)
 int thp_child_prepare(struct thp_child *c)
 {
 	struct thp_chan *chan;
-	pid_t pid;
 
 	chan = mmap(NULL, sizeof(*chan), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (chan == MAP_FAILED)
@@ -45,6 +44,7 @@ int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *
 	bool prepared = c->chan;
 	pid_t parent = getpid();
 	struct thp_chan *chan;
+	pid_t pid;
 	int ret;
 
 	if (!prepared) {

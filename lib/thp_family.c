@@ -233,7 +233,8 @@ int thp_group_finish(struct thp_why *why)
 	freed = before - thp_obs_vmpte(0);
 	/* VmPTE is rounded down to kB; a mixed group need not be whole ones. */
 	if (want >= 0 && (freed <= want - 1024 || freed >= want + 1024))
-		return thp_why(why, -EPROTO, "munmap of %u THPs frees %lld B of tables, expected %lld",
+		return thp_why(why, -EPROTO,
+			       "munmap of %u THPs frees %lld B of tables, expected %lld",
 			       thp_group.n, freed, want);
 	return 0;
 }

@@ -83,14 +83,23 @@ static int attempt(int (*scenario)(const void *arg, struct thp_why *why), const 
 		ret = scenario(arg, why);
 		reset();
 	}
-	return ret;
+	/* What disturbs every time is no disturbance. */
+	return ret == -EAGAIN ? -EPROTO : ret;
 }
 
-/* Runs a scenario as the body of a test; its cause goes to the "not ok" line. */
+/* The verdict on a scenario; its cause goes to the "not ok" line. */
+#define THP_VERDICT(ret, why) do {					\
+	if ((ret) == -ENOTSUP)						\
+		THP_SKIP_WHY(why);					\
+	THP_REQUIRE(!(ret), "%s (%s)", (why)->text, thp_errno_name(ret)); \
+} while (0)
+
+/* Runs a scenario as the body of a test. */
 #define THP_SCENARIO(fn, arg) do {					\
 	struct thp_why __why = { "" };					\
+	int __ret = attempt(fn, arg, &__why);				\
 									\
-	THP_REQUIRE_OK(attempt(fn, arg, &__why), &__why);		\
+	THP_VERDICT(__ret, &__why);					\
 } while (0)
 
 static size_t middle(void)
@@ -696,14 +705,14 @@ static void ring_close(void)
 
 static int ring_open(void)
 {
-	return -EOPNOTSUPP;
+	return -ENODEV;
 }
 
 static int ring_pin(size_t first, size_t count, struct thp_why *why)
 {
 	(void)first;
 	(void)count;
-	return thp_why(why, -EOPNOTSUPP, "built without liburing");
+	return thp_why(why, -ENODEV, "built without liburing");
 }
 
 static int ring_unpin(struct thp_why *why)
@@ -1152,7 +1161,7 @@ TEST_F(writer, isolated)
 	/* Sandboxes and kernel.yama.ptrace_scope forbid it. */
 	if (ret == -EPERM && variant->c.writer.to_child)
 		THP_SKIP("needs permission to trace a child");
-	THP_REQUIRE_OK(ret, &why);
+	THP_VERDICT(ret, &why);
 }
 
 FIXTURE(longterm) {
@@ -2105,7 +2114,7 @@ TEST_F(starved, no_tables)
 	ret = attempt(fork_without_tables, &variant->c, &why);
 	if (ret == -ENOSPC)
 		THP_SKIP("needs unused addresses below the program");
-	THP_REQUIRE_OK(ret, &why);
+	THP_VERDICT(ret, &why);
 }
 
 /* fork() needs some fifty allocations here; far more would be a bug of the sweep. */
@@ -2471,7 +2480,7 @@ static int fork_device(const void *arg, struct thp_why *why)
 	if (!ret)
 		ret = thp_obs_pagemap(thp_group.base, &entry);
 	if (!ret && (!(entry & THP_PM_SWAPPED) || m.ev[1].split_pmd != m.ev[0].split_pmd))
-		ret = -EOPNOTSUPP;
+		ret = -ENODEV;
 	if (!ret)
 		ret = thp_meter_expect(&m, 0, 0, "migration to the device", why);
 	if (!ret)
@@ -2508,9 +2517,9 @@ TEST_F(device, fork)
 	int ret;
 
 	ret = attempt(fork_device, NULL, &why);
-	if (ret == -EOPNOTSUPP)
+	if (ret == -ENODEV)
 		THP_SKIP("needs THPs in device memory (Linux 6.19)");
-	THP_REQUIRE_OK(ret, &why);
+	THP_VERDICT(ret, &why);
 }
 
 THP_MAIN("thp_fork_copy");

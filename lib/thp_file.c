@@ -154,6 +154,7 @@ const char *thp_errno_name(int err)
 	case ETIMEDOUT: return "ETIMEDOUT";
 	case EOPNOTSUPP: return "EOPNOTSUPP";
 	case EPROTO: return "EPROTO";
+	case EILSEQ: return "EILSEQ";
 	case EHWPOISON: return "EHWPOISON";
 	default: return strerror(err < 0 ? -err : err);
 	}

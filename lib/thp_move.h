@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Moves of THPs, and a model of what they leave behind.
+ *
+ * A source and a destination site, each a VMA of its own with one slot (or as
+ * many as make their page tables visible in kB):
+ *
+ *	| pad, one page mapped | window 0 | window 1 | pad |
+ *
+ * Offsets of a move count from the start of window 0, on both sides. The pads
+ * keep the upper tables alive, so that VmPTE moves by PTE tables only. The far
+ * destination has a PMD table of its own, the near one shares the source's.
+ *
+ * The model knows for each window whether it is one PMD, a PTE table or empty,
+ * and for each of its pages the contents. It predicts splits and tables from the
+ * contract, and is then compared with what the kernel did.
+ */
+#ifndef THP_MOVE_H
+#define THP_MOVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "thp_file.h"
+#include "thp_map.h"
+#include "thp_obs.h"
+
+/* Base pages per PMD on arm64 with 64K pages. */
+#define THP_MOVE_MAX_NR 8192
+
+enum thp_move_how {
+	THP_MOVE_MREMAP,	/* MREMAP_MAYMOVE | MREMAP_FIXED */
+	THP_MOVE_DONTUNMAP,	/* and MREMAP_DONTUNMAP */
+	THP_MOVE_UFFD,		/* UFFDIO_MOVE */
+	THP_MOVE_SHRINK,	/* mremap() that unmaps [src, src + len) */
+	THP_MOVE_GROW,		/* mremap() of [src, src + len) to one PMD size more */
+};
+
+/* A number of pages: halves of a PMD plus pages. */
+struct thp_spot {
+	int halves;
+	int pages;
+};
+
+struct thp_move_case {
+	enum thp_move_how how;
+	enum thp_kind kind;		/* of the source */
+	bool two;			/* both windows of the source hold a THP, not just the first */
+	struct thp_spot src, len, dst;
+	enum thp_kind dst_kind;		/* of the destination, if ndst */
+	unsigned int ndst;		/* windows of the destination that hold a THP */
+	bool far;			/* destination below another PMD table */
+	bool table;			/* destination windows have a PTE table already */
+	bool emptied;			/* ... which is empty; else it maps a page */
+	bool presplit;			/* source PMDs are split beforehand */
+	bool locked;			/* source is locked in memory */
+};
+
+/* enum thp_need of a case. */
+unsigned int thp_move_needs(const struct thp_move_case *c);
+
+enum { THP_SRC, THP_DST };
+
+struct thp_move_model {
+	struct {
+		bool huge;		/* one PMD entry */
+		bool table;		/* a live PTE table */
+		enum thp_kind kind;
+	} win[2][2];
+	int32_t id[2][2 * THP_MOVE_MAX_NR];	/* contents, see thp_move.c */
+	bool present[2][2 * THP_MOVE_MAX_NR];
+	unsigned int splits;		/* PMDs split on the way here */
+	unsigned int allocs;		/* PTE tables allocated on the way here */
+};
+
+struct thp_move {
+	struct thp_move_case c;
+	size_t s, n, d;			/* pages: source, length, destination */
+	unsigned int slots;
+	char *arena;
+	size_t arena_len;
+	char *site[2];
+	int memfd, uffd;
+	uint64_t seed;
+	struct thp_move_model now;	/* what the mappings have to be */
+	struct thp_move_model next;
+	long tables0;			/* tables of the windows when vmpte0 was read */
+	long long vmpte0;
+	struct thp_smaps smaps;		/* of the source site before the move */
+
+	/* How the next thp_move_run() is to be starved, and what came of it. */
+	bool starve;			/* by thp_inject_task() */
+	int nth_fd, nth;		/* by fail-nth, if nth_fd >= 0 */
+	long fired;
+
+	/* Results of thp_move_run(). */
+	long long moved;		/* UFFDIO_MOVE: bytes, or -errno */
+	uint64_t splits;		/* thp_split_pmd events, system-wide */
+	uint64_t failed;		/* thp_split_pmd_failed events */
+};
+
+/*
+ * Maps and fills both sites and checks what that costs. @slots as in struct
+ * thp_move. 0; -ENOTSUP: no THP could be had; -errno.
+ */
+int thp_move_prepare(struct thp_move *mv, const struct thp_move_case *c, unsigned int slots,
+		     struct thp_why *why);
+
+/* Moves: nothing but the system calls between two readings. 0 or their -errno. */
+int thp_move_run(struct thp_move *mv);
+
+/* mv->next := what the move of @pages pages (mv->n for all) makes of mv->now. */
+void thp_move_predict(struct thp_move *mv, size_t pages);
+
+/*
+ * Compares everything with @m: tables (which may be up to @slack more), mapping
+ * of each window, presence and contents of each page. 0 or -errno.
+ */
+int thp_move_check(struct thp_move *mv, const struct thp_move_model *m, long slack,
+		   struct thp_why *why);
+
+/* After success: thp_move_check() of mv->next, source gone; mv->now := mv->next. */
+int thp_move_check_done(struct thp_move *mv, struct thp_why *why);
+
+/*
+ * After a failure: the source is what it was, the destination untouched or
+ * unmapped as MREMAP_FIXED does first; UFFDIO_MOVE may have moved a prefix.
+ * @may_split: PMDs may have been split before the failure. @slack as above.
+ */
+int thp_move_check_refused(struct thp_move *mv, bool may_split, long slack, struct thp_why *why);
+
+/*
+ * Splits seen by thp_move_run() against @want per slot: 0; -EPROTO if there are
+ * fewer; -EAGAIN if there are more, which may be the work of somebody else.
+ */
+int thp_move_check_splits(struct thp_move *mv, unsigned int want, struct thp_why *why);
+
+/* Unmaps one side after the other and checks their tables and what is left. */
+int thp_move_finish(struct thp_move *mv, struct thp_why *why);
+
+/* Unmaps everything; safe to call twice. */
+void thp_move_destroy(struct thp_move *mv);
+
+/* A range of address space without memory, aligned to @align; NULL if there is none. */
+char *thp_move_reserve(size_t len, size_t align, char **area, size_t *area_len);
+
+/* At least what one PMD table maps, and a multiple of it; bytes. */
+size_t thp_move_span(void);
+
+#endif /* THP_MOVE_H */

@@ -166,25 +166,22 @@ void thp_move_predict(struct thp_move *mv, size_t pages)
 	*m = mv->now;
 	m->splits = 0;
 	m->allocs = 0;
-	switch (mv->c.how) {
-	case THP_MOVE_SHRINK:
+	if (mv->c.how == THP_MOVE_SHRINK) {
 		model_unmap(m, THP_SRC, mv->s, mv->s + pages);
-		break;
-	case THP_MOVE_GROW:
+		return;
+	}
+	if (mv->c.how == THP_MOVE_GROW) {
 		for (i = thp_env.nr; i < 2 * thp_env.nr; i++)
 			m->id[THP_SRC][i] = ID_ZERO;
-		break;
-	case THP_MOVE_MREMAP:
-	case THP_MOVE_DONTUNMAP:
-		model_unmap(m, THP_DST, mv->d, mv->d + pages);
-		/* fall through */
-	case THP_MOVE_UFFD:
-		for (w = 0; w < 2 && pages; w++)
-			model_move(mv, m, w, pages);
-		if (mv->c.how == THP_MOVE_MREMAP)
-			model_unmap(m, THP_SRC, mv->s, mv->s + pages);
-		break;
+		return;
 	}
+	/* MREMAP_FIXED unmaps its target first. */
+	if (mv->c.how != THP_MOVE_UFFD)
+		model_unmap(m, THP_DST, mv->d, mv->d + pages);
+	for (w = 0; w < 2 && pages; w++)
+		model_move(mv, m, w, pages);
+	if (mv->c.how == THP_MOVE_MREMAP)
+		model_unmap(m, THP_SRC, mv->s, mv->s + pages);
 }
 
 char *thp_move_reserve(size_t len, size_t align, char **area, size_t *area_len)

@@ -46,7 +46,7 @@ struct thp_spot {
 struct thp_move_case {
 	enum thp_move_how how;
 	enum thp_kind kind;		/* of the source */
-	bool two;			/* both windows of the source hold a THP, not just the first */
+	bool two;			/* THPs in both windows of the source, not in one */
 	struct thp_spot src, len, dst;
 	enum thp_kind dst_kind;		/* of the destination, if ndst */
 	unsigned int ndst;		/* windows of the destination that hold a THP */

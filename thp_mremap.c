@@ -96,9 +96,8 @@ ROW(page_to_table_anon_near, ANON, MIDDLE, ONE_PAGE, SECOND, .table = true);
 ROW(page_to_table_zero_near, ZERO, MIDDLE, ONE_PAGE, SECOND, .table = true);
 ROW(page_to_table_anon_far, ANON, TAIL, ONE_PAGE, TAIL, .table = true, .far = true);
 ROW(whole_to_table_anon_near, ANON, HEAD, WHOLE, SECOND, .table = true);
-ROW(whole_over_table_anon_near, ANON, HEAD, WHOLE, HEAD, .table = true, .emptied = true);
-ROW(whole_over_table_zero_far, ZERO, HEAD, WHOLE, HEAD, .table = true, .emptied = true,
-	.far = true);
+ROW(whole_over_table_anon_near, ANON, HEAD, WHOLE, HEAD, .emptied = true);
+ROW(whole_over_table_zero_far, ZERO, HEAD, WHOLE, HEAD, .emptied = true, .far = true);
 
 /* The source stays mapped, without its pages. */
 ROWS(keep_whole, HEAD, WHOLE, HEAD, KEEP);
@@ -147,7 +146,7 @@ ROW(keep_whole_shmem_near, SHMEM, HEAD, WHOLE, HEAD, KEEP);
 /* UFFDIO_MOVE: the destination is mapped and must be empty. */
 ROWS(uffd_whole, HEAD, WHOLE, HEAD, UFFD);
 ROWS(uffd_whole_to_misaligned, HEAD, WHOLE, SECOND, UFFD);
-ROWS(uffd_whole_to_empty_table, HEAD, WHOLE, HEAD, UFFD, .table = true, .emptied = true);
+ROWS(uffd_whole_to_empty_table, HEAD, WHOLE, HEAD, UFFD, .emptied = true);
 ROW(uffd_two_anon_far, ANON, HEAD, TWO, HEAD, .two = true, UFFD, .far = true);
 ROW(uffd_misaligned_anon_near, ANON, SECOND, WHOLE, HEAD, .two = true, UFFD);
 ROWS(uffd_head_page, HEAD, ONE_PAGE, HEAD, UFFD);
@@ -184,6 +183,15 @@ FIXTURE_TEARDOWN_PARENT(move)
 	thp_teardown(_metadata);
 }
 
+/*
+ * UFFDIO_MOVE moves no page that somebody else has a reference to, if only for a
+ * moment: such a failure is only believed when it stays.
+ */
+static bool is_busy(int ret)
+{
+	return mv.c.how == THP_MOVE_UFFD && (ret == -EBUSY || (ret == -EAGAIN && !mv.fired));
+}
+
 /* The whole move, checked in every respect but the number of split events. */
 static int move_once(const struct thp_move_case *c, struct thp_why *why)
 {
@@ -195,7 +203,8 @@ static int move_once(const struct thp_move_case *c, struct thp_why *why)
 	thp_move_predict(&mv, mv.n);
 	ret = thp_move_run(&mv);
 	if (ret)
-		return thp_why(why, -EPROTO, "the move failed with %s", thp_errno_name(ret));
+		return thp_why(why, is_busy(ret) ? -EAGAIN : -EPROTO, "the move failed with %s",
+			       thp_errno_name(ret));
 	splits = thp_move_check_splits(&mv, mv.next.splits, why);
 	if (splits && splits != -EAGAIN)
 		return splits;
@@ -205,7 +214,7 @@ static int move_once(const struct thp_move_case *c, struct thp_why *why)
 	return ret ? ret : splits;
 }
 
-/* A count of events that is too high is only believed when it stays so. */
+/* -EAGAIN: what others did may be the reason, as with a count of events too high. */
 static int retry_noise(int (*once)(const struct thp_move_case *c, struct thp_why *why),
 		       const struct thp_move_case *c, struct thp_why *why)
 {
@@ -244,14 +253,15 @@ static int move_again(struct thp_why *why)
 	int ret;
 
 	mv.starve = false;
+	mv.fired = 0;
 	if (mv.nth_fd >= 0)
 		close(mv.nth_fd);
 	mv.nth_fd = -1;
 	thp_move_predict(&mv, mv.n);
 	ret = thp_move_run(&mv);
 	if (ret)
-		return thp_why(why, -EPROTO, "after the failure, with memory: %s",
-			       thp_errno_name(ret));
+		return thp_why(why, is_busy(ret) ? -EAGAIN : -EPROTO,
+			       "after the failure, with memory: %s", thp_errno_name(ret));
 	ret = thp_move_check_done(&mv, why);
 	return ret ? ret : thp_move_finish(&mv, why);
 }
@@ -269,8 +279,9 @@ static int check_failure(int ret, bool may_split, long slack, struct thp_why *wh
 {
 	long long moved = mv.c.how == THP_MOVE_UFFD && mv.moved > 0 ? mv.moved : 0;
 
-	if (ret != -ENOMEM && !(moved && ret == -EAGAIN))
-		return thp_why(why, -EPROTO, "starved: %s, expected ENOMEM", thp_errno_name(ret));
+	if (ret != -ENOMEM && !(moved && mv.fired && ret == -EAGAIN))
+		return thp_why(why, is_busy(ret) ? -EAGAIN : -EPROTO,
+			       "starved: %s, expected ENOMEM", thp_errno_name(ret));
 	ret = thp_move_check_refused(&mv, may_split, slack, why);
 	if (ret)
 		return ret;
@@ -303,8 +314,8 @@ static int starve_once(const struct thp_move_case *c, struct thp_why *why)
 		return ret ? ret : thp_move_finish(&mv, why);
 	}
 	if (!allocs)
-		return thp_why(why, -EPROTO, "starved: %s, but it needs no table",
-			       thp_errno_name(ret));
+		return thp_why(why, is_busy(ret) ? -EAGAIN : -EPROTO,
+			       "starved: %s, but it needs no table", thp_errno_name(ret));
 	/* A deposit lets the split succeed before the destination's table fails. */
 	ret = check_failure(ret, !lazy, 0, why);
 	return ret;
@@ -346,7 +357,7 @@ static int nth_once(const struct thp_move_case *c, int nth, struct thp_why *why)
 		if (!ret)
 			ret = thp_move_finish(&mv, why);
 	} else if (!fired) {
-		ret = thp_why(why, -EPROTO, "failed with %s without an injection",
+		ret = thp_why(why, is_busy(ret) ? -EAGAIN : -EPROTO, "failed with %s without an injection",
 			      thp_errno_name(ret));
 	} else {
 		/* Tables of the destination may stay, empty, until it is unmapped. */
@@ -398,16 +409,18 @@ THP_COVERS(move_nth, sweep, "move-partial uffd-move-split mremap-shrink move-fai
 TEST_F(move_nth, sweep)
 {
 	struct thp_why why = { "" };
-	int nth, hit = 1, shots = 0;
+	int nth, try, hit = 1, shots = 0;
 
 	(void)self;
 	THP_NEEDS(thp_move_needs(&variant->c) | THP_NEED_FAIL_NTH);
 	THP_REQUIRE_OK(thp_inject_setup(false, 0, &why), &why);
 	for (nth = 1; nth <= NTH_MAX && hit == 1; nth++) {
-		hit = nth_once(&variant->c, nth, &why);
-		thp_move_destroy(&mv);
-		if (mv.nth_fd >= 0)
-			close(mv.nth_fd);
+		hit = -EAGAIN;
+		for (try = 0; try < TRIES && hit == -EAGAIN; try++) {
+			why.text[0] = '\0';
+			hit = nth_once(&variant->c, nth, &why);
+			thp_move_destroy(&mv);
+		}
 		if (hit == -ENOTSUP)
 			THP_SKIP_WHY(&why);
 		THP_REQUIRE(hit >= 0, "allocation %d failed: %s", nth, why.text);
@@ -1269,7 +1282,7 @@ found:
 	else if (c->how == THP_MOVE_GROW)
 		strcat(ids, "mremap-grow");
 	else if (c->how == THP_MOVE_UFFD)
-		strcat(ids, whole && !c->table ? "uffd-move-pmd" : "uffd-move-split");
+		strcat(ids, whole && !c->emptied ? "uffd-move-pmd" : "uffd-move-split");
 	else if (c->presplit)
 		strcat(ids, "move-pte-table");
 	else

@@ -219,7 +219,7 @@ static int map_site(struct thp_move *mv, int side, struct thp_why *why)
 	madvise(p, len, MADV_NOHUGEPAGE);
 	thp_touch(p);
 	thp_touch(p + len - thp_env.page);
-	if (side == THP_SRC || !mv->c.table)
+	if (side == THP_SRC || !(mv->c.table || mv->c.emptied))
 		return 0;
 
 	/* A page beside the target, or one that goes again and leaves its table. */
@@ -780,6 +780,9 @@ void thp_move_destroy(struct thp_move *mv)
 		close(mv->uffd);
 	if (mv->memfd >= 0)
 		close(mv->memfd);
+	if (mv->nth_fd >= 0)
+		close(mv->nth_fd);
+	mv->nth_fd = -1;
 	mv->uffd = -1;
 	mv->memfd = -1;
 	if (mv->arena)

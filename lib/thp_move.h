@@ -51,8 +51,8 @@ struct thp_move_case {
 	enum thp_kind dst_kind;		/* of the destination, if ndst */
 	unsigned int ndst;		/* windows of the destination that hold a THP */
 	bool far;			/* destination below another PMD table */
-	bool table;			/* destination windows have a PTE table already */
-	bool emptied;			/* ... which is empty; else it maps a page */
+	bool table;			/* destination has PTE tables: a page is mapped beside it */
+	bool emptied;			/* destination has PTE tables that map nothing */
 	bool presplit;			/* source PMDs are split beforehand */
 	bool locked;			/* source is locked in memory */
 };

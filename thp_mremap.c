@@ -30,14 +30,16 @@
 									\
 	if (__result == -ENOTSUP)					\
 		THP_SKIP_WHY(__why);					\
-	THP_REQUIRE(!__result, "%s (%s)", __why->text, thp_errno_name(__result)); \
+	THP_REQUIRE(!__result, "%s", __why->text);			\
 } while (0)
 
 /* Too big for a stack; each test runs in a process of its own. */
 static struct thp_move mv;
 
-/* The positions that the tables below use: halves of a PMD and base pages. */
-/* In parentheses, as it is passed on as one argument. */
+/*
+ * The positions that the tables below use: halves of a PMD and base pages. In
+ * parentheses, as they are passed on as one argument.
+ */
 #define SPOT(_halves, _pages) ((struct thp_spot){ _halves, _pages })
 #define HEAD		SPOT(0, 0)
 #define MIDDLE		SPOT(1, 0)
@@ -49,8 +51,10 @@ static struct thp_move mv;
 #define TWO		SPOT(4, 0)
 
 #define MOVE(_kind, _src, _len, _dst, ...) {				\
-	.kind = THP_##_kind, .src = _src, .len = _len,	\
-	.dst = _dst, ##__VA_ARGS__					\
+	.c = {								\
+		.kind = THP_##_kind, .src = _src, .len = _len,		\
+		.dst = _dst, ##__VA_ARGS__				\
+	}								\
 }
 
 FIXTURE(move) {
@@ -61,113 +65,195 @@ FIXTURE_VARIANT(move) {
 	struct thp_move_case c;
 };
 
-/* Moves below the same PMD table (near) and below another one (far). */
-#define ROW(_name, ...)							\
-	FIXTURE_VARIANT_ADD(move, _name) { .c = MOVE(__VA_ARGS__) }
-#define ROW_NEAR_FAR(_name, ...)					\
-	ROW(_name##_near, __VA_ARGS__);					\
-	ROW(_name##_far, __VA_ARGS__, .far = true)
-#define ROWS(_name, ...)						\
-	ROW_NEAR_FAR(_name##_anon, ANON, __VA_ARGS__);			\
-	ROW_NEAR_FAR(_name##_zero, ZERO, __VA_ARGS__)
-
+/* Names: _near is a move below the same PMD table, _far one below another. */
 #define KEEP .how = THP_MOVE_DONTUNMAP
 #define UFFD .how = THP_MOVE_UFFD
 
 /* The four alignment cases; what is mutually aligned but misaligned splits, too. */
-ROWS(whole, HEAD, WHOLE, HEAD);
-ROWS(whole_to_misaligned, HEAD, WHOLE, SECOND);
-ROWS(misaligned_to_aligned, SECOND, WHOLE, HEAD, .two = true);
-ROWS(misaligned_to_misaligned, SECOND, WHOLE, SECOND, .two = true);
-ROW(misaligned_to_other_anon_near, ANON, SECOND, WHOLE, MIDDLE, .two = true);
-ROW(two_anon_near, ANON, HEAD, TWO, HEAD, .two = true);
-ROW(two_anon_far, ANON, HEAD, TWO, HEAD, .two = true, .far = true);
+FIXTURE_VARIANT_ADD(move, whole_anon_near) MOVE(ANON, HEAD, WHOLE, HEAD);
+FIXTURE_VARIANT_ADD(move, whole_anon_far) MOVE(ANON, HEAD, WHOLE, HEAD, .far = true);
+FIXTURE_VARIANT_ADD(move, whole_zero_near) MOVE(ZERO, HEAD, WHOLE, HEAD);
+FIXTURE_VARIANT_ADD(move, whole_zero_far) MOVE(ZERO, HEAD, WHOLE, HEAD, .far = true);
+FIXTURE_VARIANT_ADD(move, whole_to_misaligned_anon_near) MOVE(ANON, HEAD, WHOLE, SECOND);
+FIXTURE_VARIANT_ADD(move, whole_to_misaligned_anon_far)
+	MOVE(ANON, HEAD, WHOLE, SECOND, .far = true);
+FIXTURE_VARIANT_ADD(move, whole_to_misaligned_zero_near) MOVE(ZERO, HEAD, WHOLE, SECOND);
+FIXTURE_VARIANT_ADD(move, whole_to_misaligned_zero_far)
+	MOVE(ZERO, HEAD, WHOLE, SECOND, .far = true);
+FIXTURE_VARIANT_ADD(move, misaligned_to_aligned_anon_near)
+	MOVE(ANON, SECOND, WHOLE, HEAD, .two = true);
+FIXTURE_VARIANT_ADD(move, misaligned_to_aligned_anon_far)
+	MOVE(ANON, SECOND, WHOLE, HEAD, .two = true, .far = true);
+FIXTURE_VARIANT_ADD(move, misaligned_to_aligned_zero_near)
+	MOVE(ZERO, SECOND, WHOLE, HEAD, .two = true);
+FIXTURE_VARIANT_ADD(move, misaligned_to_aligned_zero_far)
+	MOVE(ZERO, SECOND, WHOLE, HEAD, .two = true, .far = true);
+FIXTURE_VARIANT_ADD(move, misaligned_to_misaligned_anon_near)
+	MOVE(ANON, SECOND, WHOLE, SECOND, .two = true);
+FIXTURE_VARIANT_ADD(move, misaligned_to_misaligned_anon_far)
+	MOVE(ANON, SECOND, WHOLE, SECOND, .two = true, .far = true);
+FIXTURE_VARIANT_ADD(move, misaligned_to_misaligned_zero_near)
+	MOVE(ZERO, SECOND, WHOLE, SECOND, .two = true);
+FIXTURE_VARIANT_ADD(move, misaligned_to_misaligned_zero_far)
+	MOVE(ZERO, SECOND, WHOLE, SECOND, .two = true, .far = true);
+FIXTURE_VARIANT_ADD(move, misaligned_to_other_anon_near)
+	MOVE(ANON, SECOND, WHOLE, MIDDLE, .two = true);
+FIXTURE_VARIANT_ADD(move, two_anon_near) MOVE(ANON, HEAD, TWO, HEAD, .two = true);
+FIXTURE_VARIANT_ADD(move, two_anon_far) MOVE(ANON, HEAD, TWO, HEAD, .two = true, .far = true);
 
 /* Parts. */
-ROWS(head_page, HEAD, ONE_PAGE, HEAD);
-ROWS(middle_page, MIDDLE, ONE_PAGE, SECOND);
-ROWS(tail_page, TAIL, ONE_PAGE, TAIL);
-ROWS(first_half, HEAD, HALF, HEAD);
-ROWS(second_half, MIDDLE, HALF, MIDDLE);
-ROW(half_to_misaligned_anon_near, ANON, MIDDLE, HALF, SECOND);
+FIXTURE_VARIANT_ADD(move, head_page_anon_near) MOVE(ANON, HEAD, ONE_PAGE, HEAD);
+FIXTURE_VARIANT_ADD(move, head_page_anon_far) MOVE(ANON, HEAD, ONE_PAGE, HEAD, .far = true);
+FIXTURE_VARIANT_ADD(move, head_page_zero_near) MOVE(ZERO, HEAD, ONE_PAGE, HEAD);
+FIXTURE_VARIANT_ADD(move, head_page_zero_far) MOVE(ZERO, HEAD, ONE_PAGE, HEAD, .far = true);
+FIXTURE_VARIANT_ADD(move, middle_page_anon_near) MOVE(ANON, MIDDLE, ONE_PAGE, SECOND);
+FIXTURE_VARIANT_ADD(move, middle_page_anon_far) MOVE(ANON, MIDDLE, ONE_PAGE, SECOND, .far = true);
+FIXTURE_VARIANT_ADD(move, middle_page_zero_near) MOVE(ZERO, MIDDLE, ONE_PAGE, SECOND);
+FIXTURE_VARIANT_ADD(move, middle_page_zero_far) MOVE(ZERO, MIDDLE, ONE_PAGE, SECOND, .far = true);
+FIXTURE_VARIANT_ADD(move, tail_page_anon_near) MOVE(ANON, TAIL, ONE_PAGE, TAIL);
+FIXTURE_VARIANT_ADD(move, tail_page_anon_far) MOVE(ANON, TAIL, ONE_PAGE, TAIL, .far = true);
+FIXTURE_VARIANT_ADD(move, tail_page_zero_near) MOVE(ZERO, TAIL, ONE_PAGE, TAIL);
+FIXTURE_VARIANT_ADD(move, tail_page_zero_far) MOVE(ZERO, TAIL, ONE_PAGE, TAIL, .far = true);
+FIXTURE_VARIANT_ADD(move, first_half_anon_near) MOVE(ANON, HEAD, HALF, HEAD);
+FIXTURE_VARIANT_ADD(move, first_half_anon_far) MOVE(ANON, HEAD, HALF, HEAD, .far = true);
+FIXTURE_VARIANT_ADD(move, first_half_zero_near) MOVE(ZERO, HEAD, HALF, HEAD);
+FIXTURE_VARIANT_ADD(move, first_half_zero_far) MOVE(ZERO, HEAD, HALF, HEAD, .far = true);
+FIXTURE_VARIANT_ADD(move, second_half_anon_near) MOVE(ANON, MIDDLE, HALF, MIDDLE);
+FIXTURE_VARIANT_ADD(move, second_half_anon_far) MOVE(ANON, MIDDLE, HALF, MIDDLE, .far = true);
+FIXTURE_VARIANT_ADD(move, second_half_zero_near) MOVE(ZERO, MIDDLE, HALF, MIDDLE);
+FIXTURE_VARIANT_ADD(move, second_half_zero_far) MOVE(ZERO, MIDDLE, HALF, MIDDLE, .far = true);
+FIXTURE_VARIANT_ADD(move, half_to_misaligned_anon_near) MOVE(ANON, MIDDLE, HALF, SECOND);
 
 /* Where the destination has a PTE table, only the split needs one. */
-ROW(page_to_table_anon_near, ANON, MIDDLE, ONE_PAGE, SECOND, .table = true);
-ROW(page_to_table_zero_near, ZERO, MIDDLE, ONE_PAGE, SECOND, .table = true);
-ROW(page_to_table_anon_far, ANON, TAIL, ONE_PAGE, TAIL, .table = true, .far = true);
-ROW(whole_to_table_anon_near, ANON, HEAD, WHOLE, SECOND, .table = true);
-ROW(whole_over_table_anon_near, ANON, HEAD, WHOLE, HEAD, .emptied = true);
-ROW(whole_over_table_zero_far, ZERO, HEAD, WHOLE, HEAD, .emptied = true, .far = true);
+FIXTURE_VARIANT_ADD(move, page_to_table_anon_near)
+	MOVE(ANON, MIDDLE, ONE_PAGE, SECOND, .table = true);
+FIXTURE_VARIANT_ADD(move, page_to_table_zero_near)
+	MOVE(ZERO, MIDDLE, ONE_PAGE, SECOND, .table = true);
+FIXTURE_VARIANT_ADD(move, page_to_table_anon_far)
+	MOVE(ANON, TAIL, ONE_PAGE, TAIL, .table = true, .far = true);
+FIXTURE_VARIANT_ADD(move, whole_to_table_anon_near) MOVE(ANON, HEAD, WHOLE, SECOND, .table = true);
+FIXTURE_VARIANT_ADD(move, whole_over_table_anon_near)
+	MOVE(ANON, HEAD, WHOLE, HEAD, .emptied = true);
+FIXTURE_VARIANT_ADD(move, whole_over_table_zero_far)
+	MOVE(ZERO, HEAD, WHOLE, HEAD, .emptied = true, .far = true);
 
 /* The source stays mapped, without its pages. */
-ROWS(keep_whole, HEAD, WHOLE, HEAD, KEEP);
-ROWS(keep_whole_to_misaligned, HEAD, WHOLE, SECOND, KEEP);
-ROW(keep_misaligned_anon_near, ANON, SECOND, WHOLE, HEAD, .two = true, KEEP);
-ROW(keep_page_anon_near, ANON, MIDDLE, ONE_PAGE, HEAD, KEEP);
-ROW(keep_page_anon_far, ANON, TAIL, ONE_PAGE, HEAD, KEEP, .far = true);
-ROW(keep_page_zero_near, ZERO, MIDDLE, ONE_PAGE, HEAD, KEEP);
-ROW(keep_half_anon_near, ANON, HEAD, HALF, HEAD, KEEP);
-ROW(keep_page_to_table_anon_near, ANON, HEAD, ONE_PAGE, SECOND, KEEP, .table = true);
+FIXTURE_VARIANT_ADD(move, keep_whole_anon_near) MOVE(ANON, HEAD, WHOLE, HEAD, KEEP);
+FIXTURE_VARIANT_ADD(move, keep_whole_anon_far) MOVE(ANON, HEAD, WHOLE, HEAD, KEEP, .far = true);
+FIXTURE_VARIANT_ADD(move, keep_whole_zero_near) MOVE(ZERO, HEAD, WHOLE, HEAD, KEEP);
+FIXTURE_VARIANT_ADD(move, keep_whole_zero_far) MOVE(ZERO, HEAD, WHOLE, HEAD, KEEP, .far = true);
+FIXTURE_VARIANT_ADD(move, keep_whole_to_misaligned_anon_near) MOVE(ANON, HEAD, WHOLE, SECOND, KEEP);
+FIXTURE_VARIANT_ADD(move, keep_whole_to_misaligned_anon_far)
+	MOVE(ANON, HEAD, WHOLE, SECOND, KEEP, .far = true);
+FIXTURE_VARIANT_ADD(move, keep_whole_to_misaligned_zero_near) MOVE(ZERO, HEAD, WHOLE, SECOND, KEEP);
+FIXTURE_VARIANT_ADD(move, keep_whole_to_misaligned_zero_far)
+	MOVE(ZERO, HEAD, WHOLE, SECOND, KEEP, .far = true);
+FIXTURE_VARIANT_ADD(move, keep_misaligned_anon_near)
+	MOVE(ANON, SECOND, WHOLE, HEAD, .two = true, KEEP);
+FIXTURE_VARIANT_ADD(move, keep_page_anon_near) MOVE(ANON, MIDDLE, ONE_PAGE, HEAD, KEEP);
+FIXTURE_VARIANT_ADD(move, keep_page_anon_far) MOVE(ANON, TAIL, ONE_PAGE, HEAD, KEEP, .far = true);
+FIXTURE_VARIANT_ADD(move, keep_page_zero_near) MOVE(ZERO, MIDDLE, ONE_PAGE, HEAD, KEEP);
+FIXTURE_VARIANT_ADD(move, keep_half_anon_near) MOVE(ANON, HEAD, HALF, HEAD, KEEP);
+FIXTURE_VARIANT_ADD(move, keep_page_to_table_anon_near)
+	MOVE(ANON, HEAD, ONE_PAGE, SECOND, KEEP, .table = true);
 
 /* Locked memory: its VMA is split before the move. */
-ROW(locked_whole_anon_near, ANON, HEAD, WHOLE, HEAD, .locked = true);
-ROW(locked_page_anon_near, ANON, MIDDLE, ONE_PAGE, HEAD, .locked = true);
-ROW(locked_keep_whole_anon_near, ANON, HEAD, WHOLE, HEAD, KEEP, .locked = true);
-ROW(locked_keep_page_anon_near, ANON, MIDDLE, ONE_PAGE, HEAD, KEEP, .locked = true);
-ROW(locked_keep_page_zero_near, ZERO, MIDDLE, ONE_PAGE, HEAD, KEEP, .locked = true);
-ROW(locked_keep_half_anon_far, ANON, MIDDLE, HALF, SECOND, KEEP, .locked = true, .far = true);
+FIXTURE_VARIANT_ADD(move, locked_whole_anon_near) MOVE(ANON, HEAD, WHOLE, HEAD, .locked = true);
+FIXTURE_VARIANT_ADD(move, locked_page_anon_near) MOVE(ANON, MIDDLE, ONE_PAGE, HEAD, .locked = true);
+FIXTURE_VARIANT_ADD(move, locked_keep_whole_anon_near)
+	MOVE(ANON, HEAD, WHOLE, HEAD, KEEP, .locked = true);
+FIXTURE_VARIANT_ADD(move, locked_keep_page_anon_near)
+	MOVE(ANON, MIDDLE, ONE_PAGE, HEAD, KEEP, .locked = true);
+FIXTURE_VARIANT_ADD(move, locked_keep_page_zero_near)
+	MOVE(ZERO, MIDDLE, ONE_PAGE, HEAD, KEEP, .locked = true);
+FIXTURE_VARIANT_ADD(move, locked_keep_half_anon_far)
+	MOVE(ANON, MIDDLE, HALF, SECOND, KEEP, .locked = true, .far = true);
 
 /* MREMAP_FIXED onto other THPs, of which a part can remain. */
 #define OVER(_kind, _n) .dst_kind = THP_##_kind, .ndst = _n
-ROW(whole_over_anon_near, ANON, HEAD, WHOLE, HEAD, OVER(ANON, 1));
-ROW(whole_over_anon_far, ANON, HEAD, WHOLE, HEAD, OVER(ANON, 1), .far = true);
-ROW(whole_over_zero_near, ANON, HEAD, WHOLE, HEAD, OVER(ZERO, 1));
-ROW(zero_over_anon_far, ZERO, HEAD, WHOLE, HEAD, OVER(ANON, 1), .far = true);
-ROW(whole_over_two_anon_near, ANON, HEAD, WHOLE, SECOND, OVER(ANON, 2));
-ROW(whole_over_two_zero_near, ANON, HEAD, WHOLE, MIDDLE, OVER(ZERO, 2));
-ROW(page_over_page_anon_near, ANON, MIDDLE, ONE_PAGE, SECOND, OVER(ANON, 1));
-ROW(page_over_page_anon_far, ANON, HEAD, ONE_PAGE, TAIL, OVER(ANON, 1), .far = true);
-ROW(page_over_zero_near, ANON, MIDDLE, ONE_PAGE, SECOND, OVER(ZERO, 1));
-ROW(zero_page_over_zero_near, ZERO, MIDDLE, ONE_PAGE, SECOND, OVER(ZERO, 1));
-ROW(half_over_half_anon_near, ANON, HEAD, HALF, MIDDLE, OVER(ANON, 1));
-ROW(keep_whole_over_anon_near, ANON, HEAD, WHOLE, HEAD, KEEP, OVER(ANON, 1));
-ROW(keep_page_over_page_anon_near, ANON, MIDDLE, ONE_PAGE, SECOND, KEEP, OVER(ANON, 1));
+FIXTURE_VARIANT_ADD(move, whole_over_anon_near) MOVE(ANON, HEAD, WHOLE, HEAD, OVER(ANON, 1));
+FIXTURE_VARIANT_ADD(move, whole_over_anon_far)
+	MOVE(ANON, HEAD, WHOLE, HEAD, OVER(ANON, 1), .far = true);
+FIXTURE_VARIANT_ADD(move, whole_over_zero_near) MOVE(ANON, HEAD, WHOLE, HEAD, OVER(ZERO, 1));
+FIXTURE_VARIANT_ADD(move, zero_over_anon_far)
+	MOVE(ZERO, HEAD, WHOLE, HEAD, OVER(ANON, 1), .far = true);
+FIXTURE_VARIANT_ADD(move, whole_over_two_anon_near) MOVE(ANON, HEAD, WHOLE, SECOND, OVER(ANON, 2));
+FIXTURE_VARIANT_ADD(move, whole_over_two_zero_near) MOVE(ANON, HEAD, WHOLE, MIDDLE, OVER(ZERO, 2));
+FIXTURE_VARIANT_ADD(move, page_over_page_anon_near)
+	MOVE(ANON, MIDDLE, ONE_PAGE, SECOND, OVER(ANON, 1));
+FIXTURE_VARIANT_ADD(move, page_over_page_anon_far)
+	MOVE(ANON, HEAD, ONE_PAGE, TAIL, OVER(ANON, 1), .far = true);
+FIXTURE_VARIANT_ADD(move, page_over_zero_near) MOVE(ANON, MIDDLE, ONE_PAGE, SECOND, OVER(ZERO, 1));
+FIXTURE_VARIANT_ADD(move, zero_page_over_zero_near)
+	MOVE(ZERO, MIDDLE, ONE_PAGE, SECOND, OVER(ZERO, 1));
+FIXTURE_VARIANT_ADD(move, half_over_half_anon_near) MOVE(ANON, HEAD, HALF, MIDDLE, OVER(ANON, 1));
+FIXTURE_VARIANT_ADD(move, keep_whole_over_anon_near)
+	MOVE(ANON, HEAD, WHOLE, HEAD, KEEP, OVER(ANON, 1));
+FIXTURE_VARIANT_ADD(move, keep_page_over_page_anon_near)
+	MOVE(ANON, MIDDLE, ONE_PAGE, SECOND, KEEP, OVER(ANON, 1));
 
 /* Controls: a PMD that is split already, and PMDs of a file, which have no deposit. */
-ROW(presplit_whole_anon_near, ANON, HEAD, WHOLE, HEAD, .presplit = true);
-ROW(presplit_whole_anon_far, ANON, HEAD, WHOLE, HEAD, .presplit = true, .far = true);
-ROW(presplit_page_zero_near, ZERO, MIDDLE, ONE_PAGE, HEAD, .presplit = true);
-ROW(whole_shmem_near, SHMEM, HEAD, WHOLE, HEAD);
-ROW(whole_shmem_far, SHMEM, HEAD, WHOLE, HEAD, .far = true);
-ROW(whole_to_misaligned_shmem_near, SHMEM, HEAD, WHOLE, SECOND);
-ROW(page_shmem_near, SHMEM, MIDDLE, ONE_PAGE, HEAD);
-ROW(keep_whole_shmem_near, SHMEM, HEAD, WHOLE, HEAD, KEEP);
+FIXTURE_VARIANT_ADD(move, presplit_whole_anon_near) MOVE(ANON, HEAD, WHOLE, HEAD, .presplit = true);
+FIXTURE_VARIANT_ADD(move, presplit_whole_anon_far)
+	MOVE(ANON, HEAD, WHOLE, HEAD, .presplit = true, .far = true);
+FIXTURE_VARIANT_ADD(move, presplit_page_zero_near)
+	MOVE(ZERO, MIDDLE, ONE_PAGE, HEAD, .presplit = true);
+FIXTURE_VARIANT_ADD(move, whole_shmem_near) MOVE(SHMEM, HEAD, WHOLE, HEAD);
+FIXTURE_VARIANT_ADD(move, whole_shmem_far) MOVE(SHMEM, HEAD, WHOLE, HEAD, .far = true);
+FIXTURE_VARIANT_ADD(move, whole_to_misaligned_shmem_near) MOVE(SHMEM, HEAD, WHOLE, SECOND);
+FIXTURE_VARIANT_ADD(move, page_shmem_near) MOVE(SHMEM, MIDDLE, ONE_PAGE, HEAD);
+FIXTURE_VARIANT_ADD(move, keep_whole_shmem_near) MOVE(SHMEM, HEAD, WHOLE, HEAD, KEEP);
 
 /* UFFDIO_MOVE: the destination is mapped and must be empty. */
-ROWS(uffd_whole, HEAD, WHOLE, HEAD, UFFD);
-ROWS(uffd_whole_to_misaligned, HEAD, WHOLE, SECOND, UFFD);
-ROWS(uffd_whole_to_empty_table, HEAD, WHOLE, HEAD, UFFD, .emptied = true);
-ROW(uffd_two_anon_far, ANON, HEAD, TWO, HEAD, .two = true, UFFD, .far = true);
-ROW(uffd_misaligned_anon_near, ANON, SECOND, WHOLE, HEAD, .two = true, UFFD);
-ROWS(uffd_head_page, HEAD, ONE_PAGE, HEAD, UFFD);
-ROW(uffd_middle_page_anon_near, ANON, MIDDLE, ONE_PAGE, SECOND, UFFD);
-ROW(uffd_tail_page_zero_near, ZERO, TAIL, ONE_PAGE, TAIL, UFFD);
-ROW(uffd_half_anon_near, ANON, MIDDLE, HALF, HEAD, UFFD);
-ROW(uffd_page_to_table_anon_near, ANON, MIDDLE, ONE_PAGE, SECOND, UFFD, .table = true);
-ROW(uffd_page_to_table_zero_near, ZERO, MIDDLE, ONE_PAGE, SECOND, UFFD, .table = true);
+FIXTURE_VARIANT_ADD(move, uffd_whole_anon_near) MOVE(ANON, HEAD, WHOLE, HEAD, UFFD);
+FIXTURE_VARIANT_ADD(move, uffd_whole_anon_far) MOVE(ANON, HEAD, WHOLE, HEAD, UFFD, .far = true);
+FIXTURE_VARIANT_ADD(move, uffd_whole_zero_near) MOVE(ZERO, HEAD, WHOLE, HEAD, UFFD);
+FIXTURE_VARIANT_ADD(move, uffd_whole_zero_far) MOVE(ZERO, HEAD, WHOLE, HEAD, UFFD, .far = true);
+FIXTURE_VARIANT_ADD(move, uffd_whole_to_misaligned_anon_near) MOVE(ANON, HEAD, WHOLE, SECOND, UFFD);
+FIXTURE_VARIANT_ADD(move, uffd_whole_to_misaligned_anon_far)
+	MOVE(ANON, HEAD, WHOLE, SECOND, UFFD, .far = true);
+FIXTURE_VARIANT_ADD(move, uffd_whole_to_misaligned_zero_near) MOVE(ZERO, HEAD, WHOLE, SECOND, UFFD);
+FIXTURE_VARIANT_ADD(move, uffd_whole_to_misaligned_zero_far)
+	MOVE(ZERO, HEAD, WHOLE, SECOND, UFFD, .far = true);
+FIXTURE_VARIANT_ADD(move, uffd_whole_to_empty_table_anon_near)
+	MOVE(ANON, HEAD, WHOLE, HEAD, UFFD, .emptied = true);
+FIXTURE_VARIANT_ADD(move, uffd_whole_to_empty_table_anon_far)
+	MOVE(ANON, HEAD, WHOLE, HEAD, UFFD, .emptied = true, .far = true);
+FIXTURE_VARIANT_ADD(move, uffd_whole_to_empty_table_zero_near)
+	MOVE(ZERO, HEAD, WHOLE, HEAD, UFFD, .emptied = true);
+FIXTURE_VARIANT_ADD(move, uffd_whole_to_empty_table_zero_far)
+	MOVE(ZERO, HEAD, WHOLE, HEAD, UFFD, .emptied = true, .far = true);
+FIXTURE_VARIANT_ADD(move, uffd_two_anon_far)
+	MOVE(ANON, HEAD, TWO, HEAD, .two = true, UFFD, .far = true);
+FIXTURE_VARIANT_ADD(move, uffd_misaligned_anon_near)
+	MOVE(ANON, SECOND, WHOLE, HEAD, .two = true, UFFD);
+FIXTURE_VARIANT_ADD(move, uffd_head_page_anon_near) MOVE(ANON, HEAD, ONE_PAGE, HEAD, UFFD);
+FIXTURE_VARIANT_ADD(move, uffd_head_page_anon_far)
+	MOVE(ANON, HEAD, ONE_PAGE, HEAD, UFFD, .far = true);
+FIXTURE_VARIANT_ADD(move, uffd_head_page_zero_near) MOVE(ZERO, HEAD, ONE_PAGE, HEAD, UFFD);
+FIXTURE_VARIANT_ADD(move, uffd_head_page_zero_far)
+	MOVE(ZERO, HEAD, ONE_PAGE, HEAD, UFFD, .far = true);
+FIXTURE_VARIANT_ADD(move, uffd_middle_page_anon_near) MOVE(ANON, MIDDLE, ONE_PAGE, SECOND, UFFD);
+FIXTURE_VARIANT_ADD(move, uffd_tail_page_zero_near) MOVE(ZERO, TAIL, ONE_PAGE, TAIL, UFFD);
+FIXTURE_VARIANT_ADD(move, uffd_half_anon_near) MOVE(ANON, MIDDLE, HALF, HEAD, UFFD);
+FIXTURE_VARIANT_ADD(move, uffd_page_to_table_anon_near)
+	MOVE(ANON, MIDDLE, ONE_PAGE, SECOND, UFFD, .table = true);
+FIXTURE_VARIANT_ADD(move, uffd_page_to_table_zero_near)
+	MOVE(ZERO, MIDDLE, ONE_PAGE, SECOND, UFFD, .table = true);
 
 /* mremap() that stays where it is. */
 #define SHRINK .how = THP_MOVE_SHRINK
 #define GROW .how = THP_MOVE_GROW
-ROW(shrink_half_anon, ANON, MIDDLE, HALF, HEAD, SHRINK);
-ROW(shrink_half_zero, ZERO, MIDDLE, HALF, HEAD, SHRINK);
-ROW(shrink_half_shmem, SHMEM, MIDDLE, HALF, HEAD, SHRINK);
-ROW(shrink_by_page_anon, ANON, TAIL, ONE_PAGE, HEAD, SHRINK);
-ROW(shrink_to_page_anon, ANON, SECOND, SPOT(4, -1), HEAD, SHRINK, .two = true);
-ROW(shrink_by_thp_anon, ANON, WHOLE, WHOLE, HEAD, SHRINK, .two = true);
-ROW(grow_anon, ANON, HEAD, WHOLE, HEAD, GROW);
-ROW(grow_zero, ZERO, HEAD, WHOLE, HEAD, GROW);
-ROW(grow_tail_anon, ANON, TAIL, ONE_PAGE, HEAD, GROW);
+FIXTURE_VARIANT_ADD(move, shrink_half_anon) MOVE(ANON, MIDDLE, HALF, HEAD, SHRINK);
+FIXTURE_VARIANT_ADD(move, shrink_half_zero) MOVE(ZERO, MIDDLE, HALF, HEAD, SHRINK);
+FIXTURE_VARIANT_ADD(move, shrink_half_shmem) MOVE(SHMEM, MIDDLE, HALF, HEAD, SHRINK);
+FIXTURE_VARIANT_ADD(move, shrink_by_page_anon) MOVE(ANON, TAIL, ONE_PAGE, HEAD, SHRINK);
+FIXTURE_VARIANT_ADD(move, shrink_to_page_anon)
+	MOVE(ANON, SECOND, SPOT(4, -1), HEAD, SHRINK, .two = true);
+FIXTURE_VARIANT_ADD(move, shrink_by_thp_anon) MOVE(ANON, WHOLE, WHOLE, HEAD, SHRINK, .two = true);
+FIXTURE_VARIANT_ADD(move, grow_anon) MOVE(ANON, HEAD, WHOLE, HEAD, GROW);
+FIXTURE_VARIANT_ADD(move, grow_zero) MOVE(ZERO, HEAD, WHOLE, HEAD, GROW);
+FIXTURE_VARIANT_ADD(move, grow_tail_anon) MOVE(ANON, TAIL, ONE_PAGE, HEAD, GROW);
 
 FIXTURE_SETUP(move)
 {
@@ -232,10 +318,12 @@ static int retry_noise(int (*once)(const struct thp_move_case *c, struct thp_why
 TEST_F(move, moves)
 {
 	struct thp_why why = { "" };
+	int ret;
 
 	(void)self;
 	THP_NEEDS(thp_move_needs(&variant->c));
-	THP_REQUIRE_OK(retry_noise(move_once, &variant->c, &why), &why);
+	ret = retry_noise(move_once, &variant->c, &why);
+	REQUIRE_RESULT(ret, &why);
 }
 
 /*
@@ -325,12 +413,14 @@ static int starve_once(const struct thp_move_case *c, struct thp_why *why)
 TEST_F(move, starved)
 {
 	struct thp_why why = { "" };
+	int ret;
 
 	(void)self;
 	THP_NEEDS(thp_move_needs(&variant->c) | THP_NEED_FAIL_PAGE);
 	if (!thp_inject_can_target())
 		THP_SKIP("needs kallsyms with the allocator of PTE tables");
-	THP_REQUIRE_OK(retry_noise(starve_once, &variant->c, &why), &why);
+	ret = retry_noise(starve_once, &variant->c, &why);
+	REQUIRE_RESULT(ret, &why);
 }
 
 /* 1: the n-th allocation failed; 0: there are fewer than n; -errno. */
@@ -357,8 +447,8 @@ static int nth_once(const struct thp_move_case *c, int nth, struct thp_why *why)
 		if (!ret)
 			ret = thp_move_finish(&mv, why);
 	} else if (!fired) {
-		ret = thp_why(why, is_busy(ret) ? -EAGAIN : -EPROTO, "failed with %s without an injection",
-			      thp_errno_name(ret));
+		ret = thp_why(why, is_busy(ret) ? -EAGAIN : -EPROTO,
+			      "failed with %s without an injection", thp_errno_name(ret));
 	} else {
 		/* Tables of the destination may stay, empty, until it is unmapped. */
 		ret = check_failure(ret, true, allocs, why);
@@ -388,21 +478,20 @@ FIXTURE_TEARDOWN_PARENT(move_nth)
 	thp_teardown(_metadata);
 }
 
-#define NTH(_name, ...)							\
-	FIXTURE_VARIANT_ADD(move_nth, _name) { .c = MOVE(__VA_ARGS__) }
-
-NTH(whole_far, ANON, HEAD, WHOLE, HEAD, .far = true);
-NTH(whole_to_misaligned, ANON, HEAD, WHOLE, SECOND);
-NTH(misaligned, ANON, SECOND, WHOLE, MIDDLE, .two = true, .far = true);
-NTH(page, ANON, MIDDLE, ONE_PAGE, HEAD);
-NTH(page_zero, ZERO, MIDDLE, ONE_PAGE, HEAD);
-NTH(page_to_table, ANON, MIDDLE, ONE_PAGE, HEAD, .table = true);
-NTH(page_over_page, ANON, MIDDLE, ONE_PAGE, SECOND, OVER(ANON, 1));
-NTH(keep_whole_to_misaligned, ANON, HEAD, WHOLE, SECOND, KEEP);
-NTH(locked_keep_page, ANON, MIDDLE, ONE_PAGE, HEAD, KEEP, .locked = true);
-NTH(uffd_whole_to_misaligned, ANON, HEAD, WHOLE, SECOND, UFFD);
-NTH(uffd_page_zero, ZERO, MIDDLE, ONE_PAGE, SECOND, UFFD);
-NTH(shrink_half, ANON, MIDDLE, HALF, HEAD, SHRINK);
+FIXTURE_VARIANT_ADD(move_nth, whole_far) MOVE(ANON, HEAD, WHOLE, HEAD, .far = true);
+FIXTURE_VARIANT_ADD(move_nth, whole_to_misaligned) MOVE(ANON, HEAD, WHOLE, SECOND);
+FIXTURE_VARIANT_ADD(move_nth, misaligned)
+	MOVE(ANON, SECOND, WHOLE, MIDDLE, .two = true, .far = true);
+FIXTURE_VARIANT_ADD(move_nth, page) MOVE(ANON, MIDDLE, ONE_PAGE, HEAD);
+FIXTURE_VARIANT_ADD(move_nth, page_zero) MOVE(ZERO, MIDDLE, ONE_PAGE, HEAD);
+FIXTURE_VARIANT_ADD(move_nth, page_to_table) MOVE(ANON, MIDDLE, ONE_PAGE, HEAD, .table = true);
+FIXTURE_VARIANT_ADD(move_nth, page_over_page) MOVE(ANON, MIDDLE, ONE_PAGE, SECOND, OVER(ANON, 1));
+FIXTURE_VARIANT_ADD(move_nth, keep_whole_to_misaligned) MOVE(ANON, HEAD, WHOLE, SECOND, KEEP);
+FIXTURE_VARIANT_ADD(move_nth, locked_keep_page)
+	MOVE(ANON, MIDDLE, ONE_PAGE, HEAD, KEEP, .locked = true);
+FIXTURE_VARIANT_ADD(move_nth, uffd_whole_to_misaligned) MOVE(ANON, HEAD, WHOLE, SECOND, UFFD);
+FIXTURE_VARIANT_ADD(move_nth, uffd_page_zero) MOVE(ZERO, MIDDLE, ONE_PAGE, SECOND, UFFD);
+FIXTURE_VARIANT_ADD(move_nth, shrink_half) MOVE(ANON, MIDDLE, HALF, HEAD, SHRINK);
 
 /* Each allocation of the operation fails once; at least one of them matters. */
 THP_COVERS(move_nth, sweep, "move-partial uffd-move-split mremap-shrink move-fail");
@@ -780,8 +869,10 @@ THP_COVERS(mremap, refused, "move-refused");
 TEST_F(mremap, refused)
 {
 	struct thp_why why = { "" };
+	int ret;
 
-	THP_REQUIRE_OK(retry_map(refused_once, &self->map, &why), &why);
+	ret = retry_map(refused_once, &self->map, &why);
+	REQUIRE_RESULT(ret, &why);
 }
 
 /* A same-size mremap() without MREMAP_FIXED moves nothing, so it splits nothing. */
@@ -800,8 +891,10 @@ THP_COVERS(mremap, same_size_stays, "move-refused");
 TEST_F(mremap, same_size_stays)
 {
 	struct thp_why why = { "" };
+	int ret;
 
-	THP_REQUIRE_OK(retry_map(same_size_once, &self->map, &why), &why);
+	ret = retry_map(same_size_once, &self->map, &why);
+	REQUIRE_RESULT(ret, &why);
 }
 
 /*
@@ -842,8 +935,10 @@ THP_COVERS(mremap, grow_elsewhere, "mremap-grow move-pmd");
 TEST_F(mremap, grow_elsewhere)
 {
 	struct thp_why why = { "" };
+	int ret;
 
-	THP_REQUIRE_OK(retry_map(grow_away_once, &self->map, &why), &why);
+	ret = retry_map(grow_away_once, &self->map, &why);
+	REQUIRE_RESULT(ret, &why);
 }
 
 /* Sets up one THP in the heap; it has neighbours like that of a struct thp_map. */
@@ -1223,9 +1318,11 @@ THP_COVERS(mremap, uffd_move_shared, "uffd-move-refused");
 TEST_F(mremap, uffd_move_shared)
 {
 	struct thp_why why = { "" };
+	int ret;
 
 	THP_NEEDS(THP_NEED_UFFD_MOVE);
-	THP_REQUIRE_OK(retry_map(uffd_shared_once, &self->map, &why), &why);
+	ret = retry_map(uffd_shared_once, &self->map, &why);
+	REQUIRE_RESULT(ret, &why);
 }
 
 /* Neither is anything moved onto another THP. */
@@ -1251,9 +1348,11 @@ THP_COVERS(mremap, uffd_move_onto_thp, "uffd-move-refused");
 TEST_F(mremap, uffd_move_onto_thp)
 {
 	struct thp_why why = { "" };
+	int ret;
 
 	THP_NEEDS(THP_NEED_UFFD_MOVE);
-	THP_REQUIRE_OK(retry_map(uffd_onto_once, &self->map, &why), &why);
+	ret = retry_map(uffd_onto_once, &self->map, &why);
+	REQUIRE_RESULT(ret, &why);
 }
 
 /* IDs of the table-driven tests, from what their case does. */

@@ -1,0 +1,1990 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Migration of PMD mappings, and races.
+ *
+ * A THP that migrates whole leaves a migration entry in the PMD for as long as
+ * it is copied, and no page table is needed on the way. It is split when its
+ * target cannot be a THP, or when somebody splits the entry meanwhile. The races
+ * let splits meet faults, forks, zaps, collapse, swap-out and migration: at the
+ * end all contents, and every table, must be accounted for.
+ */
+#ifdef HAVE_LIBNUMA
+#include <numaif.h>
+#endif
+#include <fcntl.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#include "thp_cgroup.h"
+#include "thp_harness.h"
+#include "thp_inject.h"
+#include "thp_race.h"
+#include "thp_uapi.h"
+
+/* More THPs than any table size needs to make whole kB. */
+#define SET_MAX 16
+
+/* Bits of a node mask: as many as the kernel can be configured for. */
+#define MAX_NODES 1024
+#define MASK_LONGS (MAX_NODES / (8 * sizeof(long)))
+
+/*
+ * What PageTables may grow without a process to show for it: counters of other
+ * CPUs, processes that start or end between two readings.
+ */
+#define SLACK_KB 512
+
+/* Set by main(), before any test: two nodes, or -1. */
+static long nodes[2] = { -1, -1 };
+
+/* ---------------------------------------------------------------- nodes */
+
+#ifdef HAVE_LIBNUMA
+static long sys_move_pages(pid_t pid, unsigned long n, void **pages, const int *to, int *status,
+			   int flags)
+{
+	return move_pages(pid, n, pages, to, status, flags) < 0 ? -errno : 0;
+}
+
+static long sys_mbind(void *addr, size_t len, int mode, const unsigned long *mask, int flags)
+{
+	return mbind(addr, len, mode, mask, MAX_NODES, flags) ? -errno : 0;
+}
+
+static long sys_migrate_pages(const unsigned long *from, const unsigned long *to)
+{
+	long ret = migrate_pages(0, MAX_NODES, from, to);
+
+	return ret < 0 ? -errno : ret;
+}
+
+static int sys_mems_allowed(unsigned long *mask)
+{
+	return get_mempolicy(NULL, mask, MAX_NODES, NULL, MPOL_F_MEMS_ALLOWED) ? -errno : 0;
+}
+
+static int sys_policy_local(void)
+{
+	return set_mempolicy(MPOL_LOCAL, NULL, 0) ? -errno : 0;
+}
+#else
+#define MPOL_BIND	2
+#define MPOL_MF_MOVE	(1 << 1)
+#define MPOL_MF_MOVE_ALL (1 << 2)
+
+static long sys_move_pages(pid_t pid, unsigned long n, void **pages, const int *to, int *status,
+			   int flags)
+{
+	(void)pid, (void)n, (void)pages, (void)to, (void)status, (void)flags;
+	return -ENOSYS;
+}
+
+static long sys_mbind(void *addr, size_t len, int mode, const unsigned long *mask, int flags)
+{
+	(void)addr, (void)len, (void)mode, (void)mask, (void)flags;
+	return -ENOSYS;
+}
+
+static long sys_migrate_pages(const unsigned long *from, const unsigned long *to)
+{
+	(void)from, (void)to;
+	return -ENOSYS;
+}
+
+static int sys_mems_allowed(unsigned long *mask)
+{
+	(void)mask;
+	return -ENOSYS;
+}
+
+static int sys_policy_local(void)
+{
+	return 0;
+}
+#endif
+
+static void mask_of(long node, unsigned long *mask)
+{
+	memset(mask, 0, MASK_LONGS * sizeof(long));
+	mask[node / (8 * sizeof(long))] = 1UL << node % (8 * sizeof(long));
+}
+
+/* The first two nodes that have memory and that the process may use. */
+static void find_nodes(void)
+{
+	unsigned long allowed[MASK_LONGS] = { 0 };
+	char text[256], *p = text;
+	int found = 0;
+
+	if (sys_mems_allowed(allowed) ||
+	    thp_read_file("/sys/devices/system/node/has_memory", text, sizeof(text)) < 0)
+		return;
+	while (*p >= '0' && *p <= '9') {
+		long n = strtol(p, &p, 10), last = n;
+
+		if (*p == '-')
+			last = strtol(p + 1, &p, 10);
+		for (; n <= last && n < MAX_NODES && found < 2; n++)
+			if (allowed[n / (8 * sizeof(long))] >> n % (8 * sizeof(long)) & 1)
+				nodes[found++] = n;
+		if (*p == ',')
+			p++;
+	}
+	if (found < 2)
+		nodes[0] = -1;
+}
+
+/* The constant reason why tests between nodes cannot run, or NULL. */
+static const char *numa_missing(unsigned int needs)
+{
+#ifndef HAVE_LIBNUMA
+	(void)needs;
+	return "needs libnuma";
+#else
+	const char *missing = thp_env_missing(THP_NEED_NODES | THP_NEED_MOVE_PAGES | needs);
+
+	if (missing)
+		return missing;
+	return nodes[0] < 0 ? "needs 2 NUMA nodes that the process may use" : NULL;
+#endif
+}
+
+#define NUMA_NEEDS(needs) do {						\
+	const char *__reason = numa_missing(needs);			\
+	if (__reason)							\
+		THP_SKIP(__reason);					\
+} while (0)
+
+/* Node of the page at @addr, or -errno. */
+static int node_of(void *addr)
+{
+	int status = -EIO;
+	long ret = sys_move_pages(0, 1, &addr, NULL, &status, 0);
+
+	return ret ? (int)ret : status;
+}
+
+static long other_node(long node)
+{
+	return node == nodes[0] ? nodes[1] : nodes[0];
+}
+
+/* ---------------------------------------------------------------- THPs that are counted */
+
+/* As many THPs as make whole kB of tables. */
+struct set {
+	struct thp_map m[SET_MAX];
+	unsigned int n;
+};
+
+static int set_new(struct set *s, enum thp_kind kind, struct thp_why *why)
+{
+	unsigned int i;
+	int ret = 0;
+
+	s->n = thp_env.unit;
+	if (s->n > SET_MAX)
+		return thp_why(why, -EINVAL, "%u THPs per kB of tables, at most %d", s->n, SET_MAX);
+	for (i = 0; i < s->n && !ret; i++)
+		ret = thp_map_create(&s->m[i], kind, why);
+	for (i = 0; i < s->n && !ret; i++)
+		ret = thp_map_fault(&s->m[i], why);
+	return ret;
+}
+
+static void set_destroy(struct set *s)
+{
+	unsigned int i;
+
+	for (i = 0; i < s->n; i++)
+		thp_map_destroy(&s->m[i]);
+}
+
+/* Every THP is mapped as @state and holds what it was filled with. */
+static int set_intact(const struct set *s, enum thp_state state, struct thp_why *why)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < s->n && !ret; i++) {
+		ret = thp_map_expect(&s->m[i], state, why);
+		if (!ret)
+			ret = thp_map_check(&s->m[i], 0, thp_env.nr, why);
+	}
+	return ret;
+}
+
+/* Every base page of every THP is on @node. */
+static int set_on_node(const struct set *s, long node, struct thp_why *why)
+{
+	unsigned int i;
+	size_t p;
+	int got;
+
+	for (i = 0; i < s->n; i++) {
+		for (p = 0; p < thp_env.nr; p++) {
+			got = node_of(thp_page(&s->m[i], p));
+			if (got != node)
+				return thp_why(why, -EPROTO,
+					       "page %zu of THP %u: expected node %ld, got %d", p,
+					       i, node, got);
+		}
+	}
+	return 0;
+}
+
+struct snap {
+	long long vmpte;
+	struct thp_events ev;
+};
+
+static int snap_take(struct snap *s)
+{
+	s->vmpte = thp_obs_vmpte(0);
+	return s->vmpte < 0 ? (int)s->vmpte : thp_obs_events(&s->ev);
+}
+
+/* Tables and PMD splits since @before, events first: nothing may come between. */
+static int snap_expect(const struct snap *before, long tables, long splits, struct thp_why *why)
+{
+	struct snap now;
+	long got;
+	int ret;
+
+	ret = thp_obs_events(&now.ev);
+	now.vmpte = thp_obs_vmpte(0);
+	if (ret || now.vmpte < 0)
+		return thp_why(why, ret ? ret : (int)now.vmpte, "vmstat or VmPTE unreadable");
+	got = now.ev.split_pmd - before->ev.split_pmd;
+	if (got != splits)
+		return thp_why(why, -EPROTO, "thp_split_pmd: expected +%ld, got +%ld", splits, got);
+	if (!thp_env_tables(now.vmpte - before->vmpte, &got) || got != tables)
+		return thp_why(why, -EPROTO, "VmPTE: expected %+ld tables of %zu B, got %+lld B",
+			       tables, thp_env.table, now.vmpte - before->vmpte);
+	return 0;
+}
+
+/* Unmaps the THPs: @each tables per THP must go with them. */
+static int set_zap(struct set *s, long each, struct thp_why *why)
+{
+	struct snap before;
+	unsigned int i;
+	int ret;
+
+	ret = snap_take(&before);
+	for (i = 0; i < s->n && !ret; i++)
+		ret = thp_map_zap(&s->m[i]);
+	if (ret)
+		return thp_why(why, ret, "munmap: %s", thp_errno_name(ret));
+	return snap_expect(&before, -each * (long)s->n, 0, why);
+}
+
+/* Tables that a THP costs while it is mapped by a PMD. */
+static long deposit(void)
+{
+	return thp_env.contract == THP_EAGER ? 1 : 0;
+}
+
+/* Tables that splitting one PMD adds to the process. */
+static long at_split(void)
+{
+	return thp_env.contract == THP_EAGER ? 0 : 1;
+}
+
+/* A node without a free THP would split what migrates to it, rightly. */
+static int node_gives_thps(long node, unsigned int n, struct thp_why *why)
+{
+	unsigned long mask[MASK_LONGS];
+	struct thp_map m[SET_MAX];
+	unsigned int i, made;
+	int ret = 0;
+
+	mask_of(node, mask);
+	for (made = 0; made < n && !ret; made++) {
+		ret = thp_map_create(&m[made], THP_ANON, why);
+		if (ret)
+			break;
+		ret = sys_mbind(m[made].area, m[made].area_len, MPOL_BIND, mask, 0);
+		if (ret)
+			thp_why(why, ret, "mbind: %s", thp_errno_name(ret));
+		else
+			ret = thp_map_fault(&m[made], why);
+	}
+	for (i = 0; i < made; i++)
+		thp_map_destroy(&m[i]);
+	return ret;
+}
+
+/* ---------------------------------------------------------------- migration calls */
+
+struct mover {
+	const char *name;
+	/* Moves the THP to a node; 0 or -errno. Nothing is printed or allocated. */
+	int (*move)(struct thp_map *m, long node);
+	int zero;		/* what it says about huge zero PMDs */
+};
+
+static int move_one(struct thp_map *m, long node)
+{
+	void *page = thp_page(m, thp_env.nr / 2 + 1);
+	int to = node, status = -EIO;
+	long ret;
+
+	ret = sys_move_pages(0, 1, &page, &to, &status, MPOL_MF_MOVE);
+	if (ret)
+		return ret;
+	return status < 0 ? status : 0;
+}
+
+static int move_all(struct thp_map *m, long node)
+{
+	static int to[64], status[64];
+	static void *pages[64];
+	int first = 0;
+	size_t i, k;
+	long ret;
+
+	/*
+	 * The first page takes the THP along. The next ones may be refused with
+	 * -EBUSY while it waits in the same batch, and count as moved afterwards.
+	 */
+	for (i = 0; i < thp_env.nr; i += 64) {
+		size_t n = thp_env.nr - i < 64 ? thp_env.nr - i : 64;
+
+		for (k = 0; k < n; k++) {
+			pages[k] = thp_page(m, i + k);
+			to[k] = node;
+			status[k] = -EIO;
+		}
+		ret = sys_move_pages(0, n, pages, to, status, MPOL_MF_MOVE);
+		if (ret)
+			return ret;
+		if (!i)
+			first = status[0];
+	}
+	return first < 0 ? first : 0;
+}
+
+static int move_mbind(struct thp_map *m, long node)
+{
+	unsigned long mask[MASK_LONGS];
+
+	mask_of(node, mask);
+	return sys_mbind(m->thp, thp_env.pmd, MPOL_BIND, mask, MPOL_MF_MOVE);
+}
+
+static int move_migrate(struct thp_map *m, long node)
+{
+	unsigned long from[MASK_LONGS], to[MASK_LONGS];
+	long ret;
+
+	(void)m;
+	mask_of(other_node(node), from);
+	mask_of(node, to);
+	/* A positive number is pages left behind, such as shared ones of libraries. */
+	ret = sys_migrate_pages(from, to);
+	return ret < 0 ? ret : 0;
+}
+
+static const struct mover mover_one = { "move_pages of one page", move_one, -EFAULT };
+static const struct mover mover_all = { "move_pages of all pages", move_all, -EFAULT };
+static const struct mover mover_mbind = { "mbind", move_mbind, 0 };
+static const struct mover mover_migrate = { "migrate_pages", move_migrate, 0 };
+
+static int set_move(struct set *s, const struct mover *mover, long node, struct thp_why *why)
+{
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < s->n; i++) {
+		ret = mover->move(&s->m[i], node);
+		if (ret)
+			return thp_why(why, ret, "%s of THP %u to node %ld: %s", mover->name, i,
+				       node, thp_errno_name(ret));
+	}
+	return 0;
+}
+
+FIXTURE(move) {
+	struct set set;
+	struct snap snap;
+	struct thp_why why;
+	long home, away;
+};
+
+FIXTURE_VARIANT(move) {
+	const struct mover *mover;
+};
+
+FIXTURE_VARIANT_ADD(move, move_pages_one) {
+	.mover = &mover_one,
+};
+
+FIXTURE_VARIANT_ADD(move, move_pages_all) {
+	.mover = &mover_all,
+};
+
+FIXTURE_VARIANT_ADD(move, mbind) {
+	.mover = &mover_mbind,
+};
+
+FIXTURE_VARIANT_ADD(move, migrate_pages) {
+	.mover = &mover_migrate,
+};
+
+FIXTURE_SETUP(move)
+{
+	/* A policy without MPOL_F_MOF: NUMA balancing keeps its hands off. */
+	(void)sys_policy_local();
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(move)
+{
+	thp_teardown(_metadata);
+}
+
+/* Maps THPs of a kind and finds a node to send them to. */
+#define SET_UP(kind) do {						\
+	THP_REQUIRE_OK(set_new(&self->set, kind, &self->why), &self->why); \
+	self->home = node_of(self->set.m[0].thp);			\
+	if (self->home != nodes[0] && self->home != nodes[1])		\
+		self->home = nodes[0];					\
+	self->away = other_node(self->home);				\
+	THP_REQUIRE_OK(node_gives_thps(self->away, self->set.n, &self->why), &self->why); \
+	THP_REQUIRE_OK(node_gives_thps(self->home, self->set.n, &self->why), &self->why); \
+	/* Without this, THPs of several nodes to begin with. */	\
+	THP_REQUIRE_OK(set_move(&self->set, &mover_mbind, self->home, &self->why), \
+		       &self->why);					\
+} while (0)
+
+THP_COVERS(move, whole, "migrate-pmd migrate-entry-restore zap-pmd");
+TEST_F(move, whole)
+{
+	long to;
+	int i;
+
+	NUMA_NEEDS(0);
+	SET_UP(THP_ANON);
+	for (i = 0; i < 2; i++) {
+		to = i ? self->home : self->away;
+		THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+		THP_REQUIRE_OK(set_move(&self->set, variant->mover, to, &self->why), &self->why);
+		THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+		THP_CHECK_OK(set_on_node(&self->set, to, &self->why), &self->why);
+		THP_CHECK_OK(set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
+	}
+	THP_CHECK_OK(set_zap(&self->set, deposit(), &self->why), &self->why);
+	set_destroy(&self->set);
+}
+
+static int set_split(struct set *s, struct thp_why *why)
+{
+	unsigned int i;
+
+	for (i = 0; i < s->n; i++) {
+		char *p = thp_page(&s->m[i], 1);
+
+		if (mprotect(p, thp_env.page, PROT_READ) ||
+		    mprotect(p, thp_env.page, PROT_READ | PROT_WRITE))
+			return thp_why(why, -errno, "mprotect: %s", strerror(errno));
+	}
+	return 0;
+}
+
+/* A large folio that is mapped by PTEs needs nothing more, and stays so. */
+THP_COVERS(move, pte_mapped, "migrate-pte-mapped split-vma");
+TEST_F(move, pte_mapped)
+{
+	long to;
+	int i;
+
+	NUMA_NEEDS(0);
+	SET_UP(THP_ANON);
+	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(set_split(&self->set, &self->why), &self->why);
+	THP_CHECK_OK(snap_expect(&self->snap, at_split() * self->set.n, self->set.n, &self->why),
+		     &self->why);
+	for (i = 0; i < 2; i++) {
+		to = i ? self->home : self->away;
+		THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+		THP_REQUIRE_OK(set_move(&self->set, variant->mover, to, &self->why), &self->why);
+		THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+		THP_CHECK_OK(set_on_node(&self->set, to, &self->why), &self->why);
+		THP_CHECK_OK(set_intact(&self->set, THP_STATE_PTE, &self->why), &self->why);
+	}
+	THP_CHECK_OK(set_zap(&self->set, 1, &self->why), &self->why);
+	set_destroy(&self->set);
+}
+
+/* With a page missing, the folio waits to be split, and migration does it. */
+THP_COVERS(move, partially_mapped, "migrate-partially-mapped zap-partial");
+TEST_F(move, partially_mapped)
+{
+	size_t hole = thp_env.nr / 4, i;
+	struct thp_map *m;
+	unsigned int k;
+
+	NUMA_NEEDS(0);
+	SET_UP(THP_ANON);
+	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	for (k = 0; k < self->set.n; k++)
+		THP_REQUIRE(!madvise(thp_page(&self->set.m[k], hole), thp_env.page, MADV_DONTNEED),
+			    "MADV_DONTNEED: %s", strerror(errno));
+	THP_CHECK_OK(snap_expect(&self->snap, at_split() * self->set.n, self->set.n, &self->why),
+		     &self->why);
+	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(set_move(&self->set, variant->mover, self->away, &self->why), &self->why);
+	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+	for (k = 0; k < self->set.n; k++) {
+		m = &self->set.m[k];
+		/* One page is all that move_pages() promises once the folio is split. */
+		i = thp_env.nr / 2 + 1;
+		THP_CHECK(node_of(thp_page(m, i)) == self->away,
+			  "page %zu: expected node %ld, got %d", i, self->away,
+			  node_of(thp_page(m, i)));
+		THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &self->why), &self->why);
+		THP_CHECK_OK(thp_map_check(m, 0, hole, &self->why), &self->why);
+		THP_CHECK_OK(thp_check_zero(thp_page(m, hole), 1, &self->why), &self->why);
+		THP_CHECK_OK(thp_map_check(m, hole + 1, thp_env.nr - hole - 1, &self->why),
+			     &self->why);
+	}
+	THP_CHECK_OK(set_zap(&self->set, 1, &self->why), &self->why);
+	set_destroy(&self->set);
+}
+
+/* The huge zero folio belongs to no node: refused or ignored, never split. */
+THP_COVERS(move, huge_zero, "migrate-zero zap-pmd");
+TEST_F(move, huge_zero)
+{
+	unsigned int i;
+	int ret;
+
+	NUMA_NEEDS(THP_NEED_ZERO);
+	THP_REQUIRE_OK(set_new(&self->set, THP_ZERO, &self->why), &self->why);
+	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	for (i = 0; i < self->set.n; i++) {
+		ret = variant->mover->move(&self->set.m[i], nodes[i % 2]);
+		THP_CHECK(ret == variant->mover->zero || ret == -ENOENT,
+			  "%s of a huge zero PMD: expected %s, got %s", variant->mover->name,
+			  thp_errno_name(variant->mover->zero), thp_errno_name(ret));
+	}
+	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PMD_ZERO, &self->why), &self->why);
+	THP_CHECK_OK(set_zap(&self->set, deposit(), &self->why), &self->why);
+	set_destroy(&self->set);
+}
+
+/* ---------------------------------------------------------------- migration, special cases */
+
+FIXTURE(migrate) {
+	struct set set;
+	struct snap snap;
+	struct thp_why why;
+	struct thp_child child;
+	long home, away;
+	int pipe[2];
+};
+
+FIXTURE_SETUP(migrate)
+{
+	(void)sys_policy_local();
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(migrate)
+{
+	thp_teardown(_metadata);
+}
+
+/* mbind() of a base page splits the VMA and the PMD, and moves the page. */
+THP_COVERS(migrate, mbind_page, "mbind-split migrate-pte-mapped");
+TEST_F(migrate, mbind_page)
+{
+	unsigned long mask[MASK_LONGS];
+	unsigned int i;
+	char *p;
+
+	NUMA_NEEDS(0);
+	SET_UP(THP_ANON);
+	mask_of(self->away, mask);
+	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	for (i = 0; i < self->set.n; i++) {
+		p = thp_page(&self->set.m[i], thp_env.nr / 2 + 1);
+		THP_REQUIRE(!sys_mbind(p, thp_env.page, MPOL_BIND, mask, MPOL_MF_MOVE),
+			    "mbind of one page: %s", strerror(errno));
+	}
+	THP_CHECK_OK(snap_expect(&self->snap, at_split() * self->set.n, self->set.n, &self->why),
+		     &self->why);
+	for (i = 0; i < self->set.n; i++) {
+		p = thp_page(&self->set.m[i], thp_env.nr / 2 + 1);
+		THP_CHECK(node_of(p) == self->away, "expected node %ld, got %d", self->away,
+			  node_of(p));
+	}
+	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PTE, &self->why), &self->why);
+	THP_CHECK_OK(set_zap(&self->set, 1, &self->why), &self->why);
+	set_destroy(&self->set);
+}
+
+/* Two processes map the THPs; each step of the child is one of the parent's. */
+static int sharer(struct thp_chan *chan, void *arg)
+{
+	enum thp_state state;
+	struct set *s = arg;
+	unsigned int i;
+	int ret = 0;
+
+	thp_warm_up();
+	thp_chan_post_parent(chan, 1);
+	thp_chan_await_parent(chan, 2);
+	state = chan->val[0];
+	ret = set_intact(s, state, &chan->why);
+	if (ret)
+		return ret;
+	chan->val[1] = thp_obs_vmpte(0);
+	for (i = 0; i < s->n; i++)
+		munmap(s->m[i].thp, thp_env.pmd);
+	chan->val[2] = thp_obs_vmpte(0);
+	thp_chan_post_parent(chan, 3);
+	thp_chan_await_parent(chan, 4);
+	return 0;
+}
+
+#define SHARE() do {							\
+	THP_REQUIRE_OK(thp_child_start(&self->child, sharer, &self->set), &self->why); \
+	THP_REQUIRE_OK(thp_child_await(&self->child, 1, 10000), &self->why); \
+} while (0)
+
+/* The child finds @state, its VmPTE moved by @moved tables, it frees @each per THP. */
+#define UNSHARE(state, vmpte, moved, each) do {				\
+	long __got, __n = self->set.n;					\
+	long long __now = thp_obs_vmpte(self->child.pid);		\
+	THP_CHECK(thp_env_tables(__now - (vmpte), &__got) && __got == (moved) * __n, \
+		  "VmPTE of the child: expected %+ld tables, got %+lld B", \
+		  (long)(moved) * __n, __now - (vmpte));		\
+	self->child.chan->val[0] = state;				\
+	thp_chan_post_child(self->child.chan, 2);			\
+	if (!thp_child_await(&self->child, 3, 10000)) {			\
+		__now = self->child.chan->val[1] - self->child.chan->val[2]; \
+		THP_CHECK(thp_env_tables(__now, &__got) && __got == (each) * __n, \
+			  "child frees %lld B of tables, expected %ld tables", __now, \
+			  (long)(each) * __n);				\
+		thp_chan_post_child(self->child.chan, 4);		\
+	}								\
+	THP_CHECK_OK(thp_child_join(&self->child, 10000, &self->why), &self->why); \
+} while (0)
+
+static int move_everywhere(struct thp_map *m, long node, int *status)
+{
+	void *page = thp_page(m, 3);
+	int to = node;
+
+	*status = -EIO;
+	return sys_move_pages(0, 1, &page, &to, status, MPOL_MF_MOVE_ALL);
+}
+
+/* The entry stands in both processes, and both get their PMD back. */
+THP_COVERS(migrate, shared, "migrate-pmd migrate-entry-restore migrate-shared");
+TEST_F(migrate, shared)
+{
+	long long vmpte;
+	unsigned int i;
+	int status, ret;
+
+	NUMA_NEEDS(THP_NEED_ROOT);
+	SET_UP(THP_ANON);
+	SHARE();
+	vmpte = thp_obs_vmpte(self->child.pid);
+	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	for (i = 0; i < self->set.n; i++) {
+		ret = move_everywhere(&self->set.m[i], self->away, &status);
+		THP_CHECK(!ret && status == self->away, "move_pages: %s, node %d, expected %ld",
+			  thp_errno_name(ret), status, self->away);
+	}
+	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+	THP_CHECK_OK(set_on_node(&self->set, self->away, &self->why), &self->why);
+	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
+	UNSHARE(THP_STATE_PMD, vmpte, 0, deposit());
+	THP_CHECK_OK(set_zap(&self->set, deposit(), &self->why), &self->why);
+	set_destroy(&self->set);
+}
+
+/* Without MPOL_MF_MOVE_ALL a shared THP is refused, and nothing happens to it. */
+THP_COVERS(migrate, shared_refused, "migrate-shared");
+TEST_F(migrate, shared_refused)
+{
+	long long vmpte;
+	unsigned int i;
+	int ret;
+
+	NUMA_NEEDS(0);
+	SET_UP(THP_ANON);
+	SHARE();
+	vmpte = thp_obs_vmpte(self->child.pid);
+	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	for (i = 0; i < self->set.n; i++) {
+		ret = move_one(&self->set.m[i], self->away);
+		THP_CHECK(ret == -EACCES, "move_pages of a shared THP: expected EACCES, got %s",
+			  thp_errno_name(ret));
+	}
+	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+	THP_CHECK_OK(set_on_node(&self->set, self->home, &self->why), &self->why);
+	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
+	UNSHARE(THP_STATE_PMD, vmpte, 0, deposit());
+	set_destroy(&self->set);
+}
+
+/* A reference from elsewhere stops the copy: the old folio takes its PMD back. */
+THP_COVERS(migrate, busy, "migrate-fail migrate-entry-restore migrate-pmd");
+TEST_F(migrate, busy)
+{
+	struct iovec iov;
+	unsigned int i;
+	ssize_t n;
+
+	NUMA_NEEDS(0);
+	SET_UP(THP_ANON);
+	THP_REQUIRE(!pipe(self->pipe), "pipe: %s", strerror(errno));
+	for (i = 0; i < self->set.n; i++) {
+		iov.iov_base = thp_page(&self->set.m[i], 5);
+		iov.iov_len = thp_env.page;
+		n = vmsplice(self->pipe[1], &iov, 1, SPLICE_F_NONBLOCK);
+		THP_REQUIRE(n == (ssize_t)thp_env.page, "vmsplice: %zd (%s)", n, strerror(errno));
+	}
+	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	for (i = 0; i < self->set.n; i++)
+		(void)move_one(&self->set.m[i], self->away);
+	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+	THP_CHECK_OK(set_on_node(&self->set, self->home, &self->why), &self->why);
+	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
+	close(self->pipe[0]);
+	close(self->pipe[1]);
+
+	/* Nothing of the failed try is left. */
+	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(set_move(&self->set, &mover_one, self->away, &self->why), &self->why);
+	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+	THP_CHECK_OK(set_on_node(&self->set, self->away, &self->why), &self->why);
+	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
+	THP_CHECK_OK(set_zap(&self->set, deposit(), &self->why), &self->why);
+	set_destroy(&self->set);
+}
+
+/* Order of a THP. */
+static int pmd_order(void)
+{
+	return __builtin_ctzl(thp_env.nr);
+}
+
+/* No THP at the target: the source is split, and its base pages migrate. */
+THP_COVERS(migrate, split_fallback, "migrate-split");
+TEST_F(migrate, split_fallback)
+{
+	long n = thp_env.unit;
+	struct thp_events ev;
+	int ret;
+
+	NUMA_NEEDS(THP_NEED_FAIL_PAGE);
+	SET_UP(THP_ANON);
+	THP_REQUIRE_OK(thp_inject_setup(false, pmd_order(), &self->why), &self->why);
+	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	thp_inject_task(getpid(), true);
+	ret = set_move(&self->set, &mover_one, self->away, &self->why);
+	thp_inject_task(getpid(), false);
+	THP_CHECK_OK(snap_expect(&self->snap, at_split() * n, n, &self->why), &self->why);
+	THP_CHECK(!ret, "%s", self->why.text);
+	thp_obs_events(&ev);
+	THP_CHECK(ev.migrate_split - self->snap.ev.migrate_split == (uint64_t)n,
+		  "thp_migration_split: expected +%ld, got +%llu", n,
+		  (unsigned long long)(ev.migrate_split - self->snap.ev.migrate_split));
+	THP_CHECK(thp_inject_fired() >= n, "injected failures: expected at least %ld, got %ld", n,
+		  thp_inject_fired());
+	THP_CHECK_OK(set_on_node(&self->set, self->away, &self->why), &self->why);
+	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PTE, &self->why), &self->why);
+	THP_CHECK_OK(set_zap(&self->set, 1, &self->why), &self->why);
+	set_destroy(&self->set);
+}
+
+/* The same for two processes: each of them is split, and pays for itself. */
+THP_COVERS(migrate, split_fallback_shared, "migrate-split multi-mm-split migrate-shared");
+TEST_F(migrate, split_fallback_shared)
+{
+	long n = thp_env.unit;
+	int ret = 0, status;
+	long long vmpte;
+	unsigned int i;
+
+	NUMA_NEEDS(THP_NEED_FAIL_PAGE);
+	SET_UP(THP_ANON);
+	SHARE();
+	vmpte = thp_obs_vmpte(self->child.pid);
+	THP_REQUIRE_OK(thp_inject_setup(false, pmd_order(), &self->why), &self->why);
+	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	thp_inject_task(getpid(), true);
+	for (i = 0; i < self->set.n && !ret; i++)
+		ret = move_everywhere(&self->set.m[i], self->away, &status);
+	thp_inject_task(getpid(), false);
+	THP_CHECK_OK(snap_expect(&self->snap, at_split() * n, 2 * n, &self->why), &self->why);
+	THP_CHECK(!ret && status == self->away, "move_pages: %s, node %d, expected %ld",
+		  thp_errno_name(ret), status, self->away);
+	THP_CHECK_OK(set_on_node(&self->set, self->away, &self->why), &self->why);
+	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PTE, &self->why), &self->why);
+	UNSHARE(THP_STATE_PTE, vmpte, at_split(), 1);
+	THP_CHECK_OK(set_zap(&self->set, 1, &self->why), &self->why);
+	set_destroy(&self->set);
+}
+
+/*
+ * No THP, no table, no base page: migration fails. On an eager kernel the split
+ * that it tried stands; on a lazy one even that is refused, and all is as before.
+ */
+THP_COVERS(migrate, starved, "migrate-split migrate-fail");
+TEST_F(migrate, starved)
+{
+	bool lazy = thp_env.contract == THP_LAZY;
+	long n = thp_env.unit;
+	unsigned int i;
+	char path[192];
+	int fd;
+
+	NUMA_NEEDS(THP_NEED_FAIL_PAGE);
+	SET_UP(THP_ANON);
+	THP_REQUIRE_OK(thp_inject_setup(false, 0, &self->why), &self->why);
+	/* User pages, too. */
+	snprintf(path, sizeof(path), "%s/fail_page_alloc/ignore-gfp-highmem", thp_env.debugfs);
+	THP_REQUIRE_OK(thp_settings_set(path, "N"), &self->why);
+	/* Opening a file could need memory: the switch is open before. */
+	fd = open("/proc/self/make-it-fail", O_WRONLY);
+	THP_REQUIRE(fd >= 0, "make-it-fail: %s", strerror(errno));
+	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE(pwrite(fd, "1", 1, 0) == 1, "make-it-fail: %s", strerror(errno));
+	for (i = 0; i < self->set.n; i++)
+		(void)move_one(&self->set.m[i], self->away);
+	THP_REQUIRE(pwrite(fd, "0", 1, 0) == 1, "make-it-fail: %s", strerror(errno));
+	close(fd);
+	THP_CHECK_OK(snap_expect(&self->snap, 0, lazy ? 0 : n, &self->why), &self->why);
+	THP_CHECK(thp_inject_fired() >= n, "injected failures: expected at least %ld, got %ld", n,
+		  thp_inject_fired());
+	THP_CHECK_OK(set_on_node(&self->set, self->home, &self->why), &self->why);
+	THP_CHECK_OK(set_intact(&self->set, lazy ? THP_STATE_PMD : THP_STATE_PTE, &self->why),
+		     &self->why);
+
+	/* With memory the same call succeeds. */
+	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(set_move(&self->set, &mover_all, self->away, &self->why), &self->why);
+	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+	THP_CHECK_OK(set_on_node(&self->set, self->away, &self->why), &self->why);
+	THP_CHECK_OK(set_intact(&self->set, lazy ? THP_STATE_PMD : THP_STATE_PTE, &self->why),
+		     &self->why);
+	THP_CHECK_OK(set_zap(&self->set, lazy ? 0 : 1, &self->why), &self->why);
+	set_destroy(&self->set);
+}
+
+/* Compaction has no business with THPs. */
+THP_COVERS(migrate, compaction, "compaction");
+TEST_F(migrate, compaction)
+{
+	THP_NEEDS(THP_NEED_ROOT);
+	if (access("/proc/sys/vm/compact_memory", W_OK))
+		THP_SKIP("needs CONFIG_COMPACTION");
+	THP_REQUIRE_OK(set_new(&self->set, THP_ANON, &self->why), &self->why);
+	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(thp_write_file("/proc/sys/vm/compact_memory", "1"), &self->why);
+	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
+	THP_CHECK_OK(set_zap(&self->set, deposit(), &self->why), &self->why);
+	set_destroy(&self->set);
+}
+
+/* ---------------------------------------------------------------- pages that go bad */
+
+FIXTURE(offline) {
+	struct thp_map map;
+	struct snap snap;
+	struct thp_why why;
+	char unpoison[192];
+	uint64_t pfn;
+};
+
+FIXTURE_SETUP(offline)
+{
+	(void)sys_policy_local();
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(offline)
+{
+	thp_teardown(_metadata);
+}
+
+#define PFN_MASK ((1ULL << 55) - 1)
+
+static long long corrupted_kb(void)
+{
+	static char text[8192];
+	uint64_t kb;
+
+	if (thp_read_file("/proc/meminfo", text, sizeof(text)) < 0 ||
+	    thp_field_u64(text, "HardwareCorrupted", &kb))
+		return -ENOENT;
+	return kb;
+}
+
+/*
+ * A page that was taken offline stays away until the next boot, unless the kernel
+ * can be told that nothing was wrong with it. Where it cannot, the tests do not
+ * run unless THP_SOFT_OFFLINE=1 says that the page may go: one per run.
+ */
+static const char *offline_missing(char *unpoison, size_t len)
+{
+	const char *missing = thp_env_missing(THP_NEED_ROOT | THP_NEED_MEMFAIL);
+	const char *force = getenv("THP_SOFT_OFFLINE");
+
+	if (missing)
+		return missing;
+	snprintf(unpoison, len, "%s/hwpoison/unpoison-pfn", thp_env.debugfs);
+	if (thp_env.debugfs[0] && !access(unpoison, W_OK))
+		return NULL;
+	unpoison[0] = '\0';
+	if (force && !strcmp(force, "1"))
+		return NULL;
+	return "needs CONFIG_HWPOISON_INJECT to give the page back (or THP_SOFT_OFFLINE=1)";
+}
+
+/* The page is free by now, but may take a while to leave the per-CPU lists. */
+static int unpoison(const char *path, uint64_t pfn)
+{
+	int try, ret = 0;
+
+	if (!path[0])
+		return 0;
+	for (try = 0; try < 50; try++) {
+		ret = thp_write_fmt(path, "%llu", (unsigned long long)pfn);
+		if (!ret)
+			return 0;
+		thp_sleep_ms(20);
+	}
+	return ret;
+}
+
+/* The page moves elsewhere; that takes a folio of its own size, so a split. */
+THP_COVERS(offline, soft, "soft-offline");
+TEST_F(offline, soft)
+{
+	const char *missing = offline_missing(self->unpoison, sizeof(self->unpoison));
+	size_t bad = thp_env.nr / 2 + 1;
+	struct thp_map *m = &self->map;
+	struct thp_map more[SET_MAX];
+	long long before, after;
+	long n = thp_env.unit, k;
+	uint64_t entry;
+	int try, ret;
+
+	if (missing)
+		THP_SKIP(missing);
+	ret = thp_settings_set("/proc/sys/vm/enable_soft_offline", "1");
+	THP_REQUIRE(!ret || ret == -ENOENT, "vm.enable_soft_offline: %s", thp_errno_name(ret));
+	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_obs_pagemap(thp_page(m, bad), &entry), &self->why);
+	self->pfn = entry & PFN_MASK;
+	THP_REQUIRE(self->pfn, "pagemap shows no frame number");
+	/*
+	 * Only one page may go: where one table is less than 1 kB, the others that
+	 * make up the kB are split in a way that costs nothing.
+	 */
+	for (k = 1; k < n && k < SET_MAX; k++)
+		THP_REQUIRE_OK(thp_map_new(&more[k], THP_ANON, &self->why), &self->why);
+	before = corrupted_kb();
+	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	for (k = 1; k < n && k < SET_MAX; k++)
+		THP_REQUIRE(!mprotect(thp_page(&more[k], 1), thp_env.page, PROT_READ),
+			    "mprotect: %s", strerror(errno));
+	/* Another CPU may hold the folio for an instant: EBUSY, and nothing changed. */
+	for (try = 0; try < 10; try++) {
+		ret = madvise(thp_page(m, bad), thp_env.page, MADV_SOFT_OFFLINE) ? -errno : 0;
+		if (ret != -EBUSY && ret != -EAGAIN)
+			break;
+		THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &self->why), &self->why);
+		thp_sleep_ms(20);
+	}
+	THP_CHECK_OK(snap_expect(&self->snap, at_split() * n, n, &self->why), &self->why);
+	THP_CHECK(!ret, "MADV_SOFT_OFFLINE: expected 0, got %s", thp_errno_name(ret));
+	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &self->why), &self->why);
+	THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &self->why), &self->why);
+	THP_CHECK_OK(thp_obs_pagemap(thp_page(m, bad), &entry), &self->why);
+	THP_CHECK((entry & THP_PM_PRESENT) && (entry & PFN_MASK) != self->pfn,
+		  "page did not move: pagemap %#llx, frame was %#llx", (unsigned long long)entry,
+		  (unsigned long long)self->pfn);
+	after = corrupted_kb();
+	THP_CHECK(before < 0 || after - before == (long long)thp_env.page / 1024,
+		  "HardwareCorrupted: expected +%zu kB, got %+lld kB", thp_env.page / 1024,
+		  after - before);
+	for (k = 1; k < n && k < SET_MAX; k++)
+		thp_map_destroy(&more[k]);
+	thp_map_destroy(m);
+	ret = ret ? 0 : unpoison(self->unpoison, self->pfn);
+	THP_CHECK(!ret, "unpoison-pfn: %s, one page is lost until reboot", thp_errno_name(ret));
+}
+
+static sigjmp_buf bus_return;
+static bool bus_jumps;
+
+/* madvise() itself may send the signal, and still returns. */
+static void on_bus(int sig)
+{
+	if (bus_jumps)
+		siglongjmp(bus_return, sig);
+}
+
+/* In a child: how memory_failure() kills must not reach the test. */
+static int poisoned(struct thp_chan *chan, void *arg)
+{
+	size_t bad = thp_env.nr / 2 + 1, k;
+	struct thp_why *why = &chan->why;
+	struct set *s = arg;
+	struct thp_map *m;
+	struct snap before;
+	uint64_t entry;
+	int ret;
+
+	thp_warm_up();
+	ret = set_new(s, THP_ANON, why);
+	if (ret)
+		return ret;
+	m = &s->m[0];
+	ret = thp_obs_pagemap(thp_page(m, bad), &entry);
+	if (ret || !(entry & PFN_MASK))
+		return thp_why(why, -EIO, "pagemap shows no frame number");
+	ret = snap_take(&before);
+	for (k = 1; k < s->n && !ret; k++)
+		ret = mprotect(thp_page(&s->m[k], 1), thp_env.page, PROT_READ) ? -errno : 0;
+	if (ret)
+		return thp_why(why, ret, "mprotect: %s", thp_errno_name(ret));
+	signal(SIGBUS, on_bus);
+	chan->val[0] = entry & PFN_MASK;
+	if (madvise(thp_page(m, bad), thp_env.page, MADV_HWPOISON))
+		return thp_why(why, -errno, "MADV_HWPOISON: expected 0, got %s",
+			       thp_errno_name(errno));
+	ret = snap_expect(&before, at_split() * s->n, s->n, why);
+	if (!ret)
+		ret = thp_map_expect(m, THP_STATE_PTE, why);
+	if (!ret)
+		ret = thp_map_check(m, 0, bad, why);
+	if (!ret)
+		ret = thp_map_check(m, bad + 1, thp_env.nr - bad - 1, why);
+	if (ret)
+		return ret;
+	bus_jumps = true;
+	if (!sigsetjmp(bus_return, 1)) {
+		thp_peek(thp_page(m, bad));
+		return thp_why(why, -EPROTO, "the poisoned page can be read");
+	}
+	return 0;
+}
+
+/* The same with a page that is beyond rescue: the rest of the THP survives. */
+THP_COVERS(offline, hard, "hwpoison");
+TEST_F(offline, hard)
+{
+	const char *missing = offline_missing(self->unpoison, sizeof(self->unpoison));
+	struct thp_child child = { 0 };
+	static struct set set;
+	siginfo_t info;
+	int ret;
+
+	if (missing)
+		THP_SKIP(missing);
+	/* One page per run is enough where it does not come back. */
+	if (!self->unpoison[0])
+		THP_SKIP("needs CONFIG_HWPOISON_INJECT to give the page back");
+	THP_REQUIRE_OK(thp_map_new(&self->map, THP_ANON, &self->why), &self->why);
+	thp_map_destroy(&self->map);
+	THP_REQUIRE_OK(thp_child_start(&child, poisoned, &set), &self->why);
+	/* Its channel goes with the join. */
+	THP_REQUIRE(!waitid(P_PID, child.pid, &info, WEXITED | WNOWAIT), "waitid: %s",
+		    strerror(errno));
+	self->pfn = child.chan->val[0];
+	THP_CHECK_OK(thp_child_join(&child, 5000, &self->why), &self->why);
+	ret = self->pfn ? unpoison(self->unpoison, self->pfn) : 0;
+	THP_CHECK(!ret, "unpoison-pfn: %s, one page is lost until reboot", thp_errno_name(ret));
+}
+
+/* ---------------------------------------------------------------- races: actors */
+
+/*
+ * Who may write what. Pages of a THP belong to the actor whose number they carry;
+ * all others of a race keep the pattern that thp_map_fault() left. Races that zap
+ * the whole THP use words instead: the first word of an actor's page is what it
+ * wrote last or, after a zap, zero.
+ */
+#define OWN_PAGES 4
+
+static size_t own_page(const struct thp_actor *a, size_t k)
+{
+	return (size_t)a->slot * OWN_PAGES + k;
+}
+
+static size_t stable_page(const struct thp_actor *a)
+{
+	size_t first = THP_RACE_ACTORS * OWN_PAGES + 1;
+
+	return first + (size_t)a->loops * 7 % (thp_env.nr - first);
+}
+
+static int fill_own(struct thp_race *r, struct thp_actor *a)
+{
+	size_t k;
+
+	for (k = 0; k < OWN_PAGES; k++)
+		thp_fill(thp_page(&r->map, own_page(a, k)), r->map.seed, own_page(a, k));
+	return 0;
+}
+
+static int check_own(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	return thp_map_check(&r->map, own_page(a, 0), OWN_PAGES, why);
+}
+
+static int check_stable(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	return thp_map_check(&r->map, stable_page(a), 1, why);
+}
+
+static int protect_cycle(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	char *p = thp_page(&r->map, own_page(a, 1));
+
+	(void)a;
+	if (mprotect(p, thp_env.page, PROT_READ) ||
+	    mprotect(p, thp_env.page, PROT_READ | PROT_WRITE))
+		return thp_why(why, -errno, "mprotect: %s", strerror(errno));
+	return 0;
+}
+
+static int dump_cycle(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	char *p = thp_page(&r->map, own_page(a, 1));
+
+	if (madvise(p, thp_env.page, MADV_DONTDUMP) || madvise(p, thp_env.page, MADV_DODUMP))
+		return thp_why(why, -errno, "MADV_DONTDUMP: %s", strerror(errno));
+	return 0;
+}
+
+static int zap_own(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	char *p = thp_page(&r->map, own_page(a, 2));
+
+	if (madvise(p, thp_env.page, MADV_DONTNEED))
+		return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
+	return thp_check_zero(p, 1, why);
+}
+
+static int cold(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	char *p = thp_page(&r->map, own_page(a, 3));
+
+	/* Unknown before Linux 5.4; elsewhere it is advice that always succeeds. */
+	if (madvise(p, thp_env.page, MADV_COLD) && errno != EINVAL)
+		return thp_why(why, -errno, "MADV_COLD: %s", strerror(errno));
+	return 0;
+}
+
+/* Splits the PMD in one way after the other. */
+static int act_split(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	int (* const ways[])(struct thp_race *r, struct thp_actor *a, struct thp_why *why) = {
+		protect_cycle, dump_cycle, zap_own, cold,
+	};
+	int ret = ways[a->loops % 4](r, a, why);
+
+	if (ret)
+		return ret;
+	fill_own(r, a);
+	return check_own(r, a, why);
+}
+
+/* The same where somebody zaps everything: its words only. */
+static int act_split_words(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	int (* const ways[])(struct thp_race *r, struct thp_actor *a, struct thp_why *why) = {
+		protect_cycle, dump_cycle, zap_own, cold,
+	};
+
+	return ways[a->loops % 4](r, a, why);
+}
+
+static int act_touch(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	int ret = check_own(r, a, why);
+
+	if (!ret)
+		ret = check_stable(r, a, why);
+	fill_own(r, a);
+	return ret;
+}
+
+static int act_words(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	uint64_t *w = (uint64_t *)thp_page(&r->map, own_page(a, 0)), got;
+
+	got = __atomic_load_n(w, __ATOMIC_RELAXED);
+	if (got && got != (uint64_t)a->loops)
+		return thp_why(why, -EILSEQ, "expected %ld or 0, found %#llx", a->loops,
+			       (unsigned long long)got);
+	if (!got)
+		a->hits++;
+	__atomic_store_n(w, a->loops + 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
+/* Takes all of the memory away: at once, or by mapping something else over it. */
+static int act_zap(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	void *p = r->map.thp;
+	uint64_t *w;
+
+	if (a->loops % 2) {
+		p = mmap(p, thp_env.pmd, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+		if (p == MAP_FAILED || madvise(p, thp_env.pmd, MADV_HUGEPAGE))
+			return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	} else if (madvise(p, thp_env.pmd, MADV_DONTNEED)) {
+		return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
+	}
+	/* A huge fault, if it comes first; only this actor writes this word. */
+	w = (uint64_t *)thp_page(&r->map, own_page(a, 0));
+	if (*w)
+		return thp_why(why, -EILSEQ, "zapped memory reads %#llx", (unsigned long long)*w);
+	*w = a->loops + 1;
+	return 0;
+}
+
+/* May fail for any passing reason, but must not change contents. */
+static int act_collapse(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	if (!madvise(r->map.thp, thp_env.pmd, MADV_COLLAPSE)) {
+		a->hits++;
+		return 0;
+	}
+	switch (errno) {
+	case EAGAIN:
+	case EBUSY:
+	case ENOMEM:
+	case EINVAL:
+		return 0;
+	}
+	return thp_why(why, -errno, "MADV_COLLAPSE: %s", strerror(errno));
+}
+
+static int act_pageout(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	(void)a;
+	if (madvise(r->map.thp, thp_env.pmd, MADV_PAGEOUT) && errno != EINVAL)
+		return thp_why(why, -errno, "MADV_PAGEOUT: %s", strerror(errno));
+	return 0;
+}
+
+static int act_move(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	void *page = thp_page(&r->map, a->loops / 2 % thp_env.nr);
+	int to = r->nodes[a->loops % 2], status = -EIO;
+	long ret;
+
+	/* Any page may be refused; the call itself works. */
+	ret = sys_move_pages(0, 1, &page, &to, &status, MPOL_MF_MOVE);
+	if (ret && ret != -ENOENT)
+		return thp_why(why, ret, "move_pages: %s", thp_errno_name(ret));
+	a->hits += status == to;
+	return 0;
+}
+
+/* Forks: @look runs in the child, which must not use locks or stdio. */
+static int fork_and_look(struct thp_race *r, struct thp_actor *a,
+			 int (*look)(struct thp_race *r, struct thp_actor *a), struct thp_why *why)
+{
+	struct thp_chan *chan = r->chan;
+	int status;
+	pid_t pid;
+
+	chan->why.text[0] = '\0';
+	pid = fork();
+	if (pid < 0)
+		return thp_why(why, -errno, "fork: %s", strerror(errno));
+	if (!pid)
+		_exit(look(r, a) ? 1 : 0);
+	if (waitpid(pid, &status, 0) != pid)
+		return thp_why(why, -errno, "waitpid: %s", strerror(errno));
+	if (WIFSIGNALED(status))
+		return thp_why(why, -EPROTO, "child killed by signal %d", WTERMSIG(status));
+	if (WEXITSTATUS(status))
+		return thp_why(why, -EPROTO, "child: %.300s", chan->why.text);
+	return 0;
+}
+
+/* One table, or none where a PMD needs none; more is a leak, less an underflow. */
+static int child_zap(struct thp_race *r, long most)
+{
+	long long before, after;
+	long got;
+
+	before = thp_obs_vmpte(0);
+	munmap(r->map.thp, thp_env.pmd);
+	after = thp_obs_vmpte(0);
+	if (thp_env.unit > 1)
+		return 0;
+	if (!thp_env_tables(before - after, &got) || got < 0 || got > most)
+		return thp_why(&r->chan->why, -EPROTO,
+			       "munmap frees %lld B of tables, expected 0 to %ld tables",
+			       before - after, most);
+	return 0;
+}
+
+static int look_stable(struct thp_race *r, struct thp_actor *a)
+{
+	size_t first = THP_RACE_ACTORS * OWN_PAGES + 1;
+	int ret;
+
+	ret = check_stable(r, a, &r->chan->why);
+	if (!ret)
+		ret = thp_map_check(&r->map, first, 4, &r->chan->why);
+	if (!ret)
+		thp_touch(thp_page(&r->map, own_page(a, 0)));
+	return ret ? ret : child_zap(r, 1);
+}
+
+static int look_words(struct thp_race *r, struct thp_actor *a)
+{
+	thp_touch(thp_page(&r->map, own_page(a, 0)));
+	return child_zap(r, 1);
+}
+
+static int act_fork(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	return fork_and_look(r, a, look_stable, why);
+}
+
+static int act_fork_words(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	return fork_and_look(r, a, look_words, why);
+}
+
+/* ---------------------------------------------------------------- races: the frame */
+
+/* Steps of the first actor, and the time that ends most races before. */
+#define RACE_LOOPS 2000
+#define RACE_MS 400
+
+struct race_set {
+	struct thp_actor actors[THP_RACE_ACTORS];
+	unsigned int needs;
+	bool words;		/* somebody zaps: the pattern is not kept */
+	int ms;
+};
+
+/* /proc/self/pagemap of a race's process. */
+static int pagemap_fd = -1;
+
+/* What the child leaves behind for the log. */
+struct race_report {
+	long loops[THP_RACE_ACTORS];
+	long hits[THP_RACE_ACTORS];
+};
+
+struct race_arg {
+	const struct race_set *set;
+	struct race_report *report;
+};
+
+/* Gives everything back: the tables of the range are what its state says. */
+static int settle(struct thp_race *r, long long base, struct thp_why *why)
+{
+	long long before, after;
+	enum thp_state state;
+	long got, lo, hi;
+	int ret;
+
+	ret = thp_obs_state(r->map.thp, thp_env.pmd, &state);
+	if (ret)
+		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
+	before = thp_obs_vmpte(0);
+	ret = thp_map_zap(&r->map);
+	after = thp_obs_vmpte(0);
+	if (ret)
+		return thp_why(why, ret, "munmap: %s", thp_errno_name(ret));
+	/* An empty range may have kept its table; a single one may be below 1 kB. */
+	lo = state == THP_STATE_PMD ? deposit() : state == THP_STATE_PTE ? 1 : 0;
+	hi = state == THP_STATE_PMD ? deposit() : 1;
+	if (thp_env.unit == 1 && state != THP_STATE_UNKNOWN &&
+	    (!thp_env_tables(before - after, &got) || got < lo || got > hi))
+		return thp_why(why, -EPROTO,
+			       "munmap of a %s range frees %lld B of tables, expected %ld to %ld tables",
+			       thp_state_name(state), before - after, lo, hi);
+	thp_map_destroy(&r->map);
+	if (r->map.aux)
+		r->map.aux = NULL;
+	after = thp_obs_vmpte(0);
+	if (after != base)
+		return thp_why(why, -EPROTO, "VmPTE with all unmapped: expected %lld B, got %lld B",
+			       base, after);
+	return 0;
+}
+
+static int race_body(struct thp_chan *chan, void *arg)
+{
+	struct thp_actor actors[THP_RACE_ACTORS];
+	struct thp_why *why = &chan->why;
+	static struct thp_race race;
+	struct race_arg *ra = arg;
+	long long base;
+	int ret, i, n;
+
+	memcpy(actors, ra->set->actors, sizeof(actors));
+	for (n = 0; n < THP_RACE_ACTORS && actors[n].step; n++)
+		;
+	race.nodes[0] = nodes[0];
+	race.nodes[1] = nodes[1];
+	race.max_loops = RACE_LOOPS * (int)thp_env.scale;
+	race.max_ms = ra->set->ms * (int)thp_env.scale;
+	ret = thp_race_warm_up(&race);
+	if (ret)
+		return thp_why(why, ret, "threads: %s", thp_errno_name(ret));
+	/* Bound to the memory of whoever opens it: not inherited. */
+	pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	base = thp_obs_vmpte(0);
+	ret = thp_map_new(&race.map, THP_ANON, why);
+	if (ret)
+		return ret;
+	if (ra->set->words)
+		madvise(race.map.thp, thp_env.pmd, MADV_DONTNEED);
+	ret = thp_race_run(&race, actors, n, why);
+	for (i = 0; i < n; i++) {
+		ra->report->loops[i] = actors[i].loops;
+		ra->report->hits[i] = actors[i].hits;
+	}
+	if (!ret && !ra->set->words)
+		ret = thp_map_check(&race.map, 0, thp_env.nr, why);
+	return ret ? ret : settle(&race, base, why);
+}
+
+#define RUN_RACE(race_set) do {						\
+	struct race_arg __arg = { .set = race_set };			\
+	const char *__missing;						\
+	long long __residue;						\
+	int __i;							\
+									\
+	__missing = (__arg.set->needs & THP_NEED_NODES) ?		\
+		    numa_missing(__arg.set->needs) : thp_env_missing(__arg.set->needs); \
+	if (__missing)							\
+		THP_SKIP(__missing);					\
+	__arg.report = mmap(NULL, sizeof(*__arg.report), PROT_READ | PROT_WRITE, \
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);		\
+	THP_REQUIRE(__arg.report != MAP_FAILED, "mmap: %s", strerror(errno)); \
+	THP_REQUIRE_OK(thp_map_new(&self->map, THP_ANON, &self->why), &self->why); \
+	thp_map_destroy(&self->map);					\
+	THP_REQUIRE_OK(thp_race_residue(&__residue), &self->why);	\
+	THP_CHECK_OK(thp_child_run(race_body, &__arg,			\
+				   10000 + 4 * __arg.set->ms * (int)thp_env.scale, \
+				   &self->why), &self->why);		\
+	THP_CHECK_OK(thp_race_no_residue(__residue, SLACK_KB, &self->why), &self->why); \
+	for (__i = 0; __i < THP_RACE_ACTORS && __arg.set->actors[__i].step; __i++) { \
+		self->hits[__i] = __arg.report->hits[__i];		\
+		self->loops[__i] = __arg.report->loops[__i];		\
+		printf("# %s: %ld steps, %ld hits\n", __arg.set->actors[__i].name, \
+		       self->loops[__i], self->hits[__i]);		\
+	}								\
+} while (0)
+
+FIXTURE(race) {
+	struct thp_map map;
+	struct thp_why why;
+	long hits[THP_RACE_ACTORS];
+	long loops[THP_RACE_ACTORS];
+};
+
+FIXTURE_VARIANT(race) {
+	struct race_set set;
+};
+
+#define SPLIT	{ .name = "split", .step = act_split }
+#define SPLIT_W	{ .name = "split", .step = act_split_words }
+#define TOUCH	{ .name = "touch", .step = act_touch }
+#define TOUCH_W	{ .name = "touch", .step = act_words }
+#define ZAP	{ .name = "zap", .step = act_zap }
+#define COLLAPSE { .name = "collapse", .step = act_collapse }
+#define FORK	{ .name = "fork", .step = act_fork }
+#define FORK_W	{ .name = "fork", .step = act_fork_words }
+#define PAGEOUT	{ .name = "pageout", .step = act_pageout }
+#define MOVE	{ .name = "move", .step = act_move }
+
+FIXTURE_VARIANT_ADD(race, split_collapse) {
+	.set = { { SPLIT, COLLAPSE, TOUCH }, THP_NEED_COLLAPSE, false, RACE_MS },
+};
+
+FIXTURE_VARIANT_ADD(race, split_fork) {
+	.set = { { SPLIT, COLLAPSE, FORK }, THP_NEED_COLLAPSE, false, RACE_MS },
+};
+
+FIXTURE_VARIANT_ADD(race, split_fork_fault) {
+	.set = { { SPLIT, COLLAPSE, FORK, TOUCH }, THP_NEED_COLLAPSE, false, RACE_MS },
+};
+
+FIXTURE_VARIANT_ADD(race, collapse_fork) {
+	.set = { { COLLAPSE, FORK, TOUCH }, THP_NEED_COLLAPSE, false, RACE_MS },
+};
+
+FIXTURE_VARIANT_ADD(race, zap_fault) {
+	.set = { { ZAP, TOUCH_W, TOUCH_W }, 0, true, RACE_MS },
+};
+
+FIXTURE_VARIANT_ADD(race, zap_split) {
+	.set = { { ZAP, SPLIT_W, TOUCH_W }, 0, true, RACE_MS },
+};
+
+FIXTURE_VARIANT_ADD(race, zap_collapse) {
+	.set = { { ZAP, COLLAPSE, TOUCH_W }, THP_NEED_COLLAPSE, true, RACE_MS },
+};
+
+FIXTURE_VARIANT_ADD(race, zap_fork) {
+	.set = { { ZAP, FORK_W, TOUCH_W }, 0, true, RACE_MS },
+};
+
+FIXTURE_VARIANT_ADD(race, pageout_split) {
+	.set = { { PAGEOUT, SPLIT, COLLAPSE, TOUCH }, THP_NEED_SWAP | THP_NEED_COLLAPSE, false, RACE_MS },
+};
+
+FIXTURE_VARIANT_ADD(race, pageout_fork) {
+	.set = { { PAGEOUT, FORK, COLLAPSE }, THP_NEED_SWAP | THP_NEED_COLLAPSE, false, RACE_MS },
+};
+
+FIXTURE_VARIANT_ADD(race, move_split) {
+	.set = { { MOVE, ZAP, SPLIT_W, TOUCH_W }, THP_NEED_NODES, true, RACE_MS },
+};
+
+FIXTURE_VARIANT_ADD(race, move_collapse) {
+	.set = { { MOVE, SPLIT, COLLAPSE }, THP_NEED_NODES | THP_NEED_COLLAPSE, false, RACE_MS },
+};
+
+FIXTURE_VARIANT_ADD(race, move_fork) {
+	.set = { { MOVE, FORK, COLLAPSE }, THP_NEED_NODES | THP_NEED_COLLAPSE, false, RACE_MS },
+};
+
+FIXTURE_VARIANT_ADD(race, move_zap) {
+	.set = { { MOVE, ZAP, TOUCH_W }, THP_NEED_NODES, true, RACE_MS },
+};
+
+FIXTURE_SETUP(race)
+{
+	(void)sys_policy_local();
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(race)
+{
+	thp_teardown(_metadata);
+}
+
+THP_COVERS(race, bounded, "race");
+TEST_F(race, bounded)
+{
+	RUN_RACE(&variant->set);
+}
+
+/* ---------------------------------------------------------------- the race for the VMA boundary */
+
+/*
+ * Splitting a VMA splits the PMD at its new boundary. A huge fault in between
+ * would leave a PMD that belongs to two VMAs: the flag-only splits below never
+ * look at page tables again, so it would stay.
+ */
+enum { IDLE, GO, FAULTING, DONE };
+
+/* The handshake of the two: one fault for every split, at the same time. */
+static int vma_phase;
+
+static void phase(int next)
+{
+	__atomic_store_n(&vma_phase, next, __ATOMIC_SEQ_CST);
+}
+
+static int phase_now(void)
+{
+	return __atomic_load_n(&vma_phase, __ATOMIC_SEQ_CST);
+}
+
+/* Exchanges the range for a new one, without any table. */
+static int renew(struct thp_race *r, struct thp_why *why)
+{
+	void *p;
+
+	p = mmap(r->map.thp, thp_env.pmd, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	if (p == MAP_FAILED || madvise(p, thp_env.pmd, MADV_HUGEPAGE))
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	return 0;
+}
+
+static int act_vma_split(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	char *mid = r->map.thp + thp_env.pmd / 2;
+	static struct thp_smaps sm;
+	bool flag = a->loops % 3;
+	int ret, i;
+
+	ret = renew(r, why);
+	if (ret)
+		return ret;
+	phase(GO);
+	/* The fault takes a while, most of it in clearing the page: meet all of it. */
+	while (phase_now() == GO && !r->ended)
+		;
+	for (i = a->loops % 64 * 50; i; i--)
+		(void)phase_now();
+	a->hits += phase_now() == FAULTING;
+	if (flag ? madvise(mid, thp_env.page, MADV_DONTDUMP) :
+		   mprotect(mid, thp_env.page, PROT_READ))
+		return thp_why(why, -errno, "VMA split: %s", strerror(errno));
+	while (phase_now() != DONE && !__atomic_load_n(&r->ended, __ATOMIC_SEQ_CST))
+		;
+	/* No VMA holds the whole range now. */
+	ret = thp_obs_smaps(0, r->map.thp, thp_env.pmd, &sm);
+	if (ret)
+		return thp_why(why, ret, "smaps: %s", thp_errno_name(ret));
+	if (sm.vmas != 3)
+		return thp_why(why, -EPROTO, "VMAs after the split: expected 3, got %u", sm.vmas);
+	if (sm.anon_huge_kb)
+		return thp_why(why, -EPROTO,
+			       "a PMD straddles VMA boundaries: AnonHugePages expected 0, got %llu kB",
+			       (unsigned long long)sm.anon_huge_kb);
+	if (flag ? madvise(mid, thp_env.page, MADV_DODUMP) :
+		   mprotect(mid, thp_env.page, PROT_READ | PROT_WRITE))
+		return thp_why(why, -errno, "VMA merge: %s", strerror(errno));
+	if (thp_peek(r->map.thp) != 1 || thp_peek(mid))
+		return thp_why(why, -EILSEQ, "expected 1 and 0, found %d and %d",
+			       thp_peek(r->map.thp), thp_peek(mid));
+	return 0;
+}
+
+static int act_refault(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	(void)why;
+	while (phase_now() != GO)
+		if (__atomic_load_n(&r->ended, __ATOMIC_SEQ_CST))
+			return 0;
+	phase(FAULTING);
+	thp_touch(r->map.thp);
+	phase(DONE);
+	a->hits++;
+	return 0;
+}
+
+static const struct race_set vma_race = {
+	{ { .name = "vma_split", .step = act_vma_split }, { .name = "touch", .step = act_refault } },
+	0, true, 4 * RACE_MS,
+};
+
+FIXTURE(vma) {
+	struct thp_map map;
+	struct thp_why why;
+	long hits[THP_RACE_ACTORS];
+	long loops[THP_RACE_ACTORS];
+};
+
+FIXTURE_SETUP(vma)
+{
+	(void)sys_policy_local();
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(vma)
+{
+	thp_teardown(_metadata);
+}
+
+THP_COVERS(vma, split_fault, "vma-split-race split-vma");
+TEST_F(vma, split_fault)
+{
+	RUN_RACE(&vma_race);
+	THP_CHECK(self->hits[0], "no fault met a VMA split in %ld tries", self->loops[0]);
+}
+
+/* ---------------------------------------------------------------- migration entries */
+
+/*
+ * Spins until a migration entry stands in the PMD: pagemap calls it swapped. If
+ * none comes the step goes on without, and is no hit.
+ */
+static void await_entry(struct thp_race *r, struct thp_actor *a)
+{
+	off_t at = (uintptr_t)r->map.thp / thp_env.page * 8;
+	long long end = thp_now_ms() + 30;
+	uint64_t entry;
+
+	while (pread(pagemap_fd, &entry, 8, at) == 8 && thp_now_ms() < end) {
+		if (entry & THP_PM_SWAPPED) {
+			a->hits++;
+			return;
+		}
+	}
+}
+
+static int refill(struct thp_race *r)
+{
+	size_t i;
+
+	for (i = 0; i < thp_env.nr; i++)
+		thp_fill(thp_page(&r->map, i), r->map.seed, i);
+	return 0;
+}
+
+/* A new THP where the old one was split. */
+static int renew_filled(struct thp_race *r, struct thp_why *why)
+{
+	int ret = renew(r, why);
+
+	return ret ? ret : refill(r);
+}
+
+static int check_all(struct thp_race *r, struct thp_why *why)
+{
+	return thp_map_check(&r->map, 0, thp_env.nr, why);
+}
+
+static int meet_touch(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	await_entry(r, a);
+	thp_fill(thp_page(&r->map, 0), r->map.seed, 0);
+	return check_all(r, why);
+}
+
+/* The child inherits the entry, and a table where a PMD has one. */
+static int look_entry(struct thp_race *r, struct thp_actor *a)
+{
+	struct thp_why *why = &r->chan->why;
+	long long before, after;
+	long got;
+
+	before = thp_obs_vmpte(0);
+	if (a->loops % 2 && check_all(r, why))
+		return -EILSEQ;
+	munmap(r->map.thp, thp_env.pmd);
+	after = thp_obs_vmpte(0);
+	if (thp_env.unit == 1 &&
+	    (!thp_env_tables(before - after, &got) || got != deposit()))
+		return thp_why(why, -EPROTO, "munmap frees %lld B of tables, expected %ld tables",
+			       before - after, deposit());
+	return 0;
+}
+
+static int meet_fork(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	int ret;
+
+	await_entry(r, a);
+	ret = fork_and_look(r, a, look_entry, why);
+	return ret ? ret : check_all(r, why);
+}
+
+static int meet_mprotect(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	await_entry(r, a);
+	if (mprotect(r->map.thp, thp_env.pmd, PROT_READ))
+		return thp_why(why, -errno, "mprotect: %s", strerror(errno));
+	if (check_all(r, why))
+		return -EILSEQ;
+	if (mprotect(r->map.thp, thp_env.pmd, PROT_READ | PROT_WRITE))
+		return thp_why(why, -errno, "mprotect: %s", strerror(errno));
+	thp_fill(thp_page(&r->map, 0), r->map.seed, 0);
+	return 0;
+}
+
+/* Splits the entry itself: one PMD of it becomes entries of base pages. */
+static int meet_split(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	char *p = thp_page(&r->map, thp_env.nr / 2);
+	int ret;
+
+	await_entry(r, a);
+	if (mprotect(p, thp_env.page, PROT_READ))
+		return thp_why(why, -errno, "mprotect: %s", strerror(errno));
+	ret = check_all(r, why);
+	if (ret)
+		return ret;
+	if (mprotect(p, thp_env.page, PROT_READ | PROT_WRITE))
+		return thp_why(why, -errno, "mprotect: %s", strerror(errno));
+	return renew_filled(r, why);
+}
+
+static int meet_zap_page(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	size_t k = thp_env.nr / 2;
+	int ret;
+
+	await_entry(r, a);
+	if (madvise(thp_page(&r->map, k), thp_env.page, MADV_DONTNEED))
+		return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
+	ret = thp_map_check(&r->map, 0, k, why);
+	if (!ret)
+		ret = thp_check_zero(thp_page(&r->map, k), 1, why);
+	if (!ret)
+		ret = thp_map_check(&r->map, k + 1, thp_env.nr - k - 1, why);
+	return ret ? ret : renew_filled(r, why);
+}
+
+static int meet_zap(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	int ret;
+
+	await_entry(r, a);
+	if (madvise(r->map.thp, thp_env.pmd, MADV_DONTNEED))
+		return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
+	ret = thp_check_zero(thp_page(&r->map, a->loops % thp_env.nr), 1, why);
+	return ret ? ret : refill(r);
+}
+
+static int meet_munmap(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	void *p;
+
+	await_entry(r, a);
+	if (munmap(r->map.thp, thp_env.pmd))
+		return thp_why(why, -errno, "munmap: %s", strerror(errno));
+	p = mmap(r->map.thp, thp_env.pmd, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	if (p == MAP_FAILED || madvise(p, thp_env.pmd, MADV_HUGEPAGE))
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	return refill(r);
+}
+
+/* There and back, as a whole: to a range that the race owns and leaves empty. */
+static int meet_mremap(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	char *to = r->map.thp - thp_env.pmd, *p;
+	int ret;
+
+	await_entry(r, a);
+	p = mremap(r->map.thp, thp_env.pmd, thp_env.pmd, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	if (p != to)
+		return thp_why(why, -errno, "mremap: %s", strerror(errno));
+	ret = thp_check(to, r->map.seed, 0, thp_env.nr, why);
+	p = mremap(to, thp_env.pmd, thp_env.pmd, MREMAP_MAYMOVE | MREMAP_FIXED, r->map.thp);
+	if (p != r->map.thp)
+		return thp_why(why, -errno, "mremap back: %s", strerror(errno));
+	return ret ? ret : check_all(r, why);
+}
+
+static int meet_collapse(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	int ret;
+
+	await_entry(r, a);
+	ret = act_collapse(r, a, why);
+	/* Its successes are not what is counted here. */
+	return ret ? ret : check_all(r, why);
+}
+
+/* Advice that splits the folio: it waits for the entry, or goes away empty-handed. */
+static int meet_cold(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	int ret;
+
+	await_entry(r, a);
+	ret = cold(r, a, why);
+	if (!ret)
+		ret = check_all(r, why);
+	return ret ? ret : renew_filled(r, why);
+}
+
+FIXTURE(entry) {
+	struct thp_map map;
+	struct thp_why why;
+	long hits[THP_RACE_ACTORS];
+	long loops[THP_RACE_ACTORS];
+	struct thp_events before, after;
+};
+
+FIXTURE_VARIANT(entry) {
+	struct race_set set;
+	bool whole;		/* no step of it may split */
+};
+
+#define ENTRY(fn, more) {						\
+	{ { .name = #fn, .step = meet_##fn }, MOVE }, THP_NEED_NODES | (more), false, RACE_MS, \
+}
+
+FIXTURE_VARIANT_ADD(entry, touch) {
+	.set = ENTRY(touch, 0), .whole = true,
+};
+
+FIXTURE_VARIANT_ADD(entry, fork) {
+	.set = ENTRY(fork, 0), .whole = true,
+};
+
+FIXTURE_VARIANT_ADD(entry, mprotect) {
+	.set = ENTRY(mprotect, 0), .whole = true,
+};
+
+FIXTURE_VARIANT_ADD(entry, mprotect_page) {
+	.set = ENTRY(split, 0),
+};
+
+FIXTURE_VARIANT_ADD(entry, zap_page) {
+	.set = ENTRY(zap_page, 0),
+};
+
+FIXTURE_VARIANT_ADD(entry, zap) {
+	.set = ENTRY(zap, 0), .whole = true,
+};
+
+FIXTURE_VARIANT_ADD(entry, munmap) {
+	.set = ENTRY(munmap, 0), .whole = true,
+};
+
+FIXTURE_VARIANT_ADD(entry, mremap) {
+	.set = ENTRY(mremap, 0), .whole = true,
+};
+
+FIXTURE_VARIANT_ADD(entry, collapse) {
+	.set = ENTRY(collapse, THP_NEED_COLLAPSE),
+};
+
+FIXTURE_VARIANT_ADD(entry, cold) {
+	.set = ENTRY(cold, 0),
+};
+
+FIXTURE_SETUP(entry)
+{
+	(void)sys_policy_local();
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(entry)
+{
+	thp_teardown(_metadata);
+}
+
+THP_COVERS(entry, met, "migrate-entry migrate-entry-restore");
+TEST_F(entry, met)
+{
+	long splits, planned;
+
+	THP_REQUIRE_OK(thp_obs_events(&self->before), &self->why);
+	RUN_RACE(&variant->set);
+	THP_REQUIRE_OK(thp_obs_events(&self->after), &self->why);
+	splits = self->after.split_pmd - self->before.split_pmd;
+	/* Where the target could not be a THP, migration itself has split. */
+	planned = self->after.migrate_split - self->before.migrate_split;
+	if (variant->whole)
+		THP_CHECK(splits == planned, "thp_split_pmd: expected +%ld, got +%ld", planned,
+			  splits);
+	if (!self->hits[0])
+		THP_SKIP("needs migration that is slow enough to be met");
+}
+
+static void init(void)
+{
+	find_nodes();
+}
+
+THP_MAIN_INIT("thp_migrate", init);

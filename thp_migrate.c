@@ -71,32 +71,42 @@ static int sys_policy_local(void)
 }
 #else
 #define MPOL_BIND	2
-#define MPOL_MF_MOVE	(1 << 1)
-#define MPOL_MF_MOVE_ALL (1 << 2)
+#define MPOL_MF_MOVE	2
+#define MPOL_MF_MOVE_ALL 4
 
 static long sys_move_pages(pid_t pid, unsigned long n, void **pages, const int *to, int *status,
 			   int flags)
 {
-	(void)pid, (void)n, (void)pages, (void)to, (void)status, (void)flags;
-	return -ENOSYS;
+	(void)pid;
+	(void)n;
+	(void)pages;
+	(void)to;
+	(void)status;
+	(void)flags;
+	return -EOPNOTSUPP;
 }
 
 static long sys_mbind(void *addr, size_t len, int mode, const unsigned long *mask, int flags)
 {
-	(void)addr, (void)len, (void)mode, (void)mask, (void)flags;
-	return -ENOSYS;
+	(void)addr;
+	(void)len;
+	(void)mode;
+	(void)mask;
+	(void)flags;
+	return -EOPNOTSUPP;
 }
 
 static long sys_migrate_pages(const unsigned long *from, const unsigned long *to)
 {
-	(void)from, (void)to;
-	return -ENOSYS;
+	(void)from;
+	(void)to;
+	return -EOPNOTSUPP;
 }
 
 static int sys_mems_allowed(unsigned long *mask)
 {
 	(void)mask;
-	return -ENOSYS;
+	return -EOPNOTSUPP;
 }
 
 static int sys_policy_local(void)
@@ -657,24 +667,33 @@ static int sharer(struct thp_chan *chan, void *arg)
 	THP_REQUIRE_OK(thp_child_await(&self->child, 1, 10000), &self->why); \
 } while (0)
 
-/* The child finds @state, its VmPTE moved by @moved tables, it frees @each per THP. */
-#define UNSHARE(state, vmpte, moved, each) do {				\
-	long __got, __n = self->set.n;					\
-	long long __now = thp_obs_vmpte(self->child.pid);		\
-	THP_CHECK(thp_env_tables(__now - (vmpte), &__got) && __got == (moved) * __n, \
-		  "VmPTE of the child: expected %+ld tables, got %+lld B", \
-		  (long)(moved) * __n, __now - (vmpte));		\
-	self->child.chan->val[0] = state;				\
-	thp_chan_post_child(self->child.chan, 2);			\
-	if (!thp_child_await(&self->child, 3, 10000)) {			\
-		__now = self->child.chan->val[1] - self->child.chan->val[2]; \
-		THP_CHECK(thp_env_tables(__now, &__got) && __got == (each) * __n, \
-			  "child frees %lld B of tables, expected %ld tables", __now, \
-			  (long)(each) * __n);				\
-		thp_chan_post_child(self->child.chan, 4);		\
-	}								\
-	THP_CHECK_OK(thp_child_join(&self->child, 10000, &self->why), &self->why); \
-} while (0)
+/*
+ * Ends the sharing: since @vmpte the child's tables moved by @moved per THP, it
+ * finds the THPs in @state, and @each of its tables goes with a THP.
+ */
+static int unshare_set(struct thp_child *c, const struct set *s, enum thp_state state,
+		       long long vmpte, long moved, long each, struct thp_why *why)
+{
+	long long bytes = thp_obs_vmpte(c->pid) - vmpte;
+	long n = s->n, got;
+	int ret = 0, end;
+
+	if (!thp_env_tables(bytes, &got) || got != moved * n)
+		ret = thp_why(why, -EPROTO, "VmPTE of the child: expected %+ld tables, got %+lld B",
+			      moved * n, bytes);
+	c->chan->val[0] = state;
+	thp_chan_post_child(c->chan, 2);
+	if (!thp_child_await(c, 3, 10000)) {
+		bytes = c->chan->val[1] - c->chan->val[2];
+		if (!thp_env_tables(bytes, &got) || got != each * n)
+			ret = thp_why(why, -EPROTO,
+				      "child frees %lld B of tables, expected %ld tables", bytes,
+				      each * n);
+		thp_chan_post_child(c->chan, 4);
+	}
+	end = thp_child_join(c, 10000, why);
+	return ret ? ret : end;
+}
 
 static int move_everywhere(struct thp_map *m, long node, int *status)
 {
@@ -706,7 +725,8 @@ TEST_F(migrate, shared)
 	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
 	THP_CHECK_OK(set_on_node(&self->set, self->away, &self->why), &self->why);
 	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
-	UNSHARE(THP_STATE_PMD, vmpte, 0, deposit());
+	THP_CHECK_OK(unshare_set(&self->child, &self->set, THP_STATE_PMD, vmpte, 0, deposit(),
+				 &self->why), &self->why);
 	THP_CHECK_OK(set_zap(&self->set, deposit(), &self->why), &self->why);
 	set_destroy(&self->set);
 }
@@ -732,7 +752,8 @@ TEST_F(migrate, shared_refused)
 	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
 	THP_CHECK_OK(set_on_node(&self->set, self->home, &self->why), &self->why);
 	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
-	UNSHARE(THP_STATE_PMD, vmpte, 0, deposit());
+	THP_CHECK_OK(unshare_set(&self->child, &self->set, THP_STATE_PMD, vmpte, 0, deposit(),
+				 &self->why), &self->why);
 	set_destroy(&self->set);
 }
 
@@ -831,7 +852,8 @@ TEST_F(migrate, split_fallback_shared)
 		  thp_errno_name(ret), status, self->away);
 	THP_CHECK_OK(set_on_node(&self->set, self->away, &self->why), &self->why);
 	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PTE, &self->why), &self->why);
-	UNSHARE(THP_STATE_PTE, vmpte, at_split(), 1);
+	THP_CHECK_OK(unshare_set(&self->child, &self->set, THP_STATE_PTE, vmpte, at_split(), 1,
+				 &self->why), &self->why);
 	THP_CHECK_OK(set_zap(&self->set, 1, &self->why), &self->why);
 	set_destroy(&self->set);
 }
@@ -944,6 +966,10 @@ static const char *offline_missing(char *unpoison, size_t len)
 
 	if (missing)
 		return missing;
+	/* page_owner warns when such a page is given back: it was freed twice. */
+	snprintf(unpoison, len, "%s/page_owner", thp_env.debugfs);
+	if (thp_env.debugfs[0] && thp_file_exists(unpoison))
+		return "needs a kernel without page_owner=on, which mistakes unpoisoned pages";
 	snprintf(unpoison, len, "%s/hwpoison/unpoison-pfn", thp_env.debugfs);
 	if (thp_env.debugfs[0] && !access(unpoison, W_OK))
 		return NULL;
@@ -1079,7 +1105,7 @@ static int poisoned(struct thp_chan *chan, void *arg)
 	bus_jumps = true;
 	if (!sigsetjmp(bus_return, 1)) {
 		thp_peek(thp_page(m, bad));
-		return thp_why(why, -EPROTO, "the poisoned page can be read");
+		return thp_why(why, -EPROTO, "a page beyond rescue can be read");
 	}
 	return 0;
 }
@@ -1381,6 +1407,7 @@ struct race_set {
 	unsigned int needs;
 	bool words;		/* somebody zaps: the pattern is not kept */
 	int ms;
+	long min_hits;
 };
 
 /* /proc/self/pagemap of a race's process. */
@@ -1447,6 +1474,7 @@ static int race_body(struct thp_chan *chan, void *arg)
 	race.nodes[1] = nodes[1];
 	race.max_loops = RACE_LOOPS * (int)thp_env.scale;
 	race.max_ms = ra->set->ms * (int)thp_env.scale;
+	race.min_hits = ra->set->min_hits;
 	ret = thp_race_warm_up(&race);
 	if (ret)
 		return thp_why(why, ret, "threads: %s", thp_errno_name(ret));
@@ -1485,7 +1513,7 @@ static int race_body(struct thp_chan *chan, void *arg)
 	thp_map_destroy(&self->map);					\
 	THP_REQUIRE_OK(thp_race_residue(&__residue), &self->why);	\
 	THP_CHECK_OK(thp_child_run(race_body, &__arg,			\
-				   10000 + 4 * __arg.set->ms * (int)thp_env.scale, \
+				   10000 + 10 * __arg.set->ms * (int)thp_env.scale, \
 				   &self->why), &self->why);		\
 	THP_CHECK_OK(thp_race_no_residue(__residue, SLACK_KB, &self->why), &self->why); \
 	for (__i = 0; __i < THP_RACE_ACTORS && __arg.set->actors[__i].step; __i++) { \
@@ -1519,59 +1547,61 @@ FIXTURE_VARIANT(race) {
 #define MOVE	{ .name = "move", .step = act_move }
 
 FIXTURE_VARIANT_ADD(race, split_collapse) {
-	.set = { { SPLIT, COLLAPSE, TOUCH }, THP_NEED_COLLAPSE, false, RACE_MS },
+	.set = { { SPLIT, COLLAPSE, TOUCH }, THP_NEED_COLLAPSE, false, RACE_MS, 0 },
 };
 
 FIXTURE_VARIANT_ADD(race, split_fork) {
-	.set = { { SPLIT, COLLAPSE, FORK }, THP_NEED_COLLAPSE, false, RACE_MS },
+	.set = { { SPLIT, COLLAPSE, FORK }, THP_NEED_COLLAPSE, false, RACE_MS, 0 },
 };
 
 FIXTURE_VARIANT_ADD(race, split_fork_fault) {
-	.set = { { SPLIT, COLLAPSE, FORK, TOUCH }, THP_NEED_COLLAPSE, false, RACE_MS },
+	.set = { { SPLIT, COLLAPSE, FORK, TOUCH }, THP_NEED_COLLAPSE, false, RACE_MS, 0 },
 };
 
 FIXTURE_VARIANT_ADD(race, collapse_fork) {
-	.set = { { COLLAPSE, FORK, TOUCH }, THP_NEED_COLLAPSE, false, RACE_MS },
+	.set = { { COLLAPSE, FORK, TOUCH }, THP_NEED_COLLAPSE, false, RACE_MS, 0 },
 };
 
 FIXTURE_VARIANT_ADD(race, zap_fault) {
-	.set = { { ZAP, TOUCH_W, TOUCH_W }, 0, true, RACE_MS },
+	.set = { { ZAP, TOUCH_W, TOUCH_W }, 0, true, RACE_MS, 0 },
 };
 
 FIXTURE_VARIANT_ADD(race, zap_split) {
-	.set = { { ZAP, SPLIT_W, TOUCH_W }, 0, true, RACE_MS },
+	.set = { { ZAP, SPLIT_W, TOUCH_W }, 0, true, RACE_MS, 0 },
 };
 
 FIXTURE_VARIANT_ADD(race, zap_collapse) {
-	.set = { { ZAP, COLLAPSE, TOUCH_W }, THP_NEED_COLLAPSE, true, RACE_MS },
+	.set = { { ZAP, COLLAPSE, TOUCH_W }, THP_NEED_COLLAPSE, true, RACE_MS, 0 },
 };
 
 FIXTURE_VARIANT_ADD(race, zap_fork) {
-	.set = { { ZAP, FORK_W, TOUCH_W }, 0, true, RACE_MS },
+	.set = { { ZAP, FORK_W, TOUCH_W }, 0, true, RACE_MS, 0 },
 };
 
 FIXTURE_VARIANT_ADD(race, pageout_split) {
-	.set = { { PAGEOUT, SPLIT, COLLAPSE, TOUCH }, THP_NEED_SWAP | THP_NEED_COLLAPSE, false, RACE_MS },
+	.set = { { PAGEOUT, SPLIT, COLLAPSE, TOUCH }, THP_NEED_SWAP | THP_NEED_COLLAPSE, false,
+		 RACE_MS, 0 },
 };
 
 FIXTURE_VARIANT_ADD(race, pageout_fork) {
-	.set = { { PAGEOUT, FORK, COLLAPSE }, THP_NEED_SWAP | THP_NEED_COLLAPSE, false, RACE_MS },
+	.set = { { PAGEOUT, FORK, COLLAPSE }, THP_NEED_SWAP | THP_NEED_COLLAPSE, false,
+		 RACE_MS, 0 },
 };
 
 FIXTURE_VARIANT_ADD(race, move_split) {
-	.set = { { MOVE, ZAP, SPLIT_W, TOUCH_W }, THP_NEED_NODES, true, RACE_MS },
+	.set = { { MOVE, ZAP, SPLIT_W, TOUCH_W }, THP_NEED_NODES, true, RACE_MS, 0 },
 };
 
 FIXTURE_VARIANT_ADD(race, move_collapse) {
-	.set = { { MOVE, SPLIT, COLLAPSE }, THP_NEED_NODES | THP_NEED_COLLAPSE, false, RACE_MS },
+	.set = { { MOVE, SPLIT, COLLAPSE }, THP_NEED_NODES | THP_NEED_COLLAPSE, false, RACE_MS, 0 },
 };
 
 FIXTURE_VARIANT_ADD(race, move_fork) {
-	.set = { { MOVE, FORK, COLLAPSE }, THP_NEED_NODES | THP_NEED_COLLAPSE, false, RACE_MS },
+	.set = { { MOVE, FORK, COLLAPSE }, THP_NEED_NODES | THP_NEED_COLLAPSE, false, RACE_MS, 0 },
 };
 
 FIXTURE_VARIANT_ADD(race, move_zap) {
-	.set = { { MOVE, ZAP, TOUCH_W }, THP_NEED_NODES, true, RACE_MS },
+	.set = { { MOVE, ZAP, TOUCH_W }, THP_NEED_NODES, true, RACE_MS, 0 },
 };
 
 FIXTURE_SETUP(race)
@@ -1585,7 +1615,7 @@ FIXTURE_TEARDOWN_PARENT(race)
 	thp_teardown(_metadata);
 }
 
-THP_COVERS(race, bounded, "race");
+THP_COVERS(race, bounded, "race-split race-fault race-fork race-zap race-collapse");
 TEST_F(race, bounded)
 {
 	RUN_RACE(&variant->set);
@@ -1680,8 +1710,11 @@ static int act_refault(struct thp_race *r, struct thp_actor *a, struct thp_why *
 }
 
 static const struct race_set vma_race = {
-	{ { .name = "vma_split", .step = act_vma_split }, { .name = "touch", .step = act_refault } },
-	0, true, 4 * RACE_MS,
+	{
+		{ .name = "vma_split", .step = act_vma_split },
+		{ .name = "touch", .step = act_refault },
+	},
+	0, true, 2 * RACE_MS, 20,
 };
 
 FIXTURE(vma) {
@@ -1876,11 +1909,14 @@ static int meet_mremap(struct thp_race *r, struct thp_actor *a, struct thp_why *
 
 static int meet_collapse(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
+	long hits;
 	int ret;
 
 	await_entry(r, a);
+	hits = a->hits;
 	ret = act_collapse(r, a, why);
 	/* Its successes are not what is counted here. */
+	a->hits = hits;
 	return ret ? ret : check_all(r, why);
 }
 
@@ -1910,7 +1946,7 @@ FIXTURE_VARIANT(entry) {
 };
 
 #define ENTRY(fn, more) {						\
-	{ { .name = #fn, .step = meet_##fn }, MOVE }, THP_NEED_NODES | (more), false, RACE_MS, \
+	{ { .name = #fn, .step = meet_##fn }, MOVE }, THP_NEED_NODES | (more), false, RACE_MS, 5, \
 }
 
 FIXTURE_VARIANT_ADD(entry, touch) {
@@ -1980,6 +2016,141 @@ TEST_F(entry, met)
 			  splits);
 	if (!self->hits[0])
 		THP_SKIP("needs migration that is slow enough to be met");
+}
+
+/* ---------------------------------------------------------------- reclaim inside a split */
+
+/* Enough for the shrinker to look at the list in earnest. */
+#define QUEUE_THPS 64
+#define QUEUE_BYTES (160UL << 20)
+
+struct queue {
+	char *base;		/* @n THPs in one VMA, the last one is split */
+	size_t n;
+	struct thp_burner burner;
+};
+
+/*
+ * Splitting a folio takes the lock of its anon_vma. If a page table is allocated
+ * under it, and the memory group is full, reclaim wants to split the partially
+ * mapped THPs of the same VMA, under the same lock.
+ */
+static int split_when_full(struct thp_chan *chan, void *arg)
+{
+	struct thp_why *why = &chan->why;
+	struct queue *q = arg;
+	size_t pmd = thp_env.pmd, i;
+	struct thp_events before, after;
+	char *area, *p;
+	int ret;
+
+	/* Version 2 would kill where version 1 is told not to. */
+	(void)thp_write_file("/proc/self/oom_score_adj", "-1000");
+	thp_warm_up();
+	thp_chan_post_parent(chan, 1);
+	thp_chan_await_parent(chan, 1);
+	area = mmap(NULL, (q->n + 2) * pmd, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (area == MAP_FAILED || madvise(area, (q->n + 2) * pmd, MADV_HUGEPAGE))
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	q->base = (char *)(((uintptr_t)area + pmd) & ~(pmd - 1));
+	for (i = 0; i < q->n; i++)
+		thp_touch(q->base + i * pmd);
+	p = q->base + (q->n - 1) * pmd;
+	for (i = 0; i < thp_env.nr; i++)
+		thp_fill(p + i * thp_env.page, q->n, i);
+	/* Tables first, so that unmapping single pages below needs no memory. */
+	for (i = 0; i < q->n - 1; i++)
+		if (mprotect(q->base + i * pmd + thp_env.page, thp_env.page, PROT_READ) ||
+		    mprotect(q->base + i * pmd + thp_env.page, thp_env.page,
+			     PROT_READ | PROT_WRITE))
+			return thp_why(why, -errno, "mprotect: %s", strerror(errno));
+	ret = thp_burner_create(&q->burner);
+	if (ret)
+		return thp_why(why, ret, "burner: %s", thp_errno_name(ret));
+	thp_pin_cpu();
+	thp_obs_events(&before);
+	thp_chan_post_parent(chan, 2);
+	thp_chan_await_parent(chan, 2);
+	ret = thp_burner_burn(&q->burner);
+	if (ret)
+		return thp_why(why, ret, "the group could not be filled: %s", thp_errno_name(ret));
+	for (i = 0; i < q->n - 1; i++)
+		if (madvise(q->base + i * pmd + 2 * thp_env.page, thp_env.page, MADV_DONTNEED))
+			return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
+	ret = madvise(p + thp_env.page, thp_env.page, MADV_COLD) ? errno : 0;
+	chan->val[0] = ret;
+	thp_chan_post_parent(chan, 3);
+	thp_chan_await_parent(chan, 3);
+	thp_obs_events(&after);
+	chan->val[1] = after.deferred - before.deferred;
+	return thp_check(p, q->n, 0, thp_env.nr, why);
+}
+
+FIXTURE(reclaim) {
+	struct thp_child child;
+	struct queue queue;
+	struct thp_cg cg;
+	struct thp_why why;
+};
+
+FIXTURE_SETUP(reclaim)
+{
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(reclaim)
+{
+	thp_cg_destroy(&self->cg);
+	thp_teardown(_metadata);
+}
+
+THP_COVERS(reclaim, split_when_full, "deferred-split split-folio-reclaim");
+TEST_F_TIMEOUT(reclaim, split_when_full, 90)
+{
+	struct thp_child *c = &self->child;
+	siginfo_t info;
+	long queued;
+	int ret;
+
+	THP_NEEDS(THP_NEED_MEMCG | THP_NEED_POPULATE);
+	self->queue.n = QUEUE_BYTES / thp_env.pmd;
+	if (self->queue.n > QUEUE_THPS)
+		self->queue.n = QUEUE_THPS;
+	if (self->queue.n < 8)
+		THP_SKIP("needs PMDs of at most 20 MiB");
+	if (!thp_env_room(2 * self->queue.n * thp_env.pmd))
+		THP_SKIP("needs 256 MiB of free memory");
+	THP_REQUIRE_OK(thp_cg_create(&self->cg, "migrate", &self->why), &self->why);
+	THP_REQUIRE_OK(thp_child_start(c, split_when_full, &self->queue), &self->why);
+	ret = thp_child_await(c, 1, 10000);
+	if (!ret)
+		ret = thp_cg_join(&self->cg, c->pid);
+	if (!ret) {
+		thp_chan_post_child(c->chan, 1);
+		ret = thp_child_await(c, 2, 20000);
+	}
+	if (!ret) {
+		thp_cg_limit(&self->cg, thp_cg_usage(&self->cg) + (1 << 20));
+		thp_chan_post_child(c->chan, 2);
+		/* Nothing in it takes a second; a deadlock takes for ever. */
+		ret = thp_child_await(c, 3, 20000);
+		THP_CHECK(ret != -ETIMEDOUT,
+			  "MADV_COLD in a full group does not return: deadlock or livelock");
+		thp_cg_limit(&self->cg, THP_CG_MAX);
+	}
+	if (!ret) {
+		THP_CHECK(!c->chan->val[0], "MADV_COLD is advice: expected 0, got %s",
+			  thp_errno_name(c->chan->val[0]));
+		thp_chan_post_child(c->chan, 3);
+		if (!waitid(P_PID, c->pid, &info, WEXITED | WNOWAIT)) {
+			queued = c->chan->val[1];
+			THP_CHECK(queued >= (long)self->queue.n - 1,
+				  "partially mapped THPs: expected at least %zu, got %ld",
+				  self->queue.n - 1, queued);
+		}
+	}
+	THP_CHECK_OK(thp_child_join(c, 10000, &self->why), &self->why);
 }
 
 static void init(void)

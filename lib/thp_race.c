@@ -18,7 +18,7 @@
 #define STACK (256 * 1024)
 
 /* In .bss, where thp_warm_up() can reach it: new stacks would be new tables. */
-static char stacks[THP_RACE_ACTORS][STACK] __attribute__((aligned(65536)));
+static _Alignas(65536) char stacks[THP_RACE_ACTORS][STACK];
 
 static pthread_barrier_t start;
 
@@ -33,16 +33,28 @@ static void fail(struct thp_race *race, int ret, const struct thp_actor *a,
 	__atomic_store_n(&race->ended, 1, __ATOMIC_SEQ_CST);
 }
 
+/* Only the first actor decides. */
+static bool over(const struct thp_race *race, const struct thp_actor *a, long long begin)
+{
+	long long spent = thp_now_ms() - begin;
+
+	if (a->slot)
+		return false;
+	if (a->loops >= race->max_loops)
+		return true;
+	return spent >= (a->hits < race->min_hits ? 5LL : 1LL) * race->max_ms;
+}
+
 static void *actor_main(void *arg)
 {
 	struct thp_actor *a = arg;
 	struct thp_race *race = a->race;
 	struct thp_why why = { "" };
-	long long end;
+	long long begin;
 	int ret;
 
 	pthread_barrier_wait(&start);
-	end = thp_now_ms() + race->max_ms;
+	begin = thp_now_ms();
 	while (!__atomic_load_n(&race->ended, __ATOMIC_SEQ_CST)) {
 		ret = a->step(race, a, &why);
 		if (ret) {
@@ -52,7 +64,7 @@ static void *actor_main(void *arg)
 			return NULL;
 		}
 		a->loops++;
-		if ((!a->slot && a->loops >= race->max_loops) || thp_now_ms() >= end)
+		if (over(race, a, begin))
 			break;
 		/* There may be fewer CPUs than actors, and children to run. */
 		sched_yield();

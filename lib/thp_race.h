@@ -19,6 +19,7 @@ struct thp_race {
 	long nodes[2];		/* for actors that migrate, -1 if there is one only */
 	int max_loops;		/* of the first actor */
 	int max_ms;
+	long min_hits;		/* of the first actor: worth up to 4 times more time */
 	int ended;		/* set when one actor ends: the others follow */
 	int failed;		/* -errno of the first actor that failed */
 	struct thp_why why;	/* its cause */
@@ -39,7 +40,7 @@ struct thp_actor {
 
 /*
  * Runs @n actors, each in a thread with a stack that exists before, until the
- * first did max_loops steps, max_ms are over, or one fails. 0 or -errno.
+ * first has done max_loops steps, its time is over, or one fails. 0 or -errno.
  */
 int thp_race_run(struct thp_race *race, struct thp_actor *actors, int n, struct thp_why *why);
 

@@ -118,7 +118,8 @@ static int sys_policy_local(void)
 static void mask_of(long node, unsigned long *mask)
 {
 	memset(mask, 0, MASK_LONGS * sizeof(long));
-	mask[node / (8 * sizeof(long))] = 1UL << node % (8 * sizeof(long));
+	if (node >= 0 && node < MAX_NODES)
+		mask[node / (8 * sizeof(long))] = 1UL << node % (8 * sizeof(long));
 }
 
 /* The first two nodes that have memory and that the process may use. */

@@ -18,7 +18,7 @@
 #define STACK (256 * 1024)
 
 /* In .bss, where thp_warm_up() can reach it: new stacks would be new tables. */
-static _Alignas(65536) char stacks[THP_RACE_ACTORS][STACK];
+static char stacks[THP_RACE_ACTORS][STACK];
 
 static pthread_barrier_t start;
 

@@ -498,8 +498,8 @@ static int parent_punches(const void *arg, struct thp_why *why)
 	return ret ? ret : thp_group_finish(why);
 }
 
-THP_COVERS_VARIANT(share, anon, parent_punches, "zap-partial fork-anon");
-THP_COVERS_VARIANT(share, zero, parent_punches, "zap-partial fork-zero");
+THP_COVERS_VARIANT(share, anon, parent_punches, "zap-dontneed fork-anon");
+THP_COVERS_VARIANT(share, zero, parent_punches, "zap-dontneed fork-zero");
 TEST_F(share, parent_punches)
 {
 	THP_SCENARIO(parent_punches, &variant->kind);
@@ -1412,7 +1412,7 @@ static int dontfork_half(const void *arg, struct thp_why *why)
 	return ret ? ret : thp_group_finish(why);
 }
 
-THP_COVERS(advice, dontfork_half, "fork-dontfork madvise-vma-split");
+THP_COVERS(advice, dontfork_half, "fork-dontfork split-madvise-flags");
 TEST_F(advice, dontfork_half)
 {
 	THP_SCENARIO(dontfork_half, NULL);
@@ -1749,7 +1749,7 @@ static int split_everywhere(const void *arg, struct thp_why *why)
 	return ret ? ret : still_isolated(why);
 }
 
-THP_COVERS(shared, folio_split, "multi-mm-split debugfs-split");
+THP_COVERS(shared, folio_split, "multi-mm-split folio-split-debugfs");
 TEST_F(shared, folio_split)
 {
 	THP_NEEDS(THP_NEED_DEBUGFS);
@@ -1798,7 +1798,7 @@ static int ignored_advice(const void *arg, struct thp_why *why)
 	return ret ? ret : thp_group_finish(why);
 }
 
-THP_COVERS(shared, ignored_advice, "cold-partial free-partial reclaim-unmap");
+THP_COVERS(shared, ignored_advice, "folio-split-advice reclaim-unmap");
 TEST_F(shared, ignored_advice)
 {
 	THP_SCENARIO(ignored_advice, NULL);
@@ -2510,7 +2510,7 @@ static int fork_device(const void *arg, struct thp_why *why)
 	return ret ? ret : thp_group_finish(why);
 }
 
-THP_COVERS(device, fork, "device-fork");
+THP_COVERS(device, fork, "fork-device-private");
 TEST_F(device, fork)
 {
 	struct thp_why why = { "" };

@@ -483,7 +483,8 @@ TEST_F(pmd, exit_mm)
 /* The same by execve(): the old address space goes away in the middle of a system call. */
 static int exec_mixed(struct thp_chan *chan, void *arg)
 {
-	char *argv[] = { "thp_exec", "-h", NULL }, *envp[] = { NULL };
+	char name[] = "thp_exec", opt[] = "-h";
+	char *argv[] = { name, opt, NULL }, *envp[] = { NULL };
 	int ret = exit_mixed(chan, arg), fd;
 
 	if (ret)
@@ -674,26 +675,30 @@ FIXTURE(collapse) {
 	struct thp_map maps[MAX_UNIT];
 };
 
-FIXTURE_VARIANT(collapse) {
+struct collapse_from {
 	bool split_before;	/* a THP that was split, not base pages from the start */
 	bool holes;		/* every other page missing */
 	bool shared;		/* mapped by a child as well */
 };
 
+FIXTURE_VARIANT(collapse) {
+	struct collapse_from from;
+};
+
 FIXTURE_VARIANT_ADD(collapse, full) {
-	.holes = false,
+	.from = { .holes = false },
 };
 
 FIXTURE_VARIANT_ADD(collapse, holes) {
-	.holes = true,
+	.from = { .holes = true },
 };
 
 FIXTURE_VARIANT_ADD(collapse, after_split) {
-	.split_before = true,
+	.from = { .split_before = true },
 };
 
 FIXTURE_VARIANT_ADD(collapse, shared) {
-	.shared = true,
+	.from = { .shared = true },
 };
 
 FIXTURE_SETUP(collapse)
@@ -717,7 +722,7 @@ static int stay(struct thp_chan *chan, void *arg)
 }
 
 /* Base pages where the collapse starts, as the variant says. */
-static int fill_small(struct thp_map *m, const FIXTURE_VARIANT(collapse) *v, struct thp_why *why)
+static int fill_small(struct thp_map *m, const struct collapse_from *v, struct thp_why *why)
 {
 	size_t i;
 	int ret;
@@ -777,8 +782,8 @@ TEST_F(collapse, counts)
 	int ret;
 
 	for (i = 0; i < thp_env.unit; i++)
-		THP_REQUIRE_OK(fill_small(&self->maps[i], variant, &why), &why);
-	if (variant->shared) {
+		THP_REQUIRE_OK(fill_small(&self->maps[i], &variant->from, &why), &why);
+	if (variant->from.shared) {
 		THP_REQUIRE_OK(thp_child_start(&child, stay, self->maps), &why);
 		THP_REQUIRE_OK(thp_child_await(&child, 1, 10000), &why);
 	}
@@ -798,8 +803,8 @@ TEST_F(collapse, counts)
 		     &why);
 	THP_CHECK(e1.split_pmd == e0.split_pmd, "collapse split %lld PMDs",
 		  (long long)(e1.split_pmd - e0.split_pmd));
-	THP_CHECK_OK(check_collapsed(&self->maps[0], variant->holes, &why), &why);
-	if (variant->shared) {
+	THP_CHECK_OK(check_collapsed(&self->maps[0], variant->from.holes, &why), &why);
+	if (variant->from.shared) {
 		thp_chan_post_child(child.chan, 2);
 		THP_CHECK_OK(thp_child_join(&child, 10000, &why), &why);
 	}
@@ -819,7 +824,7 @@ TEST_F(collapse, rounds)
 	unsigned int i;
 	int ret;
 
-	THP_REQUIRE_OK(fill_small(m, variant, &why), &why);
+	THP_REQUIRE_OK(fill_small(m, &variant->from, &why), &why);
 	for (i = 0; i < 8 * thp_env.scale; i++) {
 		ret = collapse(m);
 		if (ret == -ENOMEM)
@@ -834,7 +839,7 @@ TEST_F(collapse, rounds)
 		    mprotect(thp_page(m, 1), thp_env.page, PROT_READ | PROT_WRITE))
 			THP_FAIL("mprotect: %s", strerror(errno));
 	}
-	THP_CHECK_OK(check_collapsed(m, variant->holes, &why), &why);
+	THP_CHECK_OK(check_collapsed(m, variant->from.holes, &why), &why);
 }
 
 /* A page that somebody holds cannot be collapsed: everything stays as it was. */
@@ -848,7 +853,7 @@ TEST_F(collapse, pinned)
 	long got;
 	int ret;
 
-	THP_REQUIRE_OK(fill_small(m, variant, &why), &why);
+	THP_REQUIRE_OK(fill_small(m, &variant->from, &why), &why);
 	THP_REQUIRE(!pipe2(m->pipe, O_CLOEXEC), "pipe: %s", strerror(errno));
 	iov.iov_base = thp_page(m, 2);
 	iov.iov_len = 1;
@@ -860,7 +865,7 @@ TEST_F(collapse, pinned)
 	THP_CHECK(thp_env_tables(b - a, &got) && !got,
 		  "failed collapse: %+ld tables (%+lld B), expected +0", got, b - a);
 	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &why), &why);
-	THP_CHECK_OK(check_collapsed(m, variant->holes, &why), &why);
+	THP_CHECK_OK(check_collapsed(m, variant->from.holes, &why), &why);
 }
 
 /* Reclaim and KSM: somebody else wants the PMD split */

@@ -506,7 +506,7 @@ static int set_split(struct set *s, struct thp_why *why)
 }
 
 /* A large folio that is mapped by PTEs needs nothing more, and stays so. */
-THP_COVERS(move, pte_mapped, "migrate-pte-mapped split-vma");
+THP_COVERS(move, pte_mapped, "migrate-pte-mapped split-mprotect");
 TEST_F(move, pte_mapped)
 {
 	long to;
@@ -531,7 +531,7 @@ TEST_F(move, pte_mapped)
 }
 
 /* With a page missing, the folio waits to be split, and migration does it. */
-THP_COVERS(move, partially_mapped, "migrate-partially-mapped zap-partial");
+THP_COVERS(move, partially_mapped, "migrate-partially-mapped zap-dontneed");
 TEST_F(move, partially_mapped)
 {
 	size_t hole = thp_env.nr / 4, i;
@@ -611,7 +611,7 @@ FIXTURE_TEARDOWN_PARENT(migrate)
 }
 
 /* mbind() of a base page splits the VMA and the PMD, and moves the page. */
-THP_COVERS(migrate, mbind_page, "mbind-split migrate-pte-mapped");
+THP_COVERS(migrate, mbind_page, "split-mbind migrate-pte-mapped");
 TEST_F(migrate, mbind_page)
 {
 	unsigned long mask[MASK_LONGS];
@@ -1736,7 +1736,7 @@ FIXTURE_TEARDOWN_PARENT(vma)
 	thp_teardown(_metadata);
 }
 
-THP_COVERS(vma, split_fault, "vma-split-race split-vma");
+THP_COVERS(vma, split_fault, "race-vma-split split-mprotect");
 TEST_F(vma, split_fault)
 {
 	RUN_RACE(&vma_race);
@@ -2106,7 +2106,7 @@ FIXTURE_TEARDOWN_PARENT(reclaim)
 	thp_teardown(_metadata);
 }
 
-THP_COVERS(reclaim, split_when_full, "deferred-split split-folio-reclaim");
+THP_COVERS(reclaim, split_when_full, "folio-split-deferred folio-split-reclaim folio-split-anon-vma-lock");
 TEST_F_TIMEOUT(reclaim, split_when_full, 90)
 {
 	struct thp_child *c = &self->child;

@@ -494,7 +494,7 @@ FIXTURE_VARIANT_ADD(move_nth, uffd_page_zero) MOVE(ZERO, MIDDLE, ONE_PAGE, SECON
 FIXTURE_VARIANT_ADD(move_nth, shrink_half) MOVE(ANON, MIDDLE, HALF, HEAD, SHRINK);
 
 /* Each allocation of the operation fails once; at least one of them matters. */
-THP_COVERS(move_nth, sweep, "move-partial uffd-move-split mremap-shrink move-fail");
+THP_COVERS(move_nth, sweep, "move-partial uffd-move-split split-shrink move-fail");
 TEST_F(move_nth, sweep)
 {
 	struct thp_why why = { "" };
@@ -1008,7 +1008,7 @@ static int brk_once(enum thp_kind kind, struct thp_why *why)
 	if (!ret)
 		ret = thp_map_expect(&m, THP_STATE_PTE, why);
 	if (!ret && thp_obs_populated(half, thp_env.pmd / 2))
-		ret = thp_why(why, -EPROTO, "pages beyond the end of the heap");
+		ret = thp_why(why, -EPROTO, "pages beyond the end of heap");
 	/* The heap grows again: what was cut off reads as zeroes. */
 	if (!ret && brk(m.thp + thp_env.pmd))
 		ret = thp_why(why, -EPROTO, "brk: %s", strerror(errno));
@@ -1377,7 +1377,7 @@ found:
 		c->len.halves >= 2;
 	ids[0] = '\0';
 	if (c->how == THP_MOVE_SHRINK)
-		strcat(ids, "mremap-shrink");
+		strcat(ids, "split-shrink");
 	else if (c->how == THP_MOVE_GROW)
 		strcat(ids, "mremap-grow");
 	else if (c->how == THP_MOVE_UFFD)

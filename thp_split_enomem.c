@@ -27,15 +27,19 @@
 
 enum injector { TARGETED, MEMCG, NOTHING };
 
-FIXTURE(split) {
+/* One starved operation; shared by the test, the victim and the clean-up. */
+struct trial {
 	struct thp_cg cg;
 	struct thp_child victim;
-	/* What the victim found, for the watchdog. */
 	int ret;		/* of the operation */
 	int retry;		/* of the same once fed, 1: not tried */
 	long fired;		/* injected failures */
 	long failed_splits;	/* thp_split_pmd_failed */
 	bool waited;		/* it came back only after being fed */
+};
+
+FIXTURE(split) {
+	struct trial trial;
 };
 
 #include "split_variants.h"
@@ -49,7 +53,7 @@ FIXTURE_TEARDOWN_PARENT(split)
 {
 	struct thp_why why = { "" };
 
-	THP_CHECK_OK(thp_cg_destroy(&self->cg), &why);
+	THP_CHECK_OK(thp_cg_destroy(&self->trial.cg), &why);
 	thp_teardown(_metadata);
 }
 
@@ -58,7 +62,7 @@ struct job {
 	const struct split_op *op;
 	enum thp_kind kind;
 	enum injector injector;
-	FIXTURE_DATA(split) *self;
+	struct trial *trial;
 	int return_ms;		/* 0: RETURN_MS */
 };
 
@@ -76,7 +80,8 @@ static bool is_plain(enum thp_kind kind)
 
 /*
  * Joins neighbouring VMAs of equal flags: a system call that fails on its second
- * boundary may leave the first one split, which changes nothing.
+ * boundary may leave the first one split, which changes nothing. "gu" says that a
+ * VMA may have guard regions: set in advance, never taken back.
  */
 static void normalize(const char *layout, char *out, size_t len)
 {
@@ -87,7 +92,7 @@ static void normalize(const char *layout, char *out, size_t len)
 	out[0] = '\0';
 	for (; *line; line = nl + 1) {
 		size_t used = strlen(out), n;
-		char rest[256];
+		char rest[256], *gu;
 
 		nl = strchr(line, '\n');
 		if (!nl || sscanf(line, "%llx-%llx", &start, &end) != 2)
@@ -96,6 +101,9 @@ static void normalize(const char *layout, char *out, size_t len)
 		n = nl - flags < (long)sizeof(rest) - 1 ? nl - flags : (long)sizeof(rest) - 1;
 		memcpy(rest, flags, n);
 		rest[n] = '\0';
+		gu = strstr(rest, " gu ");
+		if (gu)
+			memmove(gu, gu + 3, strlen(gu + 3) + 1);
 		if (start != last || strcmp(rest, prev))
 			snprintf(out + used, len - used, "%llx%s;", start, rest);
 		strcpy(prev, rest);
@@ -193,7 +201,7 @@ static int victim(struct thp_chan *chan, void *arg)
 {
 	static struct thp_smaps before;
 	struct job *job = arg;
-	FIXTURE_DATA(split) *self = job->self;
+	struct trial *self = job->trial;
 	const struct split_op *op = job->op;
 	struct thp_why *why = &chan->why;
 	static struct thp_burner burner;
@@ -267,7 +275,7 @@ static int victim(struct thp_chan *chan, void *arg)
 }
 
 /* Switches the shortage on or off, from outside. */
-static int starve(FIXTURE_DATA(split) *self, enum injector injector, bool on)
+static int starve(struct trial *self, enum injector injector, bool on)
 {
 	if (injector == NOTHING)
 		return 0;
@@ -282,7 +290,7 @@ static int starve(FIXTURE_DATA(split) *self, enum injector injector, bool on)
  */
 static int watch(struct job *job, struct thp_why *why)
 {
-	FIXTURE_DATA(split) *self = job->self;
+	struct trial *self = job->trial;
 	const struct split_op *op = job->op;
 	struct thp_child *c = &self->victim;
 	struct thp_why inner = { "" };
@@ -340,7 +348,7 @@ static int watch(struct job *job, struct thp_why *why)
 	return why->text[0] ? -EPROTO : 0;
 }
 
-static const char *outcome(FIXTURE_DATA(split) *self)
+static const char *outcome(const struct trial *self)
 {
 	return self->waited ? "waited" : thp_errno_name(self->ret);
 }
@@ -349,7 +357,7 @@ static const char *outcome(FIXTURE_DATA(split) *self)
 TEST_F_TIMEOUT(split, targeted, 90)
 {
 	struct job job = {
-		.op = variant->op, .kind = variant->kind, .injector = TARGETED, .self = self,
+		.op = variant->op, .kind = variant->kind, .injector = TARGETED, .trial = &self->trial,
 	};
 	const struct split_op *op = variant->op;
 	bool needed = needs_table(op, variant->kind);
@@ -359,21 +367,21 @@ TEST_F_TIMEOUT(split, targeted, 90)
 	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
 	THP_REQUIRE_OK(watch(&job, &why), &why);
 	printf("# refusal: %s %s: %s, %ld tables refused, thp_split_pmd_failed %+ld\n", op->name,
-	       thp_kind_name(variant->kind), outcome(self), self->fired, self->failed_splits);
+	       thp_kind_name(variant->kind), outcome(&self->trial), self->trial.fired, self->trial.failed_splits);
 	if (!needed) {
 		/* Eager kernels have the table; without a THP there is no need for one. */
-		THP_CHECK(!self->fired, "%s of %s asked for %ld tables, expected none", op->name,
-			  thp_kind_name(variant->kind), self->fired);
-		THP_CHECK(!self->ret && !self->waited, "%s of %s: %s, expected success", op->name,
-			  thp_kind_name(variant->kind), outcome(self));
+		THP_CHECK(!self->trial.fired, "%s of %s asked for %ld tables, expected none", op->name,
+			  thp_kind_name(variant->kind), self->trial.fired);
+		THP_CHECK(!self->trial.ret && !self->trial.waited, "%s of %s: %s, expected success", op->name,
+			  thp_kind_name(variant->kind), outcome(&self->trial));
 		return;
 	}
-	THP_CHECK(self->fired > 0, "%s of %s: the injector did not fire, no table was asked for",
+	THP_CHECK(self->trial.fired > 0, "%s of %s: the injector did not fire, no table was asked for",
 		  op->name, thp_kind_name(variant->kind));
-	THP_CHECK(self->ret || self->waited || op->starved == ADVICE,
+	THP_CHECK(self->trial.ret || self->trial.waited || op->starved == ADVICE,
 		  "%s of %s succeeded without a table", op->name, thp_kind_name(variant->kind));
 	if (thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE)
-		THP_CHECK(self->failed_splits > 0, "%s of %s: thp_split_pmd_failed +0, expected +1",
+		THP_CHECK(self->trial.failed_splits > 0, "%s of %s: thp_split_pmd_failed +0, expected +1",
 			  op->name, thp_kind_name(variant->kind));
 }
 
@@ -381,24 +389,24 @@ TEST_F_TIMEOUT(split, targeted, 90)
 TEST_F_TIMEOUT(split, memcg, 90)
 {
 	struct job job = {
-		.op = variant->op, .kind = variant->kind, .injector = MEMCG, .self = self,
+		.op = variant->op, .kind = variant->kind, .injector = MEMCG, .trial = &self->trial,
 	};
 	const struct split_op *op = variant->op;
 	struct thp_why why = { "" };
 
 	THP_NEEDS(THP_NEED_MEMCG | THP_NEED_POPULATE);
-	THP_REQUIRE_OK(thp_cg_create(&self->cg, "victim", &why), &why);
+	THP_REQUIRE_OK(thp_cg_create(&self->trial.cg, "victim", &why), &why);
 	THP_REQUIRE_OK(watch(&job, &why), &why);
 	printf("# refusal: %s %s: %s, memcg at its limit, thp_split_pmd_failed %+ld\n", op->name,
-	       thp_kind_name(variant->kind), outcome(self), self->failed_splits);
+	       thp_kind_name(variant->kind), outcome(&self->trial), self->trial.failed_splits);
 	/* Zapping base pages takes nothing; that must not change. */
 	if (is_plain(variant->kind) && (op->effect == ZEROES && op->where != AT_WHOLE) &&
 	    !strncmp(op->name, "dontneed", 8))
-		THP_CHECK(!self->ret, "%s of %s: %s, expected success", op->name,
-			  thp_kind_name(variant->kind), thp_errno_name(self->ret));
+		THP_CHECK(!self->trial.ret, "%s of %s: %s, expected success", op->name,
+			  thp_kind_name(variant->kind), thp_errno_name(self->trial.ret));
 	if (is_plain(variant->kind) && thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE)
-		THP_CHECK(!self->failed_splits, "%s without a THP: thp_split_pmd_failed %+ld",
-			  op->name, self->failed_splits);
+		THP_CHECK(!self->trial.failed_splits, "%s without a THP: thp_split_pmd_failed %+ld",
+			  op->name, self->trial.failed_splits);
 }
 
 /* One allocation fails, the first, the second, ... until none is left. */
@@ -431,16 +439,16 @@ static int sweep(struct thp_chan *chan, void *arg)
 		ret = thp_inject_nth_arm(fd, nth);
 		if (ret)
 			return thp_why(why, ret, "fail-nth: %s", thp_errno_name(ret));
-		job->self->ret = split_run(op, &m);
+		job->trial->ret = split_run(op, &m);
 		fired = thp_inject_nth_disarm(fd);
 		if (fired < 0)
 			return thp_why(why, fired, "fail-nth: %s", thp_errno_name(fired));
-		job->self->fired += fired;
-		if (!fired && job->self->ret)
+		job->trial->fired += fired;
+		if (!fired && job->trial->ret)
 			return thp_why(why, -EPROTO, "nth=%d: %s returned %s without an injection",
-				       nth, op->name, thp_errno_name(job->self->ret));
-		ret = judge(op, &m, job->self->ret, before.layout, false, why);
-		if (!ret && job->self->ret) {
+				       nth, op->name, thp_errno_name(job->trial->ret));
+		ret = judge(op, &m, job->trial->ret, before.layout, false, why);
+		if (!ret && job->trial->ret) {
 			ret = split_run(op, &m);
 			if (ret)
 				thp_why(why, ret, "retry of %s returned %s", op->name,
@@ -461,14 +469,14 @@ static int sweep(struct thp_chan *chan, void *arg)
 			break;
 	}
 	thp_obs_events(&e1);
-	job->self->failed_splits = e1.split_pmd_failed - e0.split_pmd_failed;
+	job->trial->failed_splits = e1.split_pmd_failed - e0.split_pmd_failed;
 	return nth <= NTH_MAX ? 0 : thp_why(why, -EPROTO, "still failing at nth=%d", NTH_MAX);
 }
 
 TEST_F_TIMEOUT(split, fail_nth, 120)
 {
 	struct job job = {
-		.op = variant->op, .kind = variant->kind, .injector = TARGETED, .self = self,
+		.op = variant->op, .kind = variant->kind, .injector = TARGETED, .trial = &self->trial,
 	};
 	struct thp_why why = { "" };
 
@@ -477,12 +485,12 @@ TEST_F_TIMEOUT(split, fail_nth, 120)
 	THP_REQUIRE_OK(thp_child_run(sweep, &job, 100000, &why), &why);
 	if (!needs_table(variant->op, variant->kind))
 		return;
-	THP_CHECK(self->fired > 0, "%s of %s: the injector never fired", variant->op->name,
+	THP_CHECK(self->trial.fired > 0, "%s of %s: the injector never fired", variant->op->name,
 		  thp_kind_name(variant->kind));
 	if (thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE)
-		THP_CHECK(self->failed_splits > 0,
+		THP_CHECK(self->trial.failed_splits > 0,
 			  "%s of %s: no shot in %ld hit the split", variant->op->name,
-			  thp_kind_name(variant->kind), self->fired);
+			  thp_kind_name(variant->kind), self->trial.fired);
 }
 
 /*
@@ -650,94 +658,6 @@ TEST_F_TIMEOUT(leak, page_tables, 300)
 }
 
 /*
- * Splitting a folio holds its anon_vma lock for writing. An allocation under it
- * that enters reclaim meets the deferred split queue, whose folios want the same
- * lock: with many partially mapped THPs in one VMA and a full control group, a
- * kernel that allocates there waits for itself.
- */
-FIXTURE(deadlock) {
-	struct thp_cg cg;
-	struct thp_child child;
-};
-
-FIXTURE_SETUP(deadlock)
-{
-	THP_NEEDS(THP_NEED_MEMCG | THP_NEED_POPULATE);
-}
-
-FIXTURE_TEARDOWN_PARENT(deadlock)
-{
-	struct thp_why why = { "" };
-
-	THP_CHECK_OK(thp_cg_destroy(&self->cg), &why);
-	thp_teardown(_metadata);
-}
-
-#define DEADLOCK_THPS	32
-
-static int cold_under_pressure(struct thp_chan *chan, void *arg)
-{
-	size_t n = DEADLOCK_THPS, len = (n + 1) * thp_env.pmd, i;
-	static struct thp_burner burner;
-	struct thp_why *why = &chan->why;
-	char *area, *p;
-	int ret;
-
-	(void)arg;
-	(void)thp_write_file("/proc/self/oom_score_adj", "-1000");
-	thp_warm_up();
-	thp_pin_cpu();
-	ret = thp_burner_create(&burner);
-	if (ret)
-		return thp_why(why, ret, "burner: %s", thp_errno_name(ret));
-	area = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (area == MAP_FAILED)
-		return thp_why(why, -errno, "mmap: %s", strerror(errno));
-	p = (char *)(((uintptr_t)area + thp_env.pmd - 1) & ~(thp_env.pmd - 1));
-	madvise(p, n * thp_env.pmd, MADV_HUGEPAGE);
-	for (i = 0; i < n * thp_env.pmd; i += thp_env.page)
-		thp_fill(p + i, 1, i / thp_env.page);
-	/* All but the last: partially mapped, hence on the deferred split queue. */
-	for (i = 0; i + 1 < n; i++)
-		madvise(p + i * thp_env.pmd, thp_env.page, MADV_DONTNEED);
-	thp_chan_post_parent(chan, 1);
-	thp_chan_await_parent(chan, 2);
-	(void)thp_burner_burn(&burner);
-	ret = madvise(p + (n - 1) * thp_env.pmd + thp_env.page, thp_env.page, MADV_COLD) ?
-	      -errno : 0;
-	thp_chan_post_parent(chan, 3);
-	thp_chan_await_parent(chan, 4);
-	if (ret)
-		return thp_why(why, ret, "MADV_COLD returned %s, expected 0: it is advice",
-			       thp_errno_name(ret));
-	return thp_check(p + (n - 1) * thp_env.pmd, 1, (n - 1) * thp_env.nr, thp_env.nr, why);
-}
-
-THP_COVERS(deadlock, anon_vma, "folio-split-anon-vma-lock");
-TEST_F_TIMEOUT(deadlock, anon_vma, 90)
-{
-	struct thp_child *c = &self->child;
-	struct thp_why why = { "" };
-	int ret;
-
-	if (!thp_env_room(2 * DEADLOCK_THPS * thp_env.pmd))
-		THP_SKIP("needs free memory for 64 THPs");
-	THP_REQUIRE_OK(thp_cg_create(&self->cg, "deadlock", &why), &why);
-	THP_REQUIRE_OK(thp_child_start(c, cold_under_pressure, NULL), &why);
-	THP_REQUIRE_OK(thp_cg_join(&self->cg, c->pid), &why);
-	THP_REQUIRE_OK(thp_child_await(c, 1, FINISH_MS), &why);
-	/* As much as it has: what it needs more must come from reclaim. */
-	THP_REQUIRE_OK(thp_cg_limit(&self->cg, thp_cg_usage(&self->cg)), &why);
-	thp_chan_post_child(c->chan, 2);
-	ret = thp_child_await(c, 3, 2 * RETURN_MS);
-	thp_cg_limit(&self->cg, THP_CG_MAX);
-	THP_CHECK(ret != -ETIMEDOUT, "MADV_COLD did not return within %d ms: deadlock on the anon_vma lock?",
-		  2 * RETURN_MS);
-	thp_chan_post_child(c->chan, 4);
-	THP_CHECK_OK(thp_child_join(c, FINISH_MS, &why), &why);
-}
-
-/*
  * The judge is judged: operations that break the contract, without any injector,
  * so that it is seen on every kernel that a broken kernel would be reported.
  */
@@ -808,7 +728,7 @@ static int crashes(struct thp_map *m, char *addr, size_t len)
 }
 
 FIXTURE(judge) {
-	FIXTURE_DATA(split) split;
+	struct trial trial;
 };
 
 FIXTURE_VARIANT(judge) {
@@ -900,7 +820,7 @@ THP_COVERS(judge, reports, "suite-judge");
 TEST_F_TIMEOUT(judge, reports, 60)
 {
 	struct job job = {
-		.op = &variant->op, .kind = THP_ANON, .injector = NOTHING, .self = &self->split,
+		.op = &variant->op, .kind = THP_ANON, .injector = NOTHING, .trial = &self->trial,
 		.return_ms = 300,
 	};
 	struct thp_why why = { "" };

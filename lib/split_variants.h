@@ -19,9 +19,10 @@ FIXTURE_VARIANT(split) {
 #define SPLIT_MAX_VARIANTS 512
 
 static struct {
-	struct __fixture_variant_metadata meta;
-	FIXTURE_VARIANT(split) variant;
 	char name[64];
+	struct __fixture_variant_metadata meta;
+
+	FIXTURE_VARIANT(split) variant;
 } split_variants[SPLIT_MAX_VARIANTS];
 
 static const char *split_cover(const char *fixture, const char *variant, const char *test)

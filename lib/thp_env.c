@@ -206,8 +206,8 @@ static int run_probe(struct probe *out, struct thp_why *why)
 	if (out->err)
 		return thp_why(why, out->err, "%s", out->what);
 	if (out->table <= 0)
-		return thp_why(why, -EIO, "probe: a base page in each of %d PMD ranges: VmPTE %+lld B",
-			       CALIBRATE, out->table);
+		return thp_why(why, -EIO, "probe: VmPTE %+lld B for a page in each of %d ranges",
+			       out->table, CALIBRATE);
 	return 0;
 }
 

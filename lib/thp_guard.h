@@ -15,7 +15,7 @@
  * Takes the lock, restores what a killed run left, quietens khugepaged, and runs
  * @body(arg) in a child with debugfs mounted privately. Returns the exit code:
  * that of @body; 1 if it crashed or the kernel log complained; 130 or 143 after
- * SIGINT or SIGTERM; 4 if the suite is busy elsewhere.
+ * SIGINT or SIGTERM; 2 if the suite is busy elsewhere.
  */
 int thp_guard_run(int (*body)(void *arg), void *arg);
 

@@ -152,6 +152,20 @@ static inline void thp_teardown(struct __test_metadata *_metadata)
 	THP_CHECK_OK(thp_settings_restore(thp_settings_mark_base, &why), &why);
 }
 
+/*
+ * The one-line answer to "is this kernel what it should be": every program begins
+ * with it, so that a wrong expectation is not only seen in counts.
+ */
+THP_COVERS(global, mode, "fault-anon");
+TEST(mode)
+{
+	THP_CHECK(thp_env.measured == thp_env.contract,
+		  "expected %s (by %s), measured %s: a THP fault %s a page table",
+		  thp_mode_name(thp_env.contract), thp_env.decided_by,
+		  thp_mode_name(thp_env.measured),
+		  thp_env.measured == THP_EAGER ? "took" : "did not take");
+}
+
 /* A program may generate the IDs and the variants of table-driven tests. */
 static const char *(*thp_cover_hook)(const char *fixture, const char *variant,
 				     const char *test) __maybe_unused;

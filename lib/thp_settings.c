@@ -15,9 +15,14 @@
 
 /*
  * One line per change: "path<TAB>old value". A tmpfs that only root can write,
- * because the next run obeys what it reads here.
+ * because the next run obeys what it reads here; a minimal system has but /dev.
  */
-static const char state_path[] = "/run/thp_lazy_pte.state";
+static const char * const state_paths[] = {
+	"/run/thp_lazy_pte.state",
+	"/dev/thp_lazy_pte.state",
+};
+
+static const char *state_path;
 static int state_fd = -1;
 
 int thp_settings_open(struct thp_why *why)
@@ -27,7 +32,10 @@ int thp_settings_open(struct thp_why *why)
 
 	if (geteuid())
 		return 0;
-	state_fd = open(state_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	for (i = 0; i < (int)ARRAY_SIZE(state_paths) && state_fd < 0; i++) {
+		state_path = state_paths[i];
+		state_fd = open(state_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	}
 	if (state_fd < 0)
 		return thp_why(why, -errno, "%s: %s", state_path, strerror(errno));
 	for (i = 0; flock(state_fd, LOCK_EX | LOCK_NB); i++) {

@@ -89,9 +89,13 @@ static int attempt(int (*scenario)(const void *arg, struct thp_why *why), const 
 
 /* The verdict on a scenario; its cause goes to the "not ok" line. */
 #define THP_VERDICT(ret, why) do {					\
-	if ((ret) == -ENOTSUP)						\
-		THP_SKIP_WHY(why);					\
-	THP_REQUIRE(!(ret), "%s (%s)", (why)->text, thp_errno_name(ret)); \
+	const struct thp_why *__cause = why;				\
+	int __verdict = ret;						\
+									\
+	if (__verdict == -ENOTSUP)					\
+		THP_SKIP_WHY(__cause);					\
+	THP_REQUIRE(!__verdict, "%s (%s)", __cause->text,		\
+		    thp_errno_name(__verdict));				\
 } while (0)
 
 /* Runs a scenario as the body of a test. */
@@ -2118,7 +2122,7 @@ TEST_F(starved, no_tables)
 }
 
 /* fork() needs some fifty allocations here; far more would be a bug of the sweep. */
-#define SWEEP_MAX	2000
+#define SWEEP_MAX	500
 
 static int sweep_group(const struct starved_case *c, struct thp_why *why)
 {

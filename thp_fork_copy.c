@@ -1645,8 +1645,6 @@ FIXTURE_SETUP(shared)
 FIXTURE_TEARDOWN_PARENT(shared)
 {
 	THP_CHECK(!thp_cg_destroy(&self->cg), "control group cannot be removed");
-	/* The controller can be switched off again only without the suite's groups. */
-	thp_cg_sweep();
 	thp_teardown(_metadata);
 }
 

@@ -66,11 +66,14 @@ int thp_group_new(enum thp_kind kind, unsigned int n, struct thp_why *why)
 	}
 	g->base = (char *)(((uintptr_t)g->area + 2 * pmd - 1) & ~(pmd - 1));
 
-	/* The anchors keep the upper tables and are base pages in any case. */
+	/*
+	 * The anchors keep the upper tables. They stay MADV_NOHUGEPAGE: khugepaged
+	 * would make a THP of them, and a lazy kernel then frees their table.
+	 */
 	madvise(g->area, g->area_len, MADV_NOHUGEPAGE);
 	thp_touch(g->base - thp_env.page);
 	thp_touch(g->base + n * pmd);
-	if (madvise(g->area, g->area_len, MADV_HUGEPAGE))
+	if (madvise(g->base, n * pmd, MADV_HUGEPAGE))
 		return thp_why(why, -errno, "MADV_HUGEPAGE: %s", strerror(errno));
 	return adopt(g, kind, n, why);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -25,12 +26,26 @@
 /*
  * khugepaged would collapse what a test has just split. One page an hour is as
  * good as stopped, and does not touch what the tests are about (enabled, defrag).
+ *
+ * Whenever it has no process to scan and gets one, it scans at once, whatever the
+ * settings: so the guardian itself is one, for as long as it lives.
  */
 static void quieten(void)
 {
+	uint64_t pmd;
+	void *p;
+
+	if (!thp_read_u64(THP_SYSFS "hpage_pmd_size", &pmd)) {
+		p = mmap(NULL, 2 * pmd, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (p != MAP_FAILED)
+			madvise(p, 2 * pmd, MADV_HUGEPAGE);
+	}
 	(void)thp_settings_set(THP_SYSFS "khugepaged/pages_to_scan", "1");
 	(void)thp_settings_set(THP_SYSFS "khugepaged/scan_sleep_millisecs", "3600000");
 	(void)thp_settings_set(THP_SYSFS "shmem_enabled", "advise");
+	/* The scan that the new settings have just started. */
+	thp_sleep_ms(20);
 }
 
 /* debugfs in a mount namespace of our own: nothing to undo, whatever happens. */

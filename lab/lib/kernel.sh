@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+# shellcheck disable=SC2034 # the K_ variables are used by the other files
+#
+# The table of kernels, and how a row of it becomes an image in the cache:
+# a directory with vmlinuz, config, modules/ (in the order of loading), release
+# and origin.
+
+# How many packages are tried, newest first, if downloads fail.
+LAB_CANDIDATES=3
+
+# Modules for the guest, where they are modules: swap with the compressors it
+# may want, and the way to give a soft-offlined page back.
+LAB_MODULES='zram lzo-rle lz4 hwpoison-inject'
+
+# lab_kernel_field NAME FIELD
+lab_kernel_field() (
+	awk -v name="$1" -v field="$2" '
+		$1 == "kernel" { on = $2 == name }
+		on && $1 == field {
+			sub(/^[ \t]*[^ \t]+[ \t]+/, "")
+			print
+			exit
+		}' "$LAB_DIR/kernels"
+)
+
+lab_kernel_names() (
+	awk '$1 == "kernel" { print $2 }' "$LAB_DIR/kernels"
+)
+
+# The names that a word of the command line stands for.
+lab_kernel_expand() (
+	names=$(awk -v word="$1" '
+		$1 == "kernel" { name = $2; if (name == word) print name }
+		$1 == "group" && $2 == word { print name }' "$LAB_DIR/kernels")
+	[ -n "$names" ] || {
+		lab_say "no kernel '$1' in the table: see $LAB_ME list"
+		exit "$LAB_ERROR"
+	}
+	printf '%s\n' "$names"
+)
+
+# A row of the table as variables: K_NAME, K_ARCH, ... The image comes later.
+lab_kernel_load() {
+	K_NAME=$1
+	K_ABOUT=$(lab_kernel_field "$1" about)
+	K_ARCH=$(lab_kernel_field "$1" arch)
+	K_SOURCE=$(lab_kernel_field "$1" source)
+	K_MMU=$(lab_kernel_field "$1" mmu)
+	K_CGROUP=$(lab_kernel_field "$1" cgroup)
+	K_MEMORY=$(lab_kernel_field "$1" memory)
+	K_APPEND=$(lab_kernel_field "$1" append)
+	K_EXPECT=$(lab_kernel_field "$1" expect)
+	K_CGROUP=${K_CGROUP:-v2}
+	K_MEMORY=${K_MEMORY:-2048}
+	K_EXPECT=${K_EXPECT:-auto}
+	K_IMAGE='' K_CONFIG='' K_MODULES='' K_ORIGIN=''
+}
+
+# Where the resolved kernel of a row is remembered: rows with the same packages
+# share it.
+lab_kernel_key() (
+	printf '%s %s %s\n' "$K_ARCH" "$(lab_kernel_field "$K_NAME" suites)" \
+		"$(lab_kernel_field "$K_NAME" match)" | cksum | tr ' ' '-'
+)
+
+# "suite package" of every match in the suites, newest first. Where one version
+# has both names, linux-binary- holds the image.
+lab_kernel_candidates() (
+	deb=$(lab_deb_arch "$K_ARCH")
+	match=$(lab_kernel_field "$K_NAME" match)
+	for suite in $(lab_kernel_field "$K_NAME" suites); do
+		lab_apt_update "$deb" "$suite"
+		lab_apt "$deb" "$suite" apt-cache search --names-only \
+			"^linux-(image|binary)-$match\$" 2>/dev/null |
+			sed -n "s/^linux-\([a-z]*\)-\([^ ]*\) .*/\2 \1 $suite/p"
+	done | sort -k1,1Vr -k2,2 | awk '!seen[$1]++ {
+		print $3, "linux-" $2 "-" $1
+	}'
+)
+
+# Modules that the guest loads, with those they need, decompressed and named in
+# the order of loading. The packages carry no list of dependencies, the modules
+# do.
+lab_kernel_modules() (
+	tree=$1 out=$2
+	shift 2
+	mkdir -p "$out"
+	todo=$* order=''
+	while :; do
+		# shellcheck disable=SC2086 # a list of words
+		set -- $todo
+		[ $# -gt 0 ] || break
+		mod=$1
+		shift
+		todo=$*
+		file=$(find "$tree" -name "$mod.ko*" -o \
+			-name "$(printf '%s' "$mod" | tr _ -).ko*" | head -n 1)
+		[ -n "$file" ] || continue
+		case $file in
+		*.xz) xz -dc "$file" >"$out/$mod.ko" ;;
+		*.zst) zstd -qdc "$file" >"$out/$mod.ko" ;;
+		*.gz) gzip -dc "$file" >"$out/$mod.ko" ;;
+		*) cp "$file" "$out/$mod.ko" ;;
+		esac || exit
+		order="$mod $(printf '%s' " $order " | sed "s/ $mod / /")"
+		todo="$todo $(tr '\0' '\n' <"$out/$mod.ko" |
+			sed -n 's/^depends=//p' | tr ', ' '  ')"
+	done
+	printf '%s\n' "$order" | tr -s ' ' '\n' | sed '/^$/d' >"$out/order"
+)
+
+# Whether a directory of the cache is whole, and of this lab.
+lab_kernel_complete() {
+	[ -e "$1/origin" ] && [ "$(cat "$1/wanted")" = "$LAB_MODULES" ]
+}
+
+# One candidate into the cache. Prints the directory.
+lab_kernel_fetch_one() (
+	suite=$1 package=$2
+	deb=$(lab_deb_arch "$K_ARCH")
+	dir=$LAB_CACHE/kernels/$deb-$package
+	if lab_kernel_complete "$dir"; then
+		printf '%s\n' "$dir"
+		exit 0
+	fi
+	lab_need_space "$LAB_CACHE" 600 || exit
+	tmp=$LAB_CACHE/tmp-$package
+	rm -rf "$tmp" "$dir"
+	mkdir -p "$tmp/tree" "$dir"
+	trap 'rm -rf "$tmp"' EXIT
+	trap 'exit 130' INT TERM HUP
+	release=${package#linux-binary-}
+	release=${release#linux-image-}
+	packages=$package
+	[ "$release" = "${package#linux-binary-}" ] &&
+		packages="$package linux-base-$release linux-modules-$release"
+	lab_say "fetching $package ($deb) from $suite"
+	# shellcheck disable=SC2086 # a list of words
+	lab_apt_download "$deb" "$suite" "$tmp" $packages || exit
+	for file in "$tmp"/*.deb; do
+		lab_deb_extract "$file" "$tmp/tree" '*/vmlinu[xz]*' \
+			'*/config*' '*/drivers/block/zram/*' '*/mm/zsmalloc*' \
+			'*/lib/lz*' '*/lib/842/*' '*/crypto/*' \
+			'*/mm/hwpoison*'
+	done
+	image=$(find "$tmp/tree" -name 'vmlinu[xz]*' -type f | head -n 1)
+	config=$(find "$tmp/tree" \( -name config -o -name 'config-*' \) \
+		-type f | head -n 1)
+	[ -n "$image" ] || {
+		lab_say "$package has no kernel image"
+		exit 1
+	}
+	cp "$image" "$dir/vmlinuz" || exit
+	[ -z "$config" ] || cp "$config" "$dir/config"
+	# shellcheck disable=SC2086 # a list of words
+	lab_kernel_modules "$tmp/tree" "$dir/modules" $LAB_MODULES || exit
+	echo "$LAB_MODULES" >"$dir/wanted"
+	echo "$release" >"$dir/release"
+	version=$(lab_apt "$deb" "$suite" apt-cache show "$package" |
+		sed -n 's/^Version: //p' | head -n 1)
+	# Written last: a directory with it is complete.
+	echo "$package $version ($deb, $suite)" >"$dir/origin"
+	printf '%s\n' "$dir"
+)
+
+# The newest kernel of the row, or the one of the last time if the registry
+# cannot be asked. Prints the directory. Status LAB_SKIP: there is none.
+lab_kernel_fetch() (
+	last=$LAB_CACHE/kernels/last-$(lab_kernel_key)
+	if [ -n "$(find "$last" -mmin "-$LAB_LISTS_AGE" 2>/dev/null)" ] &&
+	   lab_kernel_complete "$(cat "$last")"; then
+		cat "$last"
+		exit 0
+	fi
+	mkdir -p "$LAB_CACHE/kernels"
+	lab_kernel_candidates | head -n "$LAB_CANDIDATES" >"$last.new"
+	while read -r suite package; do
+		dir=$(lab_kernel_fetch_one "$suite" "$package")
+		case $? in
+		0)	echo "$dir" >"$last"
+			printf '%s\n' "$dir"
+			exit 0 ;;
+		"$LAB_ERROR")
+			exit "$LAB_ERROR" ;;
+		esac
+	done <"$last.new"
+	if [ -e "$last" ] && lab_kernel_complete "$(cat "$last")"; then
+		lab_say "registry not usable, taking the kernel of the last time"
+		cat "$last"
+		exit 0
+	fi
+	if [ -s "$last.new" ]; then
+		lab_say "no package could be downloaded"
+	else
+		match=$(lab_kernel_field "$K_NAME" match)
+		lab_say "no package like linux-image-$match in" \
+			"$(lab_kernel_field "$K_NAME" suites)"
+	fi
+	exit "$LAB_SKIP"
+)
+
+# Make the image of the loaded row ready: sets K_IMAGE, K_CONFIG, K_MODULES and
+# K_ORIGIN. A row that is built from source gets its branch here.
+lab_kernel_prepare() {
+	[ -z "$K_IMAGE" ] || return 0
+	case $K_SOURCE in
+	package)
+		K_DIR=$(lab_locked "fetch-$(lab_kernel_key)" lab_kernel_fetch) ||
+			return ;;
+	*)
+		lab_say "unknown source '$K_SOURCE' in the table"
+		return "$LAB_ERROR" ;;
+	esac
+	K_IMAGE=$K_DIR/vmlinuz
+	K_CONFIG=$K_DIR/config
+	K_MODULES=$K_DIR/modules
+	K_ORIGIN=$(cat "$K_DIR/origin")
+}
+
+# Whether a row can be run without fetching or building first.
+lab_kernel_state() (
+	lab_kernel_load "$1"
+	last=$LAB_CACHE/kernels/last-$(lab_kernel_key)
+	if [ -e "$last" ] && lab_kernel_complete "$(cat "$last")"; then
+		echo "ready: $(cat "$(cat "$last")/release")"
+	else
+		echo "to fetch"
+	fi
+)

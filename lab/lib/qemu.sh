@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+# The virtual machine: its command line, and a guard that watches it.
+
+# Seconds from "@lab exit" to the end of the virtual machine.
+LAB_GRACE=20
+
+lab_qemu_binary() (
+	case $1 in
+	x86_64) echo qemu-system-x86_64 ;;
+	ppc64le) echo qemu-system-ppc64 ;;
+	esac
+)
+
+lab_qemu_package() (
+	case $1 in
+	x86_64) echo qemu-system-x86 ;;
+	ppc64le) echo qemu-system-ppc ;;
+	esac
+)
+
+# The guest's device behind the second serial port.
+lab_qemu_channel() (
+	case $1 in
+	x86_64) echo ttyS1 ;;
+	ppc64le) echo hvc1 ;;
+	esac
+)
+
+# The kernel's command line. A panic restarts, which ends the machine; stalls
+# are given the time that emulation needs.
+lab_qemu_append() (
+	case $K_ARCH in
+	x86_64) set -- console=ttyS0 earlyprintk=serial,ttyS0,115200 ;;
+	ppc64le) set -- console=hvc0 ;;
+	esac
+	set -- "$@" rdinit=/init panic=-1 loglevel=7 printk.time=1 \
+		log_buf_len=4M \
+		rcupdate.rcu_cpu_stall_timeout=120 \
+		workqueue.watchdog_thresh=120
+	[ "$K_MMU" != hash ] || set -- "$@" disable_radix
+	[ "$K_CGROUP" != v1 ] || set -- "$@" swapaccount=1
+	printf '%s\n' "$*${K_APPEND:+ $K_APPEND}"
+)
+
+# lab_qemu_run FUNCTION INITRAMFS CONSOLE CHANNEL: hands QEMU's arguments to
+# FUNCTION. CONSOLE and CHANNEL are character devices in QEMU's words.
+lab_qemu_run() {
+	call=$1 initramfs=$2 console=$3 channel=$4
+	half=$((K_MEMORY / 2))
+	accel=tcg
+	case $K_ARCH in
+	x86_64)
+		# QEMU 7.2 computes the flags of an emulated cmpxchg16b from a
+		# stale state. An interrupt right after it then returns to
+		# nonsense, seen as a double fault in the slab allocator, which
+		# does without the instruction where there is none.
+		set -- -machine q35 -cpu max,-cx16
+		if [ "$(lab_host_arch)" = x86_64 ] && [ -w /dev/kvm ]; then
+			accel=kvm
+			set -- -machine q35 -cpu max
+		fi
+		;;
+	ppc64le)
+		# 16M pages are off by default, and hash has no other THP.
+		machine=pseries
+		[ "$K_MMU" != hash ] || machine=pseries,cap-hpt-max-page-size=16M
+		set -- -machine "$machine" -cpu power9
+		;;
+	esac
+	"$call" "$(lab_qemu_binary "$K_ARCH")" "$@" -accel $accel \
+		-smp 2,sockets=2,cores=1,threads=1 \
+		-m "${K_MEMORY}M" \
+		-object memory-backend-ram,id=m0,size=${half}M \
+		-object memory-backend-ram,id=m1,size=${half}M \
+		-numa node,nodeid=0,cpus=0,memdev=m0 \
+		-numa node,nodeid=1,cpus=1,memdev=m1 \
+		-nodefaults -no-reboot -display none \
+		-chardev "$console" -serial chardev:console \
+		-chardev "$channel" -serial chardev:channel \
+		-kernel "$K_IMAGE" -initrd "$initramfs" \
+		-append "$(lab_qemu_append)"
+}
+
+# The command as a person can paste it.
+lab_qemu_print() (
+	for word in "$@"; do
+		case $word in
+		''|*[!A-Za-z0-9_./:=,+-]*) printf "'%s' " "$word" ;;
+		*) printf '%s ' "$word" ;;
+		esac
+	done
+	echo
+)
+
+# QEMU ends with its parent, however that ends, and by itself at the timeout.
+lab_qemu_exec() {
+	exec setpriv --pdeathsig TERM -- \
+		timeout -k 5 "$((LAB_TIMEOUT + 30))" "$@"
+}
+
+# A file that QEMU holds open: commas are doubled in its option syntax.
+lab_qemu_file() (
+	printf 'file,id=%s,append=on,path=%s\n' "$1" \
+		"$(printf '%s' "$2" | sed 's/,/,,/g')"
+)
+
+# The last test that the channel names.
+lab_last_test() (
+	awk '
+		/^# # *RUN / { test = $4; next }
+		/^# (not )?ok [0-9]/ {
+			sub(/^# (not )?ok [0-9]+ (- )?/, "")
+			test = "after " $1
+			next
+		}
+		/^(not )?ok [0-9]/ {
+			sub(/^(not )?ok [0-9]+ (- )?/, "")
+			test = "after " $1
+		}
+		END { print test == "" ? "none" : test }' "$1"
+)
+
+# Run the loaded kernel in folder $1, which has initramfs. Leaves console.log,
+# channel.log, and in trouble one line if it did not end as it should.
+lab_qemu_guard() {
+	dir=$1
+	: >"$dir/console.log"
+	lab_qemu_run lab_qemu_print "$dir/initramfs" \
+		"$(lab_qemu_file console "$dir/console.log")" \
+		"$(lab_qemu_file channel "$dir/channel.log")" >"$dir/command"
+	trap '[ -z "$qemu" ] || kill "$qemu" 2>/dev/null' EXIT
+	trap 'exit 130' INT TERM HUP
+	lab_qemu_run lab_qemu_exec "$dir/initramfs" \
+		"$(lab_qemu_file console "$dir/console.log")" \
+		"$(lab_qemu_file channel "$dir/channel.log")" \
+		</dev/null >"$dir/qemu.log" 2>&1 &
+	qemu=$!
+	start=$(date +%s) up='' exited=''
+	while kill -0 "$qemu" 2>/dev/null; do
+		# The lab itself may have been killed.
+		kill -0 "$LAB_PID" 2>/dev/null || exit 1
+		age=$(($(date +%s) - start))
+		if [ -n "$exited" ]; then
+			[ $((age - exited)) -lt "$LAB_GRACE" ] || break
+		elif grep -q '^@lab exit' "$dir/channel.log"; then
+			exited=$age
+		elif [ "$age" -ge "$LAB_TIMEOUT" ]; then
+			echo "timeout after $LAB_TIMEOUT s; last test:" \
+				"$(lab_last_test "$dir/channel.log")" \
+				>"$dir/trouble"
+			break
+		elif [ -z "$up" ]; then
+			if grep -q '^@lab up' "$dir/channel.log"; then
+				up=$age
+			elif [ "$age" -ge "$LAB_BOOT_TIMEOUT" ]; then
+				lab_boot_trouble "$dir" >"$dir/trouble"
+				break
+			fi
+		fi
+		# Not in the foreground: a signal need not wait for it.
+		sleep 1 &
+		wait $! 2>/dev/null
+	done
+	kill "$qemu" 2>/dev/null
+	wait "$qemu" 2>/dev/null
+	qemu=
+	[ -s "$dir/trouble" ] || grep -q '^@lab exit' "$dir/channel.log" ||
+		lab_end_trouble "$dir" >"$dir/trouble"
+}
+
+# Why nothing came through the channel in time.
+lab_boot_trouble() (
+	printf 'no sign of the guest in %s s: ' "$LAB_BOOT_TIMEOUT"
+	lab_console_trouble "$1"
+)
+
+# What the console tells of a kernel that did not reach user space.
+lab_console_trouble() (
+	last=$(lab_console_tail "$1")
+	case $last in
+	'')
+		echo "nothing on the console: is it an $K_ARCH kernel with" \
+			"$(lab_console_option)?" ;;
+	*bootconsole*disabled*)
+		echo "the console fell silent, does it have" \
+			"$(lab_console_option)? $last" ;;
+	*)
+		echo "last line of the console: $last" ;;
+	esac
+)
+
+lab_console_option() (
+	case $K_ARCH in
+	x86_64) echo CONFIG_SERIAL_8250_CONSOLE ;;
+	ppc64le) echo CONFIG_HVC_CONSOLE and CONFIG_PPC_PSERIES ;;
+	esac
+)
+
+lab_console_tail() (
+	tr -d '\r' <"$1/console.log" |
+		sed -e '/^[[:space:]]*$/d' -e '/ reboot: /d' | tail -n 1
+)
+
+# Why the machine ended before the suite did.
+lab_end_trouble() (
+	log=$1/console.log
+	if [ ! -s "$log" ] && [ -s "$1/qemu.log" ]; then
+		echo "QEMU: $(tail -n 1 "$1/qemu.log")"
+	elif grep -q 'Unable to mount root fs\|No working init found' "$log"; then
+		echo "the kernel did not start /init: does it have" \
+			"CONFIG_BLK_DEV_INITRD?"
+	elif grep -q 'lab: no channel' "$log"; then
+		echo "the guest has no second serial port: the kernel needs" \
+			"two ($(lab_qemu_channel "$K_ARCH"))"
+	elif grep -q 'Kernel panic' "$log"; then
+		echo "$(grep -o 'Kernel panic.*' "$log" | head -n 1 |
+			tr -d '\r'); last test:" \
+			"$(lab_last_test "$1/channel.log")"
+	elif ! grep -q '^@lab up' "$1/channel.log"; then
+		echo "ended before user space: $(lab_console_trouble "$1")"
+	else
+		echo "ended before the suite did; last test:" \
+			"$(lab_last_test "$1/channel.log")"
+	fi
+)

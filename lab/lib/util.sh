@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+# Messages, checks of the host, and small helpers.
+#
+# Functions with a body in ( ) keep their variables to themselves; those in { }
+# set variables for the caller, named in the comment above them.
+
+# Exit statuses: those of run_tests.sh.
+# shellcheck disable=SC2034 # used by the other files
+readonly LAB_FAIL=1 LAB_ERROR=2 LAB_SKIP=4
+
+# To people, and to the log of the run if there is one.
+lab_say() {
+	printf 'lab: %s%s\n' "${LAB_WHO:+$LAB_WHO: }" "$*" |
+		tee -a "${LAB_LOG:-/dev/null}" >&2
+}
+
+lab_die() {
+	lab_say "$@"
+	exit "$LAB_ERROR"
+}
+
+# A command that must exist, and the package that has it.
+lab_need_tool() {
+	command -v "$1" >/dev/null 2>&1 ||
+		lab_die "$1 not found: install $2"
+}
+
+lab_need_number() {
+	case $2 in
+	''|*[!0-9]*|0) lab_die "$1 needs a positive number, not '$2'" ;;
+	esac
+}
+
+# The value of one field of /proc/meminfo in MiB.
+lab_meminfo() (
+	awk -v k="$1:" '$1 == k { print int($2 / 1024) }' /proc/meminfo
+)
+
+lab_need_space() (
+	free=$(df -Pm "$1" | awk 'NR == 2 { print $4 }')
+	[ "$free" -ge "$2" ] || {
+		lab_say "$1 has $free MB free, needs $2 MB"
+		exit "$LAB_ERROR"
+	}
+)
+
+lab_host_arch() (
+	arch=$(uname -m)
+	case $arch in
+	amd64) arch=x86_64 ;;
+	esac
+	printf '%s\n' "$arch"
+)
+
+# The distribution's name of an architecture.
+lab_deb_arch() (
+	case $1 in
+	x86_64) echo amd64 ;;
+	ppc64le) echo ppc64el ;;
+	*) exit 1 ;;
+	esac
+)
+
+# The prefix of the compiler for an architecture: empty if it is the host's.
+lab_cross_prefix() (
+	[ "$1" != "$(lab_host_arch)" ] || exit 0
+	case $1 in
+	x86_64) echo x86_64-linux-gnu- ;;
+	ppc64le) echo powerpc64le-linux-gnu- ;;
+	esac
+)
+
+# What file(1) would say about a kernel image, from its magic numbers:
+# prints x86_64, ppc64le, or what else it is.
+lab_image_arch() (
+	set -- "$1" "$(od -An -tx1 -N20 "$1" | tr -d ' \n')"
+	case $2 in
+	7f454c46????????????????????????????3e00) echo x86_64 ;;
+	7f454c460201????????????????????????1500) echo ppc64le ;;
+	7f454c460202*) echo "big-endian ELF" ;;
+	7f454c46*) echo "ELF of another architecture" ;;
+	1f8b*) echo "gzip file" ;;
+	*)
+		# "HdrS" of the x86 boot protocol.
+		if [ "$(od -An -tx1 -j514 -N4 "$1" | tr -d ' \n')" = 48647253 ]; then
+			echo x86_64
+		else
+			echo "unknown format"
+		fi ;;
+	esac
+)
+
+# Run a command while holding a lock in the cache: two runs that need the same
+# thing make it once.
+lab_locked() (
+	lock=$LAB_CACHE/lock-$1
+	shift
+	exec 9>"$lock"
+	flock 9
+	"$@" 9>&-
+)

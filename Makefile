@@ -34,7 +34,7 @@ later := $(filter-out deps help,$(goals))
 
 deps:
 	@./deps.sh $(if $(filter command environment,$(firstword \
-		$(origin KSRC))),-k '$(KSRC)') '$(CACHE)' $(filter check,$(goals))
+		$(origin KSRC))),-k '$(KSRC)') '$(CACHE)' $(filter check lab,$(goals))
 
 $(firstword $(later)): deps
 	@$(MAKE) --no-print-directory $(later)

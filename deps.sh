@@ -3,9 +3,10 @@
 #
 # Installs what building (and, with "check", checking) needs, as Debian
 # packages, and fills the cache with the few files of a kernel tree that a
-# build outside of one needs. Installs and fetches only what is missing.
+# build outside of one needs. With "lab": what virtual machines need. Installs and
+# fetches only what is missing.
 #
-# usage: deps.sh [-k KSRC] CACHE [check]
+# usage: deps.sh [-k KSRC] CACHE [check] [lab]
 
 # The members of a kernel source to keep; a cache made for another list is
 # made anew.
@@ -49,16 +50,39 @@ look()
 	# Without these two their tests skip.
 	have_header liburing.h || optional="$optional liburing-dev"
 	have_header numa.h || optional="$optional libnuma-dev"
-	[ "$for_check" ] || return 0
+	[ "$for_check" ] && look_check
+	[ "$for_lab" ] && look_lab
+	return 0
+}
+
+want_cross()
+{
+	have_command powerpc64le-linux-gnu-gcc ||
+		optional="$optional gcc-powerpc64le-linux-gnu"
+	have_header stdio.h powerpc64le-linux-gnu-gcc ||
+		optional="$optional libc6-dev-ppc64el-cross"
+}
+
+look_lab()
+{
+	have_command qemu-system-x86_64 || optional="$optional qemu-system-x86"
+	have_command qemu-system-ppc64 || optional="$optional qemu-system-ppc"
+	for tool in cpio rsync; do
+		have_command $tool || optional="$optional $tool"
+	done
+	[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ||
+		optional="$optional debian-archive-keyring"
+	want_cross
+}
+
+look_check()
+{
 	for tool in git perl rsync shellcheck clang dash; do
 		have_command $tool || optional="$optional $tool"
 	done
 	have_command setpriv || optional="$optional util-linux"
 	have_command busybox || optional="$optional busybox"
-	have_command powerpc64le-linux-gnu-gcc ||
-		optional="$optional gcc-powerpc64le-linux-gnu"
-	have_header stdio.h powerpc64le-linux-gnu-gcc ||
-		optional="$optional libc6-dev-ppc64el-cross"
+	want_cross
 }
 
 updated=
@@ -168,8 +192,16 @@ if [ "$1" = -k ]; then
 	ksrc=$2
 	shift 2
 fi
-cache=${1:?usage: deps.sh [-k KSRC] CACHE [check]}
-for_check=$2
+cache=${1:?usage: deps.sh [-k KSRC] CACHE [check] [lab]}
+shift
+for_check=
+for_lab=
+for goal in "$@"; do
+	case $goal in
+	check)	for_check=y;;
+	lab)	for_lab=y;;
+	esac
+done
 
 mkdir -p "$cache" || fail "cannot make $cache"
 tmp=$(mktemp -d "$cache/deps.XXXXXX") || fail "cannot write $cache"

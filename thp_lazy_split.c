@@ -397,19 +397,16 @@ TEST_F(pmd, fault_race)
 		  "%u raced faults and zaps left %+lld B of tables, expected +0", i, b - a);
 }
 
-/* userfaultfd takes the fault: whatever was prepared for the THP is given back. */
-static int fault_missing(struct thp_chan *chan, void *arg)
+/* userfaultfd takes the fault: whatever was prepared for the PMD is given back. */
+static void *fault_write(void *arg)
 {
-	struct thp_map *m = arg;
-
-	(void)chan;
-	thp_touch(m->thp);
-	return 0;
+	thp_touch(arg);
+	return NULL;
 }
 
-static void *fault_missing_thread(void *arg)
+static void *fault_read(void *arg)
 {
-	fault_missing(NULL, arg);
+	thp_peek(arg);
 	return NULL;
 }
 
@@ -426,11 +423,10 @@ static int wait_readable(int fd, int timeout_ms)
 	return 0;
 }
 
-THP_COVERS(pmd, fault_uffd_missing, "fault-uffd-missing");
-TEST_F(pmd, fault_uffd_missing)
+static void fault_missing(struct __test_metadata *_metadata, struct thp_map *m,
+			  void *(*fault)(void *addr))
 {
-	struct thp_map *m = &self->maps[0];
-	static char page[1 << 16] __attribute__((aligned(8)));
+	static uint64_t page[(1 << 16) / 8];
 	struct thp_why why = { "" };
 	pthread_t thread;
 	int ret;
@@ -442,7 +438,7 @@ TEST_F(pmd, fault_uffd_missing)
 	THP_REQUIRE(m->uffd >= 0, "userfaultfd: %s", thp_errno_name(m->uffd));
 	THP_REQUIRE_OK(thp_uffd_register(m->uffd, m->thp, thp_env.pmd,
 					 UFFDIO_REGISTER_MODE_MISSING), &why);
-	ret = pthread_create(&thread, NULL, fault_missing_thread, m);
+	ret = pthread_create(&thread, NULL, fault, m->thp);
 	THP_REQUIRE(!ret, "pthread_create: %s", strerror(ret));
 	THP_CHECK(!wait_readable(m->uffd, 5000), "the fault was not reported to userfaultfd");
 	thp_fill(page, m->seed, 0);
@@ -452,6 +448,19 @@ TEST_F(pmd, fault_uffd_missing)
 	THP_CHECK(thp_obs_populated(m->thp, thp_env.pmd) == 1,
 		  "%ld pages populated by UFFDIO_COPY of 1",
 		  thp_obs_populated(m->thp, thp_env.pmd));
+}
+
+THP_COVERS(pmd, fault_uffd_missing, "fault-uffd-missing");
+TEST_F(pmd, fault_uffd_missing)
+{
+	fault_missing(_metadata, &self->maps[0], fault_write);
+}
+
+/* The read fault, which would have mapped the huge zero folio. */
+THP_COVERS(pmd, fault_uffd_missing_read, "fault-uffd-missing");
+TEST_F(pmd, fault_uffd_missing_read)
+{
+	fault_missing(_metadata, &self->maps[0], fault_read);
 }
 
 /* A process that ends with PMDs, split PMDs and huge zero PMDs: check_mm() looks. */
@@ -484,11 +493,14 @@ TEST_F(pmd, exit_mm)
 static int exec_mixed(struct thp_chan *chan, void *arg)
 {
 	char name[] = "thp_exec", opt[] = "-h";
-	char *argv[] = { name, opt, NULL }, *envp[] = { NULL };
 	int ret = exit_mixed(chan, arg), fd;
+	char *argv[3], *envp[1] = { NULL };
 
 	if (ret)
 		return ret;
+	argv[0] = name;
+	argv[1] = opt;
+	argv[2] = NULL;
 	fd = open("/dev/null", O_WRONLY);
 	dup2(fd, 1);
 	execve("/proc/self/exe", argv, envp);

@@ -2106,7 +2106,8 @@ FIXTURE_TEARDOWN_PARENT(reclaim)
 	thp_teardown(_metadata);
 }
 
-THP_COVERS(reclaim, split_when_full, "folio-split-deferred folio-split-reclaim folio-split-anon-vma-lock");
+THP_COVERS(reclaim, split_when_full,
+	   "folio-split-deferred folio-split-reclaim folio-split-anon-vma-lock");
 TEST_F_TIMEOUT(reclaim, split_when_full, 90)
 {
 	struct thp_child *c = &self->child;

@@ -356,8 +356,9 @@ static const char *outcome(const struct trial *self)
 /* Only PTE-table allocations fail, and all of them: the sharpest instrument. */
 TEST_F_TIMEOUT(split, targeted, 90)
 {
+	struct trial *t = &self->trial;
 	struct job job = {
-		.op = variant->op, .kind = variant->kind, .injector = TARGETED, .trial = &self->trial,
+		.op = variant->op, .kind = variant->kind, .injector = TARGETED, .trial = t,
 	};
 	const struct split_op *op = variant->op;
 	bool needed = needs_table(op, variant->kind);
@@ -367,46 +368,47 @@ TEST_F_TIMEOUT(split, targeted, 90)
 	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
 	THP_REQUIRE_OK(watch(&job, &why), &why);
 	printf("# refusal: %s %s: %s, %ld tables refused, thp_split_pmd_failed %+ld\n", op->name,
-	       thp_kind_name(variant->kind), outcome(&self->trial), self->trial.fired, self->trial.failed_splits);
+	       thp_kind_name(variant->kind), outcome(t), t->fired, t->failed_splits);
 	if (!needed) {
 		/* Eager kernels have the table; without a THP there is no need for one. */
-		THP_CHECK(!self->trial.fired, "%s of %s asked for %ld tables, expected none", op->name,
-			  thp_kind_name(variant->kind), self->trial.fired);
-		THP_CHECK(!self->trial.ret && !self->trial.waited, "%s of %s: %s, expected success", op->name,
-			  thp_kind_name(variant->kind), outcome(&self->trial));
+		THP_CHECK(!t->fired, "%s of %s asked for %ld tables, expected none", op->name,
+			  thp_kind_name(variant->kind), t->fired);
+		THP_CHECK(!t->ret && !t->waited, "%s of %s: %s, expected success", op->name,
+			  thp_kind_name(variant->kind), outcome(t));
 		return;
 	}
-	THP_CHECK(self->trial.fired > 0, "%s of %s: the injector did not fire, no table was asked for",
+	THP_CHECK(t->fired > 0, "%s of %s: the injector did not fire, no table was asked for",
 		  op->name, thp_kind_name(variant->kind));
-	THP_CHECK(self->trial.ret || self->trial.waited || op->starved == ADVICE,
+	THP_CHECK(t->ret || t->waited || op->starved == ADVICE,
 		  "%s of %s succeeded without a table", op->name, thp_kind_name(variant->kind));
 	if (thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE)
-		THP_CHECK(self->trial.failed_splits > 0, "%s of %s: thp_split_pmd_failed +0, expected +1",
+		THP_CHECK(t->failed_splits > 0, "%s of %s: thp_split_pmd_failed +0, expected +1",
 			  op->name, thp_kind_name(variant->kind));
 }
 
 /* The control group is full: also the victim's other allocations fail. */
 TEST_F_TIMEOUT(split, memcg, 90)
 {
+	struct trial *t = &self->trial;
 	struct job job = {
-		.op = variant->op, .kind = variant->kind, .injector = MEMCG, .trial = &self->trial,
+		.op = variant->op, .kind = variant->kind, .injector = MEMCG, .trial = t,
 	};
 	const struct split_op *op = variant->op;
 	struct thp_why why = { "" };
 
 	THP_NEEDS(THP_NEED_MEMCG | THP_NEED_POPULATE);
-	THP_REQUIRE_OK(thp_cg_create(&self->trial.cg, "victim", &why), &why);
+	THP_REQUIRE_OK(thp_cg_create(&t->cg, "victim", &why), &why);
 	THP_REQUIRE_OK(watch(&job, &why), &why);
 	printf("# refusal: %s %s: %s, memcg at its limit, thp_split_pmd_failed %+ld\n", op->name,
-	       thp_kind_name(variant->kind), outcome(&self->trial), self->trial.failed_splits);
+	       thp_kind_name(variant->kind), outcome(t), t->failed_splits);
 	/* Zapping base pages takes nothing; that must not change. */
 	if (is_plain(variant->kind) && (op->effect == ZEROES && op->where != AT_WHOLE) &&
 	    !strncmp(op->name, "dontneed", 8))
-		THP_CHECK(!self->trial.ret, "%s of %s: %s, expected success", op->name,
-			  thp_kind_name(variant->kind), thp_errno_name(self->trial.ret));
+		THP_CHECK(!t->ret, "%s of %s: %s, expected success", op->name,
+			  thp_kind_name(variant->kind), thp_errno_name(t->ret));
 	if (is_plain(variant->kind) && thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE)
-		THP_CHECK(!self->trial.failed_splits, "%s without a THP: thp_split_pmd_failed %+ld",
-			  op->name, self->trial.failed_splits);
+		THP_CHECK(!t->failed_splits, "%s without a THP: thp_split_pmd_failed %+ld",
+			  op->name, t->failed_splits);
 }
 
 /* One allocation fails, the first, the second, ... until none is left. */
@@ -475,8 +477,9 @@ static int sweep(struct thp_chan *chan, void *arg)
 
 TEST_F_TIMEOUT(split, fail_nth, 120)
 {
+	struct trial *t = &self->trial;
 	struct job job = {
-		.op = variant->op, .kind = variant->kind, .injector = TARGETED, .trial = &self->trial,
+		.op = variant->op, .kind = variant->kind, .injector = TARGETED, .trial = t,
 	};
 	struct thp_why why = { "" };
 
@@ -485,12 +488,12 @@ TEST_F_TIMEOUT(split, fail_nth, 120)
 	THP_REQUIRE_OK(thp_child_run(sweep, &job, 100000, &why), &why);
 	if (!needs_table(variant->op, variant->kind))
 		return;
-	THP_CHECK(self->trial.fired > 0, "%s of %s: the injector never fired", variant->op->name,
+	THP_CHECK(t->fired > 0, "%s of %s: the injector never fired", variant->op->name,
 		  thp_kind_name(variant->kind));
 	if (thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE)
-		THP_CHECK(self->trial.failed_splits > 0,
+		THP_CHECK(t->failed_splits > 0,
 			  "%s of %s: no shot in %ld hit the split", variant->op->name,
-			  thp_kind_name(variant->kind), self->trial.fired);
+			  thp_kind_name(variant->kind), t->fired);
 }
 
 /*
@@ -504,50 +507,54 @@ FIXTURE(leak) {
 	struct thp_child child;
 };
 
-FIXTURE_VARIANT(leak) {
+struct leak_of {
 	const char *op;
 	enum thp_kind kind;
 	bool refused;		/* tables cannot be allocated */
 };
 
+FIXTURE_VARIANT(leak) {
+	struct leak_of of;
+};
+
 FIXTURE_VARIANT_ADD(leak, munmap_split) {
-	.op = "munmap_mid", .kind = THP_ANON,
+	.of = { .op = "munmap_mid", .kind = THP_ANON },
 };
 
 FIXTURE_VARIANT_ADD(leak, munmap_refused) {
-	.op = "munmap_mid", .kind = THP_ANON, .refused = true,
+	.of = { .op = "munmap_mid", .kind = THP_ANON, .refused = true },
 };
 
 FIXTURE_VARIANT_ADD(leak, munmap_no_thp) {
-	.op = "munmap_mid", .kind = THP_SMALL,
+	.of = { .op = "munmap_mid", .kind = THP_SMALL },
 };
 
 FIXTURE_VARIANT_ADD(leak, munmap_untouched) {
-	.op = "munmap_mid", .kind = THP_NONE,
+	.of = { .op = "munmap_mid", .kind = THP_NONE },
 };
 
 FIXTURE_VARIANT_ADD(leak, dontneed_split) {
-	.op = "dontneed_mid", .kind = THP_ANON,
+	.of = { .op = "dontneed_mid", .kind = THP_ANON },
 };
 
 FIXTURE_VARIANT_ADD(leak, dontneed_refused) {
-	.op = "dontneed_mid", .kind = THP_ANON, .refused = true,
+	.of = { .op = "dontneed_mid", .kind = THP_ANON, .refused = true },
 };
 
 FIXTURE_VARIANT_ADD(leak, dontneed_zero) {
-	.op = "dontneed_mid", .kind = THP_ZERO,
+	.of = { .op = "dontneed_mid", .kind = THP_ZERO },
 };
 
 FIXTURE_VARIANT_ADD(leak, cold_split) {
-	.op = "cold_mid", .kind = THP_ANON,
+	.of = { .op = "cold_mid", .kind = THP_ANON },
 };
 
 FIXTURE_VARIANT_ADD(leak, cold_refused) {
-	.op = "cold_mid", .kind = THP_ANON, .refused = true,
+	.of = { .op = "cold_mid", .kind = THP_ANON, .refused = true },
 };
 
 FIXTURE_VARIANT_ADD(leak, mremap_refused) {
-	.op = "mremap_move_mid", .kind = THP_ANON, .refused = true,
+	.of = { .op = "mremap_move_mid", .kind = THP_ANON, .refused = true },
 };
 
 static const struct split_op *op_by_name(const char *name)
@@ -562,8 +569,10 @@ static const struct split_op *op_by_name(const char *name)
 
 FIXTURE_SETUP(leak)
 {
-	THP_NEEDS(thp_kind_needs(variant->kind) | (variant->refused ? THP_NEED_FAIL_PAGE : 0));
-	THP_REQUIRE(op_by_name(variant->op), "no operation %s", variant->op);
+	const struct leak_of *of = &variant->of;
+
+	THP_NEEDS(thp_kind_needs(of->kind) | (of->refused ? THP_NEED_FAIL_PAGE : 0));
+	THP_REQUIRE(op_by_name(of->op), "no operation %s", of->op);
 }
 
 FIXTURE_TEARDOWN_PARENT(leak)
@@ -574,7 +583,7 @@ FIXTURE_TEARDOWN_PARENT(leak)
 /* Rounds of mapping, operation and unmapping, in a process of its own. */
 static int leak_rounds(struct thp_chan *chan, void *arg)
 {
-	const FIXTURE_VARIANT(leak) *v = arg;
+	const struct leak_of *v = arg;
 	const struct split_op *op = op_by_name(v->op);
 	static struct thp_map m;
 	unsigned int i;
@@ -624,6 +633,7 @@ THP_COVERS(leak, page_tables, "leak-page-tables");
 TEST_F_TIMEOUT(leak, page_tables, 300)
 {
 	long long before, after, all, slack;
+	const struct leak_of *of = &variant->of;
 	struct thp_child *c = &self->child;
 	struct thp_why why = { "" };
 	long long failed;
@@ -633,9 +643,9 @@ TEST_F_TIMEOUT(leak, page_tables, 300)
 	slack = all / 4;
 	if (slack < 4 * (long long)thp_env.page / 1024)
 		THP_SKIP("needs PTE tables that fill pages of PageTables");
-	if (variant->refused)
+	if (of->refused)
 		THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
-	THP_REQUIRE_OK(thp_child_start(c, leak_rounds, (void *)variant), &why);
+	THP_REQUIRE_OK(thp_child_start(c, leak_rounds, (void *)of), &why);
 	THP_REQUIRE_OK(thp_child_await(c, 1, FINISH_MS), &why);
 	before = quiet_pagetables();
 	thp_chan_post_child(c->chan, 2);
@@ -645,13 +655,13 @@ TEST_F_TIMEOUT(leak, page_tables, 300)
 	failed = c->chan->val[0];
 	THP_CHECK_OK(thp_child_join(c, 1000, &why), &why);
 	after = quiet_pagetables();
-	printf("# leak: %s of %s%s: PageTables %+lld kB in %u rounds, %lld refused\n", variant->op,
-	       thp_kind_name(variant->kind), variant->refused ? ", refused" : "", after - before,
+	printf("# leak: %s of %s%s: PageTables %+lld kB in %u rounds, %lld refused\n", of->op,
+	       thp_kind_name(of->kind), of->refused ? ", refused" : "", after - before,
 	       LEAK_ROUNDS * thp_env.scale, failed);
 	THP_CHECK(after - before < slack,
-		  "%s of %s: PageTables grew by %lld kB in %u rounds, expected < %lld", variant->op,
-		  thp_kind_name(variant->kind), after - before, LEAK_ROUNDS * thp_env.scale, slack);
-	if (variant->refused && thp_env.contract == THP_LAZY)
+		  "%s of %s: PageTables grew by %lld kB in %u rounds, expected < %lld", of->op,
+		  thp_kind_name(of->kind), after - before, LEAK_ROUNDS * thp_env.scale, slack);
+	if (of->refused && thp_env.contract == THP_LAZY)
 		THP_CHECK(thp_inject_fired() >= LEAK_ROUNDS,
 			  "only %ld tables were refused in %u rounds", thp_inject_fired(),
 			  LEAK_ROUNDS);

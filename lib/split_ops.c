@@ -147,6 +147,21 @@ static int run_mbind(struct thp_map *m, char *addr, size_t len)
 	return RET(syscall(__NR_mbind, addr, len, MPOL_PREFERRED, &nodes, 8 * sizeof(nodes), 0));
 }
 
+/* A home node belongs to a policy of several nodes. */
+static int prepare_bound(struct thp_map *m, struct thp_why *why)
+{
+	unsigned long nodes = 1;
+
+	return syscall(__NR_mbind, m->area, m->area_len, MPOL_BIND, &nodes, 8 * sizeof(nodes), 0) ?
+		thp_why(why, -errno, "mbind: %s", strerror(errno)) : 0;
+}
+
+static int run_home_node(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(syscall(__NR_set_mempolicy_home_node, addr, len, 0, 0));
+}
+
 static int run_uffd_register(struct thp_map *m, char *addr, size_t len)
 {
 	return thp_uffd_register(m->uffd, addr, len, UFFDIO_REGISTER_MODE_MISSING);
@@ -622,6 +637,10 @@ const struct split_op split_ops[] = {
 	}, {
 		.name = "mbind_mid", .covers = "split-mbind", .run = run_mbind,
 		.needs = THP_NEED_NUMA, .kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "home_node_mid", .covers = "split-mbind", .run = run_home_node,
+		.prepare = prepare_bound, .needs = THP_NEED_HOME_NODE,
+		.kinds = ANON_ZERO, .where = AT_MID,
 	}, {
 		.name = "uffd_register_mid", .covers = "split-uffd-register",
 		.run = run_uffd_register, .prepare = prepare_uffd, .needs = THP_NEED_UFFD,

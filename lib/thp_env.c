@@ -398,6 +398,9 @@ static void find_features(const struct probe *pr)
 		have |= THP_NEED_FAIL_NTH;
 	if (syscall(__NR_mseal, 0, 0, 0) == 0 || errno != ENOSYS)
 		have |= THP_NEED_MSEAL;
+	/* An empty range: nothing to do, once the call is known. */
+	if (!syscall(__NR_set_mempolicy_home_node, 0, 0, 0, 0))
+		have |= THP_NEED_HOME_NODE;
 	if (have_anon_name())
 		have |= THP_NEED_ANON_NAME;
 	if (thp_env.root && thp_file_exists("/proc/sys/vm/memory_failure_recovery"))
@@ -449,6 +452,7 @@ static const struct {
 	{ THP_NEED_DONTNEED_LOCKED, "needs MADV_DONTNEED_LOCKED (Linux 5.18)" },
 	{ THP_NEED_GUP_TEST, "needs root and CONFIG_GUP_TEST" },
 	{ THP_NEED_MOVE_PAGES, "needs CONFIG_MIGRATION" },
+	{ THP_NEED_HOME_NODE, "needs set_mempolicy_home_node (Linux 5.17, CONFIG_NUMA)" },
 	{ THP_NEED_LIMIT, "needs RLIMIT_MEMLOCK of 3 PMDs" },
 };
 

@@ -55,6 +55,7 @@ enum thp_need {
 	THP_NEED_GUP_TEST	= 1 << 24,	/* CONFIG_GUP_TEST */
 	THP_NEED_MOVE_PAGES	= 1 << 25,	/* CONFIG_MIGRATION */
 	THP_NEED_LIMIT		= 1 << 26,	/* RLIMIT_MEMLOCK of at least 3 PMDs */
+	THP_NEED_HOME_NODE	= 1 << 27,	/* set_mempolicy_home_node(2), 5.17 */
 };
 
 struct thp_env {

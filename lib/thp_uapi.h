@@ -54,6 +54,9 @@
 #ifndef __NR_mseal
 #define __NR_mseal		462
 #endif
+#ifndef __NR_set_mempolicy_home_node
+#define __NR_set_mempolicy_home_node	450
+#endif
 #ifndef __NR_process_mrelease
 #define __NR_process_mrelease	448
 #endif

@@ -348,9 +348,10 @@ static int prepare_extras(struct thp_move *mv, struct thp_why *why)
 		if (ret)
 			return ret;
 	}
+	/* MLOCK_ONFAULT: mlock() would write to the huge zero PMD. */
 	for (slot = 0; slot < mv->slots && mv->c.locked; slot++)
-		if (mlock(page_addr(mv, THP_SRC, slot, 0), thp_env.pmd))
-			return thp_why(why, -errno, "mlock: %s", strerror(errno));
+		if (mlock2(page_addr(mv, THP_SRC, slot, 0), thp_env.pmd, MLOCK_ONFAULT))
+			return thp_why(why, -errno, "mlock2: %s", strerror(errno));
 	for (slot = 0; slot < mv->slots && mv->c.how == THP_MOVE_GROW; slot++)
 		if (munmap(page_addr(mv, THP_SRC, slot, thp_env.nr), thp_env.pmd))
 			return thp_why(why, -errno, "munmap: %s", strerror(errno));

@@ -221,6 +221,9 @@ int thp_obs_state(const void *addr, size_t len, enum thp_state *state)
 		ret = thp_obs_pagemap((const char *)addr + len - 1, &last);
 	if (ret)
 		return ret;
+	/* Only what is present has a frame; elsewhere the field holds a swap entry. */
+	if (!(first & last & THP_PM_PRESENT))
+		return 0;
 	ret = is_huge_zero(first, &zero);
 	if (ret == -EPERM || ret == -EACCES)
 		*state = THP_STATE_UNKNOWN;

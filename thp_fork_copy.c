@@ -131,7 +131,7 @@ static int share(enum thp_kind kind, unsigned int peers, struct thp_meter *m,
 /*
  * What a write to a shared range may cost. Shared anonymous memory is split and
  * a page is copied. The huge zero PMD is replaced by a THP, or split where the
- * kernel (before 6.13) or the memory does not allow that.
+ * kernel (thp_env_zero_write_splits()) or the memory does not allow that.
  */
 static int expect_write(const struct thp_meter *m, enum thp_state after, const char *who,
 			struct thp_why *why)

@@ -1874,6 +1874,13 @@ static int meet_zap(struct thp_race *r, struct thp_actor *a, struct thp_why *why
 	if (madvise(r->map.thp, thp_env.pmd, MADV_DONTNEED))
 		return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
 	ret = thp_check_zero(thp_page(&r->map, a->loops % thp_env.nr), 1, why);
+	/*
+	 * That mapped the huge zero folio. Where writing to it would split the PMD,
+	 * which is not what is counted here, it goes before the range is filled.
+	 */
+	if (!ret && thp_env_zero_write_splits() &&
+	    madvise(r->map.thp, thp_env.pmd, MADV_DONTNEED))
+		return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
 	return ret ? ret : refill(r);
 }
 

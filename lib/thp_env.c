@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -466,6 +467,11 @@ const char *thp_env_missing(unsigned int needs)
 	return NULL;
 }
 
+bool thp_env_zero_write_splits(void)
+{
+	return thp_env.contract == THP_EAGER && thp_env.release < THP_RELEASE(6, 13);
+}
+
 bool thp_env_room(size_t bytes)
 {
 	long long kb = thp_obs_memavailable_kb();
@@ -492,6 +498,17 @@ static void find_mmu(void)
 		sscanf(p, "\nMMU%*[ \t]: %15s", thp_env.mmu);
 }
 
+/* What cannot be read counts as the newest: nothing is excused then. */
+static void find_release(void)
+{
+	unsigned int major, minor;
+	struct utsname u;
+
+	thp_env.release = UINT_MAX;
+	if (!uname(&u) && sscanf(u.release, "%u.%u", &major, &minor) == 2)
+		thp_env.release = THP_RELEASE(major, minor);
+}
+
 int thp_env_init(enum thp_mode request, unsigned int scale, struct thp_why *why)
 {
 	char choice[32];
@@ -503,6 +520,7 @@ int thp_env_init(enum thp_mode request, unsigned int scale, struct thp_why *why)
 	thp_env.root = !geteuid();
 	thp_env.scale = scale ? scale : 1;
 	thp_env.requested = request;
+	find_release();
 	find_mmu();
 	thp_env_find_mounts();
 

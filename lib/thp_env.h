@@ -74,8 +74,12 @@ struct thp_env {
 	char debugfs[128];	/* mount point of debugfs, "" if none */
 	char mmu[16];		/* "Radix", "Hash" on powerpc, else "" */
 	bool root;
+	unsigned int release;	/* of the kernel: THP_RELEASE(major, minor) */
 	unsigned int scale;	/* multiplies loops of the stress tests, >= 1 */
 };
+
+/* struct thp_env.release of a version, for what no interface tells. */
+#define THP_RELEASE(major, minor) ((major) << 16 | (minor))
 
 /* One per process, set up by thp_env_init() and inherited by every fork. */
 extern struct thp_env thp_env;
@@ -92,6 +96,12 @@ void thp_env_find_mounts(void);
 
 /* The constant reason why @needs are not met, or NULL if they are. */
 const char *thp_env_missing(unsigned int needs);
+
+/*
+ * A write to a huge zero PMD splits it. Linux 6.13 replaces it by a THP (commit
+ * 4f5db4d7a7c1, do_huge_zero_wp_pmd()) as every lazy kernel has to.
+ */
+bool thp_env_zero_write_splits(void);
 
 /* True if @bytes can be used without endangering the machine. */
 bool thp_env_room(size_t bytes);

@@ -823,12 +823,15 @@ static int retry_map(int (*once)(struct thp_map *m, struct thp_why *why), struct
 	return ret;
 }
 
-/* Moves that the kernel has to refuse before it touches anything. */
-static int refused_once(struct thp_map *m, struct thp_why *why)
+/*
+ * Moves that the kernel has to refuse before it touches the THP. The target at
+ * @to is an empty range of ours: before Linux 6.17 MREMAP_FIXED unmaps it first,
+ * and judges the rest of the arguments after that.
+ */
+static int refuse_all(struct thp_map *m, char *to, struct thp_why *why)
 {
 	const int fixed = MREMAP_MAYMOVE | MREMAP_FIXED;
 	size_t pmd = thp_env.pmd, page = thp_env.page;
-	char *free_area = m->area + m->area_len;
 	const struct {
 		const char *what;
 		size_t old_len, new_len;
@@ -836,13 +839,12 @@ static int refused_once(struct thp_map *m, struct thp_why *why)
 		char *to;
 		int err;
 	} calls[] = {
-		{ "destination inside a page", pmd, pmd, fixed, free_area + 1, EINVAL },
+		{ "destination inside a page", pmd, pmd, fixed, to + 1, EINVAL },
 		{ "destination over the source", pmd, pmd, fixed, m->thp + pmd / 2, EINVAL },
 		{ "destination one page on", pmd, pmd, fixed, m->thp + page, EINVAL },
-		{ "FIXED without MAYMOVE", pmd, pmd, MREMAP_FIXED, free_area, EINVAL },
-		{ "copy of private memory", 0, pmd, fixed, free_area, EINVAL },
-		{ "DONTUNMAP with two lengths", pmd / 2, pmd, fixed | MREMAP_DONTUNMAP, free_area,
-		  EINVAL },
+		{ "FIXED without MAYMOVE", pmd, pmd, MREMAP_FIXED, to, EINVAL },
+		{ "copy of private memory", 0, pmd, fixed, to, EINVAL },
+		{ "DONTUNMAP with two lengths", pmd / 2, pmd, fixed | MREMAP_DONTUNMAP, to, EINVAL },
 		{ "growth where there is no room", pmd, 2 * pmd, 0, NULL, ENOMEM },
 	};
 	struct before b;
@@ -863,6 +865,20 @@ static int refused_once(struct thp_map *m, struct thp_why *why)
 			return ret;
 	}
 	return 0;
+}
+
+static int refused_once(struct thp_map *m, struct thp_why *why)
+{
+	char *area, *to;
+	size_t len;
+	int ret;
+
+	to = thp_move_reserve(thp_env.pmd, thp_env.pmd, &area, &len);
+	if (!to)
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	ret = refuse_all(m, to, why);
+	munmap(area, len);
+	return ret;
 }
 
 THP_COVERS(mremap, refused, "move-refused");

@@ -66,6 +66,11 @@ lab_qemu_run() {
 		machine=pseries
 		[ "$K_MMU" != hash ] || machine=pseries,cap-hpt-max-page-size=16M
 		set -- -machine "$machine" -cpu power9
+		# QEMU 7.2 does not wait for the other virtual CPUs when one
+		# flushes their TLBs (tlbie): what they still write to a page
+		# that was migrated is lost, base pages included. One thread
+		# that runs the CPUs in turn has no such window.
+		accel=tcg,thread=single
 		;;
 	esac
 	"$call" "$(lab_qemu_binary "$K_ARCH")" "$@" -accel $accel \

@@ -27,6 +27,21 @@ FIXTURE_TEARDOWN_PARENT(oracle)
 	thp_teardown(_metadata);
 }
 
+/* What needs no mapping. */
+FIXTURE(lib) {
+	int unused;	/* the harness wants data */
+};
+
+FIXTURE_SETUP(lib)
+{
+	self->unused = 0;
+}
+
+FIXTURE_TEARDOWN_PARENT(lib)
+{
+	thp_teardown(_metadata);
+}
+
 #define EXPECT_CAUSE(call, part) do {					\
 	struct thp_why __w = { "" };					\
 	int __r = (call);						\
@@ -138,7 +153,7 @@ TEST_F(oracle, layout)
 	THP_CHECK(strcmp(a.layout, b.layout), "a flag of one page is not in the layout");
 }
 
-TEST(kernel_log_patterns)
+TEST_F(lib, kernel_log_patterns)
 {
 	static const char * const bad[] = {
 		"WARNING: CPU: 0 PID: 1 at mm/huge_memory.c:1 f+0x0/0x1",
@@ -167,7 +182,7 @@ TEST(kernel_log_patterns)
 		THP_CHECK(!thp_kmsg_is_bad(good[i]), "reported: %s", good[i]);
 }
 
-TEST(kernel_log)
+TEST_F(lib, kernel_log)
 {
 	struct thp_why why = { "" };
 	struct thp_kmsg log;
@@ -182,7 +197,7 @@ TEST(kernel_log)
 		  "a WARNING in the log was not reported");
 }
 
-TEST(taint)
+TEST_F(lib, taint)
 {
 	THP_CHECK(thp_kmsg_taint_is_bad(0, 1 << 9), "a warning's taint passed");
 	THP_CHECK(thp_kmsg_taint_is_bad(1 << 12, 1 << 12 | 1 << 7), "an oops' taint passed");
@@ -215,7 +230,7 @@ static int hangs(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-TEST(child)
+TEST_F(lib, child)
 {
 	struct thp_child c = { 0 };
 	struct thp_why why = { "" };
@@ -230,7 +245,7 @@ TEST(child)
 	thp_child_kill(&c);
 }
 
-TEST(settings)
+TEST_F(lib, settings)
 {
 	static const char path[] = THP_SYSFS "khugepaged/alloc_sleep_millisecs";
 	struct thp_why why = { "" };
@@ -283,7 +298,7 @@ TEST_F(oracle, split_effects)
 }
 
 /* Rows of the table are complete enough to be judged. */
-TEST(split_rows)
+TEST_F(lib, split_rows)
 {
 	size_t i, j;
 

@@ -156,8 +156,22 @@ static inline void thp_teardown(struct __test_metadata *_metadata)
  * The one-line answer to "is this kernel what it should be": every program begins
  * with it, so that a wrong expectation is not only seen in counts.
  */
-THP_COVERS(global, mode, "fault-anon");
-TEST(mode)
+FIXTURE(kernel) {
+	int unused;	/* the harness wants data */
+};
+
+FIXTURE_SETUP(kernel)
+{
+	self->unused = 0;
+}
+
+FIXTURE_TEARDOWN(kernel)
+{
+	self->unused = 0;
+}
+
+THP_COVERS(kernel, mode, "fault-anon");
+TEST_F(kernel, mode)
 {
 	THP_CHECK(thp_env.measured == thp_env.contract,
 		  "expected %s (by %s), measured %s: a THP fault %s a page table",

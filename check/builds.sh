@@ -6,6 +6,9 @@
 
 . check/lib.sh
 
+# Not ours to mend: libnuma.a has a function for host names, which nobody calls.
+libnuma_a="warning: Using 'getaddrinfo' in statically linked applications"
+
 # check_build NAME VARIABLE=VALUE...; a linker's warning is no error by itself
 check_build()
 {
@@ -14,7 +17,7 @@ check_build()
 	if ! make -j"$cores" OUTPUT="$work/$name" KSRC="$KSRC" \
 	     USERCFLAGS=-Werror "$@" > "$log" 2>&1; then
 		fail "$name" "does not build"
-	elif grep -q 'warning' "$log"; then
+	elif grep -v "$libnuma_a" "$log" | grep -q 'warning'; then
 		fail "$name" "builds with a warning"
 	else
 		pass "$name"

@@ -767,17 +767,25 @@ const struct split_op split_ops[] = {
 		.starved = FAILS, .errnos = { ENOMEM, EAGAIN }, .needs = THP_NEED_LIMIT,
 		.keeps = ANON_ZERO, .where = AT_WHOLE,
 	}, {
+		/*
+		 * open() is part of the readers here: procfs says ENOENT where it gets
+		 * no inode (proc_pident_instantiate(), proc_pid_instantiate()).
+		 */
 		.name = "read_smaps", .covers = "walk-readers", .run = run_smaps,
-		.starved = FAILS, .keeps = ALL_HUGE, .where = AT_WHOLE,
+		.starved = FAILS, .errnos = { ENOMEM, ENOENT }, .keeps = ALL_HUGE,
+		.where = AT_WHOLE,
 	}, {
 		.name = "read_numa_maps", .covers = "walk-readers", .run = run_numa_maps,
-		.starved = FAILS, .needs = THP_NEED_NUMA, .keeps = ANON_ZERO, .where = AT_WHOLE,
+		.starved = FAILS, .errnos = { ENOMEM, ENOENT }, .needs = THP_NEED_NUMA,
+		.keeps = ANON_ZERO, .where = AT_WHOLE,
 	}, {
 		.name = "read_pagemap", .covers = "walk-readers", .run = run_pagemap,
-		.starved = FAILS, .keeps = ALL_HUGE, .where = AT_WHOLE,
+		.starved = FAILS, .errnos = { ENOMEM, ENOENT }, .keeps = ALL_HUGE,
+		.where = AT_WHOLE,
 	}, {
 		.name = "clear_refs", .covers = "walk-readers", .run = run_clear_refs,
-		.starved = FAILS, .keeps = ANON_ZERO, .where = AT_WHOLE,
+		.starved = FAILS, .errnos = { ENOMEM, ENOENT }, .keeps = ANON_ZERO,
+		.where = AT_WHOLE,
 	}, {
 		.name = "mincore", .covers = "walk-readers", .run = run_mincore,
 		.starved = FAILS, .keeps = ALL_HUGE, .where = AT_WHOLE,

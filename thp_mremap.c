@@ -844,7 +844,8 @@ static int refuse_all(struct thp_map *m, char *to, struct thp_why *why)
 		{ "destination one page on", pmd, pmd, fixed, m->thp + page, EINVAL },
 		{ "FIXED without MAYMOVE", pmd, pmd, MREMAP_FIXED, to, EINVAL },
 		{ "copy of private memory", 0, pmd, fixed, to, EINVAL },
-		{ "DONTUNMAP with two lengths", pmd / 2, pmd, fixed | MREMAP_DONTUNMAP, to, EINVAL },
+		{ "DONTUNMAP with two lengths", pmd / 2, pmd, fixed | MREMAP_DONTUNMAP, to,
+		  EINVAL },
 		{ "growth where there is no room", pmd, 2 * pmd, 0, NULL, ENOMEM },
 	};
 	struct before b;

@@ -262,41 +262,35 @@ static int expect_tables(const char *what, long long bytes, long each, struct th
 		       got, bytes, want, thp_mode_name(thp_env.contract));
 }
 
-THP_COVERS(pmd, fault_anon, "fault-anon zap-pmd");
-TEST_F(pmd, fault_anon)
+static void fault_and_zap(struct __test_metadata *_metadata, struct thp_map *maps,
+			  enum thp_kind kind)
 {
 	struct thp_why why = { "" };
 	long long a, b, c;
 	unsigned int i;
 
-	THP_REQUIRE_OK(create_all(self->maps, THP_ANON, &why), &why);
+	THP_NEEDS(thp_kind_needs(kind));
+	THP_REQUIRE_OK(create_all(maps, kind, &why), &why);
 	a = thp_obs_vmpte(0);
-	THP_REQUIRE_OK(fault_all(self->maps, &why), &why);
+	THP_REQUIRE_OK(fault_all(maps, &why), &why);
 	b = thp_obs_vmpte(0);
 	for (i = 0; i < thp_env.unit; i++)
-		THP_CHECK_OK(thp_map_zap(&self->maps[i]), &why);
+		THP_CHECK_OK(thp_map_zap(&maps[i]), &why);
 	c = thp_obs_vmpte(0);
-	THP_CHECK_OK(expect_tables("fault", b - a, fault_tables(THP_ANON), &why), &why);
+	THP_CHECK_OK(expect_tables("fault", b - a, fault_tables(kind), &why), &why);
 	THP_CHECK_OK(expect_tables("munmap", c - a, 0, &why), &why);
+}
+
+THP_COVERS(pmd, fault_anon, "fault-anon zap-pmd");
+TEST_F(pmd, fault_anon)
+{
+	fault_and_zap(_metadata, self->maps, THP_ANON);
 }
 
 THP_COVERS(pmd, fault_zero, "fault-zero zap-pmd");
 TEST_F(pmd, fault_zero)
 {
-	struct thp_why why = { "" };
-	long long a, b, c;
-	unsigned int i;
-
-	THP_NEEDS(THP_NEED_ZERO);
-	THP_REQUIRE_OK(create_all(self->maps, THP_ZERO, &why), &why);
-	a = thp_obs_vmpte(0);
-	THP_REQUIRE_OK(fault_all(self->maps, &why), &why);
-	b = thp_obs_vmpte(0);
-	for (i = 0; i < thp_env.unit; i++)
-		THP_CHECK_OK(thp_map_zap(&self->maps[i]), &why);
-	c = thp_obs_vmpte(0);
-	THP_CHECK_OK(expect_tables("read fault", b - a, fault_tables(THP_ZERO), &why), &why);
-	THP_CHECK_OK(expect_tables("munmap", c - a, 0, &why), &why);
+	fault_and_zap(_metadata, self->maps, THP_ZERO);
 }
 
 /*

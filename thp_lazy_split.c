@@ -803,8 +803,9 @@ TEST_F(collapse, counts)
 		THP_REQUIRE_OK(thp_child_start(&child, stay, self->maps), &why);
 		THP_REQUIRE_OK(thp_child_await(&child, 1, 10000), &why);
 		/*
-		 * Before Linux 6.18 a collapse wants one writable PTE (SCAN_PAGE_RO), and
-		 * fork has left none: one page gets a copy, with the same contents.
+		 * Older kernels (6.1 and 6.12 do, 6.18 does not) want one writable PTE
+		 * (SCAN_PAGE_RO), and fork has left none: one page gets a copy, with the
+		 * same contents.
 		 */
 		for (i = 0; i < thp_env.unit && thp_env.release < THP_RELEASE(6, 18); i++)
 			thp_fill(thp_page(&self->maps[i], 0), self->maps[i].seed, 0);

@@ -825,8 +825,8 @@ static int retry_map(int (*once)(struct thp_map *m, struct thp_why *why), struct
 
 /*
  * Moves that the kernel has to refuse before it touches the THP. The target at
- * @to is an empty range of ours: before Linux 6.17 MREMAP_FIXED unmaps it first,
- * and judges the rest of the arguments after that.
+ * @to is an empty range of ours: on older kernels (seen on 6.1 and 6.12)
+ * MREMAP_FIXED unmaps it first, and judges the rest of the arguments after that.
  */
 static int refuse_all(struct thp_map *m, char *to, struct thp_why *why)
 {

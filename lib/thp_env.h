@@ -98,8 +98,8 @@ void thp_env_find_mounts(void);
 const char *thp_env_missing(unsigned int needs);
 
 /*
- * A write to a huge zero PMD splits it. Linux 6.13 replaces it by a THP (commit
- * 4f5db4d7a7c1, do_huge_zero_wp_pmd()) as every lazy kernel has to.
+ * A write to a huge zero PMD splits it. Linux 6.13 replaces it by a THP, in
+ * do_huge_zero_wp_pmd(), as every lazy kernel has to.
  */
 bool thp_env_zero_write_splits(void);
 

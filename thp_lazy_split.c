@@ -160,6 +160,11 @@ TEST_F(split, counts)
 	THP_CHECK(c.ev[1].split_pmd - c.ev[0].split_pmd == (uint64_t)splits,
 		  "%s of %ld %s: thp_split_pmd %+lld, expected %+ld", op->name, n,
 		  thp_kind_name(kind), (long long)(c.ev[1].split_pmd - c.ev[0].split_pmd), splits);
+	if (splits && (op->flags & OP_FOLIO))
+		THP_CHECK(c.ev[1].split_page - c.ev[0].split_page >= (uint64_t)splits,
+			  "%s of %ld %s: thp_split_page %+lld, expected %+ld", op->name, n,
+			  thp_kind_name(kind),
+			  (long long)(c.ev[1].split_page - c.ev[0].split_page), splits);
 	THP_CHECK(c.ev[1].split_pmd_failed == c.ev[0].split_pmd_failed,
 		  "%s: thp_split_pmd_failed moved without a failure", op->name);
 	want = n * op_tables(op, kind, &or);

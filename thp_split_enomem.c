@@ -151,13 +151,9 @@ static int judge(const struct split_op *op, struct thp_map *m, int op_ret, const
 	ret = thp_obs_state(m->thp, thp_env.pmd, &state);
 	if (ret)
 		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
-	if (!op_ret && op->starved == ADVICE) {
-		struct split_op data = *op;
-
-		/* It may have been ignored; the data may not suffer. */
-		if (op->effect == KEEPS_DATA || op->effect == MAY_ZERO)
-			return split_check_data(&data, m, true, why);
-	}
+	/* Advice may have been ignored; the data may not suffer. */
+	if (!op_ret && op->starved == ADVICE)
+		return split_check_data(op, m, true, why);
 	if (!op_ret) {
 		ret = check_complete(op, m, why);
 		if (ret)
@@ -402,8 +398,7 @@ TEST_F_TIMEOUT(split, memcg, 90)
 	printf("# refusal: %s %s: %s, memcg at its limit, thp_split_pmd_failed %+ld\n", op->name,
 	       thp_kind_name(variant->kind), outcome(t), t->failed_splits);
 	/* Zapping base pages takes nothing; that must not change. */
-	if (is_plain(variant->kind) && (op->effect == ZEROES && op->where != AT_WHOLE) &&
-	    !strncmp(op->name, "dontneed", 8))
+	if (is_plain(variant->kind) && (op->flags & OP_ZAPS))
 		THP_CHECK(!t->ret, "%s of %s: %s, expected success", op->name,
 			  thp_kind_name(variant->kind), thp_errno_name(t->ret));
 	if (is_plain(variant->kind) && thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE)

@@ -661,9 +661,11 @@ const struct split_op split_ops[] = {
 		.kinds = ANON_ZERO, .where = AT_MID, .effect = ZEROES,
 	}, {
 		.name = "dontneed_head", .covers = "zap-dontneed", .run = run_dontneed,
+		.flags = OP_ZAPS,
 		.kinds = ANON_ZERO, .keeps = PLAIN, .where = AT_HEAD, .effect = ZEROES,
 	}, {
 		.name = "dontneed_mid", .covers = "zap-dontneed file-split", .run = run_dontneed,
+		.flags = OP_ZAPS,
 		.kinds = ALL_HUGE, .keeps = PLAIN, .where = AT_MID, .effect = ZEROES,
 	}, {
 		.name = "dontneed_tail", .covers = "zap-dontneed", .run = run_dontneed,
@@ -701,25 +703,24 @@ const struct split_op split_ops[] = {
 	}, {
 		.name = "cow_write_mid", .covers = "cow-write", .run = run_write,
 		.prepare = prepare_fork, .verify = verify_fork, .starved = WAITS,
-		.flags = OP_ONE_WAY,
 		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
 	}, {
 		.name = "cow_extra_ref_mid", .covers = "cow-extra-ref", .run = run_write,
-		.prepare = prepare_vmsplice, .starved = WAITS, .flags = OP_ONE_WAY,
+		.prepare = prepare_vmsplice, .starved = WAITS,
 		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
 	}, {
 		.name = "cow_read_syscall_mid", .covers = "cow-kernel-write",
 		.run = run_read_syscall, .prepare = prepare_fork_pipe, .verify = verify_fork,
-		.errnos = { EFAULT, ENOMEM }, .flags = OP_ONE_WAY,
+		.errnos = { EFAULT, ENOMEM },
 		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
 	}, {
 		.name = "cow_populate_mid", .covers = "cow-gup", .run = run_populate_write,
-		.prepare = prepare_fork, .verify = verify_fork, .flags = OP_ONE_WAY,
+		.prepare = prepare_fork, .verify = verify_fork,
 		.needs = THP_NEED_POPULATE, .errnos = { ENOMEM, EFAULT },
 		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
 	}, {
 		.name = "cow_vm_writev_mid", .covers = "cow-gup", .run = run_vm_writev,
-		.prepare = prepare_fork, .verify = verify_fork, .flags = OP_ONE_WAY,
+		.prepare = prepare_fork, .verify = verify_fork,
 		.errnos = { EFAULT, ENOMEM },
 		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
 	}, {
@@ -747,7 +748,7 @@ const struct split_op split_ops[] = {
 		.kinds = THP_ANON, .keeps = THP_ZERO | PLAIN, .where = AT_WHOLE,
 	}, {
 		.name = "dontneed_whole", .covers = "zap-pmd", .run = run_dontneed,
-		.starved = NEVER, .flags = OP_LEAVES_NONE,
+		.starved = NEVER, .flags = OP_LEAVES_NONE | OP_ZAPS,
 		.keeps = ANON_ZERO | PLAIN, .where = AT_WHOLE, .effect = ZEROES,
 	}, {
 		.name = "mprotect_whole", .covers = "protect-pmd", .run = run_mprotect_whole,

@@ -47,8 +47,8 @@ enum split_starved {
 #define OP_LEAVES_NONE	(1 << 0)	/* nothing of the range stays mapped */
 #define OP_NO_ZAP	(1 << 1)	/* the range cannot be unmapped afterwards */
 #define OP_MERGES	(1 << 2)	/* the number of VMAs must not change */
-#define OP_ONE_WAY	(1 << 3)	/* cannot be repeated on the same mapping */
-#define OP_FOLIO	(1 << 4)	/* splits the folio, too (thp_split_page) */
+#define OP_FOLIO	(1 << 3)	/* splits the folio, too (thp_split_page) */
+#define OP_ZAPS		(1 << 4)	/* needs no memory at all where no PMD is split */
 
 struct split_op {
 	const char *name;

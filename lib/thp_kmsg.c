@@ -84,6 +84,7 @@ int thp_kmsg_open(struct thp_kmsg *log)
 int thp_kmsg_check(struct thp_kmsg *log, struct thp_why *why)
 {
 	char rec[4096], *text, *end;
+	bool lost = false;
 	uint64_t taint;
 	int ret = 0;
 	ssize_t n;
@@ -95,7 +96,7 @@ int thp_kmsg_check(struct thp_kmsg *log, struct thp_why *why)
 				continue;
 			/* The ring overwrote records that nobody has looked at. */
 			if (errno == EPIPE) {
-				ret = thp_why(why, -EPIPE, "the kernel log overflowed");
+				lost = true;
 				continue;
 			}
 			break;
@@ -119,5 +120,7 @@ int thp_kmsg_check(struct thp_kmsg *log, struct thp_why *why)
 				      (unsigned long long)log->taint, (unsigned long long)taint);
 		log->taint = taint;
 	}
+	if (lost && !ret)
+		ret = thp_why(why, -EPIPE, "the kernel log overflowed, lines were lost");
 	return ret;
 }

@@ -28,7 +28,9 @@ int thp_kmsg_open(struct thp_kmsg *log);
 /*
  * Reads what was logged since the last call, in any process that shares the
  * file description. 0 if nothing is wrong, -EPROTO with the first bad line in
- * @why, -EPIPE if the log overflowed so that lines were lost.
+ * @why, -EPIPE if nothing bad was seen, but the log overflowed and lines were
+ * lost: the OOM reports of one starved fault can do that. The taint, which no
+ * WARNING or Oops leaves alone, is looked at all the same.
  */
 int thp_kmsg_check(struct thp_kmsg *log, struct thp_why *why);
 

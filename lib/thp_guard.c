@@ -35,16 +35,19 @@ static void quieten(void)
 	uint64_t pmd;
 	void *p;
 
+	/* At once, also for a scan that is under way: ranges with holes stay. */
+	(void)thp_settings_set(THP_SYSFS "khugepaged/max_ptes_none", "0");
+	(void)thp_settings_set(THP_SYSFS "khugepaged/pages_to_scan", "1");
+	(void)thp_settings_set(THP_SYSFS "khugepaged/scan_sleep_millisecs", "3600000");
+	(void)thp_settings_set(THP_SYSFS "shmem_enabled", "advise");
+	/* Only now: this can wake it, and then it goes by the number of pages. */
 	if (!thp_read_u64(THP_SYSFS "hpage_pmd_size", &pmd)) {
 		p = mmap(NULL, 2 * pmd, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (p != MAP_FAILED)
 			madvise(p, 2 * pmd, MADV_HUGEPAGE);
 	}
-	(void)thp_settings_set(THP_SYSFS "khugepaged/pages_to_scan", "1");
-	(void)thp_settings_set(THP_SYSFS "khugepaged/scan_sleep_millisecs", "3600000");
-	(void)thp_settings_set(THP_SYSFS "shmem_enabled", "advise");
-	/* The scan that the new settings have just started. */
+	/* For what it may have begun before. */
 	thp_sleep_ms(20);
 }
 

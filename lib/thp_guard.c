@@ -35,8 +35,6 @@ static void quieten(void)
 	uint64_t pmd;
 	void *p;
 
-	/* At once, also for a scan that is under way: ranges with holes stay. */
-	(void)thp_settings_set(THP_SYSFS "khugepaged/max_ptes_none", "0");
 	(void)thp_settings_set(THP_SYSFS "khugepaged/pages_to_scan", "1");
 	(void)thp_settings_set(THP_SYSFS "khugepaged/scan_sleep_millisecs", "3600000");
 	(void)thp_settings_set(THP_SYSFS "shmem_enabled", "advise");

@@ -10,10 +10,12 @@ all_programs='thp_lazy_split thp_split_enomem thp_fork_copy thp_mremap thp_migra
 usage()
 {
 	cat <<END
-usage: ${0##*/} [-hl] [-t PROGRAM[:TEST]]... [-e eager|lazy|auto] [-s N]
-  -t PROGRAM[:TEST]  run this only; TEST may be a pattern ('*.fail_nth')
+usage: ${0##*/} [-hlx] [-t PROGRAM[:TEST]]... [-e eager|lazy|auto] [-s N]
+  -t PROGRAM[:TEST]  run this only, programs in this order; TEST may be a
+                     pattern ('*.fail_nth')
   -e MODE            what this kernel has to be (auto: what it says it is)
   -s N               make the stress parts N times as long (1 to 1000)
+  -x                 stop at the first failure
   -l                 list every test with the IDs of the call sites it covers
   -h                 this text
 Programs: $all_programs
@@ -109,9 +111,18 @@ nest_output()
 		'not ok '*)
 			echo fail >> "$tmp/outcomes"
 			line=${line#not ok }
-			printf '%s:%s\n' "$prog" "${line#* }" >> "$tmp/failures";;
+			printf '%s:%s\n' "$prog" "${line#* }" >> "$tmp/failures"
+			[ -z "$first_only" ] || stop_program;;
 		esac
 	done 2>/dev/null
+}
+
+# Called by the reader. The program puts its settings back before it goes.
+stop_program()
+{
+	[ ! -e "$tmp/stopped" ] || return
+	: > "$tmp/stopped"
+	kill -TERM "$(cat "$tmp/child")"
 }
 
 count()
@@ -143,6 +154,7 @@ run_program()
 	rm -f "$tmp/out" "$tmp/reason"
 	: > "$tmp/outcomes"
 	echo none > "$tmp/plan"
+	: > "$tmp/child"
 	mkfifo "$tmp/out" || bad "cannot make a pipe in $tmp"
 	nest_output < "$tmp/out" &
 	reader=$!
@@ -151,6 +163,7 @@ run_program()
 	# shellcheck disable=SC2086 # empty, or a command with its options
 	$timeout "$dir/$prog" "$@" > "$tmp/out" 2>&1 </dev/null &
 	child=$!
+	echo $child > "$tmp/child"
 	# The shell would tell of a signal, in words of its own.
 	wait $child 2>/dev/null
 	status=$?
@@ -167,6 +180,10 @@ run_program()
 # agree with the result lines: neither alone is believed.
 judge()
 {
+	if [ -e "$tmp/stopped" ]; then
+		echo "stopped at its first failure"
+		return
+	fi
 	if [ "$took" -ge "$limit" ] && [ "$status" -ge 124 ]; then
 		echo "TIMEOUT $limit seconds"
 		return
@@ -214,12 +231,14 @@ expect=auto
 scale=1
 selections=
 list=
+first_only=
 
-while getopts :hlt:e:s: opt; do
+while getopts :hlxt:e:s: opt; do
 	case $opt in
 	h)	usage
 		exit 0;;
 	l)	list=y;;
+	x)	first_only=y;;
 	t)	case $OPTARG in
 		*[[:space:]]*) bad "unknown program or test '$OPTARG'";;
 		esac
@@ -257,13 +276,10 @@ for arg in $selections; do
 	select_tests "$arg"
 done
 set +f
-programs=
-for prog in $all_programs; do
-	[ -z "$selections" ] ||
-		printf '%s\n' "$selection" | grep -Eq "^$prog( |\$)" || continue
-	programs="$programs $prog"
-done
-prog=
+programs=$all_programs
+[ -z "$selections" ] ||
+	programs=$(printf '%s\n' "$selection" |
+		awk 'NF && !seen[$1]++ { print $1 }')
 
 # shellcheck disable=SC2086 # a list
 set -- $programs
@@ -302,6 +318,11 @@ tests_skipped=0
 began=$(date +%s)
 for prog in $programs; do
 	number=$((number + 1))
+	if [ "$first_only" ] && [ $failed -gt 0 ]; then
+		echo "ok $number $prog # SKIP after a failure"
+		skipped=$((skipped + 1))
+		continue
+	fi
 	set -- -e "$expect" -s "$scale"
 	tests=$(printf '%s\n' "$selection" | sed -n "s/^$prog //p" | sort -u)
 	printf '%s\n' "$selection" | grep -qx "$prog" && tests=

@@ -133,7 +133,7 @@ check_shell()
 	verdict "no newline at the end" 0 '^# ok 2 b$' \
 		"$tap; printf 'ok 2 b'; exit 0"
 
-	refuses -x
+	refuses -y
 	refuses -t
 	refuses -t thp_nothing
 	refuses -t thp_mremap:nothing
@@ -154,11 +154,33 @@ check_shell()
 	called "a program" "thp_mremap -e auto -s 1" -t thp_mremap
 	called "tests of two programs, each once" \
 "thp_lazy_split -e lazy -s 7 -r split.anon.counts -r split.anon.keeps
-thp_migrate -e lazy -s 7 -r split.anon.keeps" \
-		-e lazy -s 7 -t thp_migrate:split.anon.keeps \
-		-t 'thp_lazy_split:split.*' -t thp_lazy_split:split.anon.keeps
+thp_fork_copy -e lazy -s 7 -r split.anon.keeps" \
+		-e lazy -s 7 -t 'thp_lazy_split:split.*' \
+		-t thp_fork_copy:split.anon.keeps -t thp_lazy_split:split.anon.keeps
+	called "programs in the order asked for" \
+"thp_mremap -e auto -s 1
+thp_lazy_split -e auto -s 1" -t thp_mremap -t thp_lazy_split
 	called "a program and a test of it" "thp_mremap -e auto -s 1" \
 		-t thp_mremap:split.anon.keeps -t thp_mremap
+
+	# shellcheck disable=SC2016,SC2089,SC2090 # it is for eval
+	BEHAVIOUR='trap "echo restored >>\$CALLS; exit 143" TERM
+		echo 1..3; echo "ok 1 a"; echo "not ok 2 b # a cause"
+		sleep 5 & wait; echo "ok 3 c"; exit 1'
+	# shellcheck disable=SC2090
+	export BEHAVIOUR
+	run -x
+	BEHAVIOUR=
+	if [ $status -eq 1 ] && grep -qx restored "$CALLS" &&
+	   ! grep -q thp_migrate "$CALLS" &&
+	   grep -qx 'not ok 4 thp_mremap # stopped at its first failure' "$log" &&
+	   grep -qx 'ok 5 thp_migrate # SKIP after a failure' "$log" &&
+	   grep -qx '#   thp_mremap:b # a cause' "$log"; then
+		pass "$shell: -x stops at the first failure"
+	else
+		fail "$shell: -x stops at the first failure" "exit=$status"
+	fi
+	called "-x does nothing else" "thp_mremap -e auto -s 1" -x -t thp_mremap
 
 	run -l
 	if [ $status -eq 0 ] && [ "$(wc -l < "$log")" -eq 10 ] &&

@@ -43,6 +43,21 @@ lab_qemu_append() (
 	printf '%s\n' "$*${K_APPEND:+ $K_APPEND}"
 )
 
+# kvm or tcg. A nested KVM may exist and still not be able to set up a virtual
+# CPU: so one is set up, and never started.
+lab_qemu_accel() (
+	if [ -n "$LAB_ACCEL" ]; then
+		echo "$LAB_ACCEL"
+	elif [ "$(lab_host_arch)" = x86_64 ] && [ -w /dev/kvm ] &&
+	     echo quit | timeout -k 1 10 qemu-system-x86_64 -machine q35 \
+			-accel kvm -cpu max -S -nodefaults -display none \
+			-monitor stdio >/dev/null 2>&1; then
+		echo kvm
+	else
+		echo tcg
+	fi
+) 2>/dev/null
+
 # lab_qemu_run FUNCTION INITRAMFS CONSOLE CHANNEL: hands QEMU's arguments to
 # FUNCTION. CONSOLE and CHANNEL are character devices in QEMU's words.
 lab_qemu_run() {
@@ -56,7 +71,7 @@ lab_qemu_run() {
 		# nonsense, seen as a double fault in the slab allocator, which
 		# does without the instruction where there is none.
 		set -- -machine q35 -cpu max,-cx16
-		if [ "$(lab_host_arch)" = x86_64 ] && [ -w /dev/kvm ]; then
+		if [ "$(lab_qemu_accel)" = kvm ]; then
 			accel=kvm
 			set -- -machine q35 -cpu max
 		fi

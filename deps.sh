@@ -51,7 +51,7 @@ look()
 	have_header liburing.h || optional="$optional liburing-dev"
 	have_header numa.h || optional="$optional libnuma-dev"
 	[ "$for_check" ] && look_check
-	[ "$for_lab" ] && look_lab
+	[ "$for_lab$for_check" ] && look_lab
 	return 0
 }
 
@@ -67,9 +67,10 @@ look_lab()
 {
 	have_command qemu-system-x86_64 || optional="$optional qemu-system-x86"
 	have_command qemu-system-ppc64 || optional="$optional qemu-system-ppc"
-	for tool in cpio rsync; do
+	for tool in cpio rsync flex bison bc patch perl git; do
 		have_command $tool || optional="$optional $tool"
 	done
+	have_header gelf.h || optional="$optional libelf-dev"
 	[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ||
 		optional="$optional debian-archive-keyring"
 	want_cross
@@ -82,7 +83,6 @@ look_check()
 	done
 	have_command setpriv || optional="$optional util-linux"
 	have_command busybox || optional="$optional busybox"
-	want_cross
 }
 
 updated=

@@ -30,14 +30,14 @@ lab_kernel_names() (
 
 # The names that a word of the command line stands for.
 lab_kernel_expand() (
-	names=$(awk -v word="$1" '
+	found=$(awk -v word="$1" '
 		$1 == "kernel" { name = $2; if (name == word) print name }
 		$1 == "group" && $2 == word { print name }' "$LAB_DIR/kernels")
-	[ -n "$names" ] || {
+	[ -n "$found" ] || {
 		lab_say "no kernel '$1' in the table: see $LAB_ME list"
 		exit "$LAB_ERROR"
 	}
-	printf '%s\n' "$names"
+	printf '%s\n' "$found"
 )
 
 # A row of the table as variables: K_NAME, K_ARCH, ... The image comes later.
@@ -201,12 +201,16 @@ lab_kernel_fetch() (
 )
 
 # Make the image of the loaded row ready: sets K_IMAGE, K_CONFIG, K_MODULES and
-# K_ORIGIN. A row that is built from source gets its branch here.
+# K_ORIGIN.
 lab_kernel_prepare() {
 	[ -z "$K_IMAGE" ] || return 0
 	case $K_SOURCE in
 	package)
 		K_DIR=$(lab_locked "fetch-$(lab_kernel_key)" lab_kernel_fetch) ||
+			return ;;
+	build)
+		lab_build_load
+		K_DIR=$(lab_locked "build-$B_TREE" lab_build_kernel) ||
 			return ;;
 	*)
 		lab_say "unknown source '$K_SOURCE' in the table"
@@ -221,6 +225,16 @@ lab_kernel_prepare() {
 # Whether a row can be run without fetching or building first.
 lab_kernel_state() (
 	lab_kernel_load "$1"
+	if [ "$K_SOURCE" = build ]; then
+		lab_build_load
+		dir=$(lab_build_dir)
+		if [ -n "$dir" ] && lab_kernel_complete "$dir"; then
+			echo "ready: $(cat "$dir/release")"
+		else
+			echo "to build"
+		fi
+		exit
+	fi
 	last=$LAB_CACHE/kernels/last-$(lab_kernel_key)
 	if [ -e "$last" ] && lab_kernel_complete "$(cat "$last")"; then
 		echo "ready: $(cat "$(cat "$last")/release")"

@@ -91,6 +91,26 @@ lab_ktap_facts() (
 		}' "$1"
 )
 
+# The counters of a kernel with gcov, from channel $1 into directory $2.
+lab_gcda_extract() (
+	grep -q '^@lab gcda ' "$1" || exit 0
+	mkdir -p "$2"
+	sed -n -e 's/^@lab gcda /f /p' -e 's/^@lab data /d /p' "$1" |
+	tr -d '\r' | awk -v dir="$2" '
+		$1 == "f" {
+			if (out)
+				close(out)
+			n++
+			out = dir "/" n ".base64"
+			print n, $2 >(dir "/names")
+			next
+		}
+		{ print $2 >out }'
+	while read -r n _; do
+		base64 -d "$2/$n.base64" >"$2/$n.gcda" && rm "$2/$n.base64"
+	done <"$2/names"
+)
+
 # lab_verdict FOLDER SECONDS: writes ktap, config, summary.
 lab_verdict() (
 	dir=$1
@@ -102,6 +122,7 @@ lab_verdict() (
 			gzip -dc >"$dir/config" 2>/dev/null
 		[ -s "$dir/config" ] || rm -f "$dir/config"
 	fi
+	lab_gcda_extract "$dir/channel.log" "$dir/gcda"
 	code=$(sed -n 's/^@lab exit //p' "$dir/channel.log")
 	failed=$(grep -m 1 -E '^(# )?not ok ' "$dir/ktap")
 	lab_splats "$dir/console.log" >"$dir/splats"

@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+# Kernels built from Debian's linux-source package and the patches here.
+#
+# The package is unpacked once. Each tree of the table has a source directory of
+# hard links to it, in which only files that the wanted patches change differ,
+# and an object directory; going from one set of patches to another touches those
+# files and no more, so kbuild makes what depends on them. Images are kept by
+# what they were made from: package, patches, configuration, compiler, make's
+# arguments.
+
+# Changes whenever the recipe below makes another image of the same things.
+LAB_BUILD_RECIPE=1
+
+# MB for one tree: sources are shared with the unpacked package.
+LAB_BUILD_SPACE=3000
+LAB_SOURCE_SPACE=2500
+
+lab_build_sha() (
+	sha256sum | cut -c 1-12
+)
+
+# Sets B_* from the loaded row.
+lab_build_load() {
+	B_MATCH=$(lab_kernel_field "$K_NAME" match)
+	B_SUITES=$(lab_kernel_field "$K_NAME" suites)
+	B_SERIES=$(lab_kernel_field "$K_NAME" series)
+	B_CONFIGS=$(lab_kernel_field "$K_NAME" config)
+	B_TREE=$(lab_kernel_field "$K_NAME" tree)
+	B_GCOV=$(lab_kernel_field "$K_NAME" gcov)
+	B_LAST=$LAB_CACHE/source/last-$(printf '%s %s\n' "$B_SUITES" \
+		"$B_MATCH" | cksum | tr ' ' '-')
+	case $K_ARCH in
+	x86_64)
+		B_KARCH=x86 B_TARGET=bzImage
+		B_IMAGE=arch/x86/boot/bzImage ;;
+	ppc64le)
+		B_KARCH=powerpc B_TARGET=vmlinux B_IMAGE=vmlinux ;;
+	esac
+	B_CROSS=$(lab_cross_prefix "$K_ARCH") B_MAKE=''
+	[ -z "$B_GCOV" ] || B_MAKE=$(lab_build_gcov)
+}
+
+# The patches of the loaded row in their order, as paths.
+lab_build_patches() (
+	for series in $B_SERIES; do
+		dir=$(dirname "$LAB_DIR/kernel/$series")
+		sed -e '/^#/d' -e '/^[[:space:]]*$/d' -e "s|^|$dir/|" \
+			"$LAB_DIR/kernel/$series"
+	done
+)
+
+# The patch that has to be taken back at the end, if any, to see what it is good
+# for: LAB_REVERT is its number. What later patches built on may need a patch
+# of its own for that.
+lab_build_reverted() (
+	[ -n "$LAB_REVERT" ] || exit 0
+	for patch in "$LAB_DIR/kernel/reverts/$LAB_REVERT"*.patch \
+		"$LAB_DIR/kernel/$LAB_REVERT"*.patch; do
+		[ ! -e "$patch" ] || break
+	done
+	printf '%s\n' "$patch"
+)
+
+# make's arguments that profile the files of the patches.
+lab_build_gcov() (
+	# shellcheck disable=SC2046 # a list of files
+	lab_patch_files $(lab_build_patches) |
+		sed -n 's|.*/\([^/]*\)\.c$|GCOV_PROFILE_\1.o=y|p' | sort -u |
+		paste -s -d ' '
+)
+
+# What gcov needs to tell lines from counters, into directory $3: the notes of
+# the compiler in object directory $1, the sources in $2 as they were compiled.
+lab_build_notes() (
+	(cd "$1" && find . -name '*.gcno' | cpio -pdm --quiet "$3/notes") &&
+	cd "$2" && sort -u .lab-files | while read -r file; do
+		[ ! -e "$file" ] || echo "$file"
+	done | cpio -pdm --quiet "$3/source"
+)
+
+lab_build_need_tools() {
+	lab_need_tool "${B_CROSS}gcc" "$(lab_compiler_package "$K_ARCH")"
+	lab_need_tool make make
+	lab_need_tool patch patch
+	lab_need_tool flex flex
+	lab_need_tool bison bison
+	lab_need_tool bc bc
+	lab_need_tool perl perl
+	[ "$K_ARCH" != x86_64 ] ||
+		echo '#include <gelf.h>' | gcc -E -x c - >/dev/null 2>&1 ||
+		lab_die "gelf.h not found: install libelf-dev"
+}
+
+# "version suite package" of every match, newest first.
+lab_source_candidates() (
+	deb=$(lab_deb_arch "$(lab_host_arch)")
+	for suite in $B_SUITES; do
+		lab_apt_update "$deb" "$suite"
+		for package in $(lab_apt "$deb" "$suite" apt-cache search \
+			--names-only "^$B_MATCH\$" 2>/dev/null |
+			cut -d ' ' -f 1); do
+			lab_apt "$deb" "$suite" apt-cache show "$package" |
+				sed -n "s/^Version: \(.*\)/\1 $suite $package/p"
+		done
+	done | sort -k1,1Vr | awk '!seen[$1 $3]++'
+)
+
+# The unpacked package into the cache. Prints the directory.
+lab_source_fetch_one() (
+	version=$1 suite=$2 package=$3
+	dir=$LAB_CACHE/source/${package}_$version
+	if [ ! -e "$dir/complete" ]; then
+		lab_need_space "$LAB_CACHE" "$LAB_SOURCE_SPACE" || exit
+		tmp=$LAB_CACHE/tmp-$package
+		rm -rf "$tmp" "$dir"
+		mkdir -p "$tmp" "$dir/tree"
+		trap 'rm -rf "$tmp"' EXIT
+		trap 'exit 130' INT TERM HUP
+		lab_say "fetching $package $version from $suite"
+		lab_apt_download "$(lab_deb_arch "$(lab_host_arch)")" "$suite" \
+			"$tmp" "$package" || exit
+		dpkg-deb --fsys-tarfile "$tmp"/*.deb |
+			tar -xO "./usr/src/$package.tar.xz" |
+			tar -xJ -C "$dir/tree" --strip-components=1 || {
+			lab_say "$package $version cannot be unpacked"
+			exit "$LAB_ERROR"
+		}
+		: >"$dir/complete"
+	fi
+	printf '%s\n' "$dir"
+)
+
+# The newest source of the row, or that of the last time. Prints the directory.
+lab_source_fetch() (
+	if [ -n "$(find "$B_LAST" -mmin "-$LAB_LISTS_AGE" 2>/dev/null)" ] &&
+	   [ -e "$(cat "$B_LAST")/complete" ]; then
+		cat "$B_LAST"
+		exit 0
+	fi
+	mkdir -p "$LAB_CACHE/source"
+	lab_source_candidates | head -n "$LAB_CANDIDATES" >"$B_LAST.new"
+	while read -r version suite package; do
+		dir=$(lab_source_fetch_one "$version" "$suite" "$package")
+		case $? in
+		0)	echo "$dir" >"$B_LAST"
+			printf '%s\n' "$dir"
+			exit 0 ;;
+		"$LAB_ERROR")
+			exit "$LAB_ERROR" ;;
+		esac
+	done <"$B_LAST.new"
+	if [ -e "$B_LAST" ] && [ -e "$(cat "$B_LAST")/complete" ]; then
+		lab_say "registry not usable, taking the source of the last time"
+		cat "$B_LAST"
+		exit 0
+	fi
+	lab_say "no package like $B_MATCH in $B_SUITES could be had"
+	exit "$LAB_SKIP"
+)
+
+# The source of a row into the cache, so that keys can be told.
+lab_build_need_source() (
+	lab_kernel_load "$1"
+	lab_build_load
+	lab_locked "source-$(basename "$B_LAST")" lab_source_fetch >/dev/null
+)
+
+# What an image of the loaded row from source $1 is made from, as one word.
+lab_build_key() (
+	{
+		echo "$LAB_BUILD_RECIPE ${1##*/} $K_ARCH $B_MAKE"
+		"${B_CROSS}gcc" --version 2>&1 | head -n 1
+		for config in $B_CONFIGS; do
+			cat "$LAB_DIR/kernel/$config"
+		done
+		# shellcheck disable=SC2046 # a list of files
+		set -- $(lab_build_patches)
+		[ $# -eq 0 ] || cat "$@"
+		[ -z "$LAB_REVERT" ] || cat - "$(lab_build_reverted)" <<-EOF
+			without
+		EOF
+	} | lab_build_sha
+)
+
+# The files that patches change, make or remove.
+lab_patch_files() (
+	[ $# -eq 0 ] || sed -n -e 's|^--- a/\([^[:space:]]*\).*|\1|p' \
+		-e 's|^+++ b/\([^[:space:]]*\).*|\1|p' "$@" | sort -u
+)
+
+# lab_patch DIR PATCH [OPTION]
+lab_patch() (
+	dir=$1 patch=$2
+	shift 2
+	patch -d "$dir" -p1 -s -f --no-backup-if-mismatch "$@" \
+		<"$patch" >"$dir.log" 2>&1 || {
+		lab_say "${patch##*/} does not apply to this $B_MATCH:" \
+			"$(grep -m 1 -E 'FAILED|^patch:|find file' "$dir.log")"
+		exit "$LAB_ERROR"
+	}
+)
+
+# lab_source_patch PRISTINE SRC SCRATCH: make SRC the wanted state.
+lab_source_patch() (
+	pristine=$1 src=$2 scratch=$3
+	# shellcheck disable=SC2046 # a list of files
+	set -- $(lab_build_patches) $(lab_build_reverted)
+	lab_patch_files "$@" >"$scratch.files"
+	rm -rf "$scratch"
+	mkdir -p "$scratch"
+	while read -r file; do
+		[ -e "$pristine/$file" ] || continue
+		mkdir -p "$scratch/$(dirname "$file")"
+		cp "$pristine/$file" "$scratch/$file" || exit "$LAB_ERROR"
+	done <"$scratch.files"
+	for patch in $(lab_build_patches); do
+		lab_patch "$scratch" "$patch" || exit
+	done
+	patch=$(lab_build_reverted)
+	case $patch in
+	'') ;;
+	"$LAB_DIR"/kernel/reverts/*) lab_patch "$scratch" "$patch" || exit ;;
+	*) lab_patch "$scratch" "$patch" -R || exit ;;
+	esac
+	# A run that is cut off leaves a list that names too many, never too few.
+	touch "$src/.lab-files"
+	sort -u "$src/.lab-files" "$scratch.files" >"$scratch.all"
+	cp "$scratch.all" "$src/.lab-files"
+	while read -r file; do
+		want=$scratch/$file
+		grep -qxF "$file" "$scratch.files" || want=$pristine/$file
+		if [ ! -e "$want" ]; then
+			rm -f "$src/$file"
+		elif ! cmp -s "$want" "$src/$file"; then
+			# A new file with a new date, not through the link.
+			rm -f "$src/$file"
+			mkdir -p "$src/$(dirname "$file")"
+			cp "$want" "$src/$file" || exit "$LAB_ERROR"
+		fi
+	done <"$scratch.all"
+	cp "$scratch.files" "$src/.lab-files"
+	rm -rf "$scratch" "$scratch.files" "$scratch.all" "$scratch.log"
+)
+
+# Every line of the fragments has to have made it into the configuration.
+lab_build_config() (
+	src=$1 obj=$2
+	set --
+	for config in $B_CONFIGS; do
+		set -- "$@" "$LAB_DIR/kernel/$config"
+	done
+	if ! lab_build_make "$src" "$obj" allnoconfig ||
+	   ! "$src/scripts/kconfig/merge_config.sh" -m -O "$obj" \
+		"$obj/.config" "$@" >>"$obj/build.log" 2>&1 ||
+	   ! lab_build_make "$src" "$obj" olddefconfig; then
+		lab_say "no configuration: $(tail -n 1 "$obj/build.log")"
+		exit "$LAB_ERROR"
+	fi
+	lost=$(cat "$@" | sed -n -e 's/^\(CONFIG_[^=]*=.*\)/\1/p' |
+		while read -r line; do
+			grep -qxF "$line" "$obj/.config" || echo "$line"
+		done | paste -s -d ' ')
+	[ -z "$lost" ] || {
+		lab_say "this source does not take $lost"
+		exit "$LAB_ERROR"
+	}
+)
+
+lab_build_make() (
+	src=$1 obj=$2
+	shift 2
+	# Not a part of the make that may have called the lab.
+	unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES GNUMAKEFLAGS \
+		KBUILD_OUTPUT
+	# shellcheck disable=SC2086 # a list of words
+	exec make -C "$src" O="$obj" ARCH="$B_KARCH" CROSS_COMPILE="$B_CROSS" \
+		KBUILD_BUILD_USER=lab KBUILD_BUILD_HOST=lab \
+		KBUILD_BUILD_TIMESTAMP=@0 -j "$(nproc)" $B_MAKE "$@" \
+		>>"$obj/build.log" 2>&1
+)
+
+# The image of the loaded row from source $1 into directory $2.
+lab_build_image() (
+	source=$1 dir=$2
+	tree=$LAB_CACHE/build/$B_TREE
+	lab_build_need_tools
+	[ "$(cat "$tree/source" 2>/dev/null)" = "$source" ] || rm -rf "$tree"
+	if [ ! -e "$tree/source" ]; then
+		lab_need_space "$LAB_CACHE" "$LAB_BUILD_SPACE" || exit
+		rm -rf "$tree"
+		mkdir -p "$tree/obj"
+		cp -al "$source/tree" "$tree/src" || exit "$LAB_ERROR"
+		echo "$source" >"$tree/source"
+	fi
+	begin=$(date +%s)
+	lab_say "building ${source##*/}" \
+		"with $(lab_build_patches | wc -l) patches: see $tree/obj/build.log"
+	: >"$tree/obj/build.log"
+	lab_source_patch "$source/tree" "$tree/src" "$tree/scratch" || exit
+	lab_build_config "$tree/src" "$tree/obj" || exit
+	lab_build_make "$tree/src" "$tree/obj" "$B_TARGET" || {
+		lab_say "the kernel does not build:" \
+			"$(grep -m 1 -E 'error:|Error [0-9]|undefined' \
+				"$tree/obj/build.log")"
+		exit "$LAB_ERROR"
+	}
+	mkdir -p "$dir"
+	if [ "$B_TARGET" = vmlinux ]; then
+		"${B_CROSS}strip" -o "$dir/vmlinuz" "$tree/obj/$B_IMAGE"
+	else
+		cp "$tree/obj/$B_IMAGE" "$dir/vmlinuz"
+	fi &&
+	cp "$tree/obj/.config" "$dir/config" &&
+	cp "$tree/obj/include/config/kernel.release" "$dir/release" &&
+	mkdir -p "$dir/modules" &&
+	echo "$LAB_MODULES" >"$dir/wanted" || exit "$LAB_ERROR"
+	[ -z "$B_GCOV" ] ||
+		lab_build_notes "$tree/obj" "$tree/src" "$dir/gcov" ||
+		exit "$LAB_ERROR"
+	echo "${source##*/}, ${B_SERIES:-no patches}, $(cat "$dir/release")" \
+		>"$dir/origin"
+	lab_say "built in $(($(date +%s) - begin)) s"
+)
+
+# The image of the loaded row, made if it is not there. Prints its directory.
+lab_build_kernel() (
+	source=$(lab_locked "source-$(basename "$B_LAST")" lab_source_fetch) ||
+		exit
+	dir=$LAB_CACHE/kernels/$B_TREE-$(lab_build_key "$source")
+	if ! lab_kernel_complete "$dir"; then
+		rm -rf "$dir"
+		lab_build_image "$source" "$dir" || exit
+	fi
+	printf '%s\n' "$dir"
+)
+
+# Where the image of the loaded row would be. Prints nothing if the source is
+# not here.
+lab_build_dir() (
+	[ -e "$B_LAST" ] || exit
+	source=$(cat "$B_LAST")
+	printf '%s\n' \
+		"$LAB_CACHE/kernels/$B_TREE-$(lab_build_key "$source")"
+)

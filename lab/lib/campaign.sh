@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+# Campaigns: the suite on many variants of one kernel, each of which has a bug.
+#
+# A campaign's folder has for every case a folder with a run of the lab (see
+# report.sh) and the file NAME.result, a line of fields separated by tabs:
+#	name, outcome, seconds, what told (test and cause), program
+# Outcomes: killed (a test failed), lab (no test failed, but the lab saw the
+# kernel complain or die), survived (everything passed), error (no verdict). A
+# case with a result is not run again, so a campaign can be taken up again.
+
+LAB_MUTANTS=$LAB_DIR/kernel/mutants/list
+LAB_TAB=$(printf '\t')
+
+# One line per mutant, fields separated by tabs:
+#	name, arch, kind, patch, place, bug, harm, program
+lab_mutants() (
+	sed -e '/^#/d' -e '/^[[:space:]]*$/d' \
+		-e 's/[[:space:]]*|[[:space:]]*/'"$LAB_TAB"'/g' "$LAB_MUTANTS"
+)
+
+# The programs, the one that is expected to notice first.
+lab_first_program() (
+	printf -- '-t %s ' "$1"
+	for prog in thp_lazy_split thp_split_enomem thp_fork_copy thp_mremap \
+		thp_migrate; do
+		[ "$prog" = "$1" ] || printf -- '-t %s ' "$prog"
+	done
+)
+
+# lab_case FOLDER NAME KERNEL PROGRAM REVERT APPEND: one run to one result.
+lab_case() {
+	dir=$1 name=$2 kernel=$3 program=$4
+	rm -rf "${dir:?}/$name"
+	mkdir -p "$dir/$name"
+	begin=$(date +%s)
+	lab_load_arch "$kernel"
+	# shellcheck disable=SC2046,SC2086 # lists of words
+	LAB_REVERT=$5 "$LAB_DIR/lab" run --output "$dir/$name" \
+		--suite "$dir/suite-$K_ARCH" --timeout "$C_TIMEOUT" \
+		${LAB_OFFLINE:+--offline} ${6:+--append "$6"} "$kernel" -- \
+		$C_OPTIONS $(lab_first_program "$program") \
+		</dev/null >"$dir/$name/output" 2>&1
+	lab_case_result "$dir/$name" "$name" $(($(date +%s) - begin)) \
+		>"$dir/$name.new"
+	rm -f "$dir/$name"/*/initramfs
+	mv "$dir/$name.new" "$dir/$name.result"
+}
+
+# The outcome of a run, from what it left.
+lab_case_result() (
+	folder=$1 name=$2 seconds=$3
+	summary=$(echo "$folder"/*/summary)
+	ktap=${summary%/summary}/ktap
+	failed='' trouble='' status=2
+	if [ -r "$summary" ]; then
+		status=$(sed -n 's/^status //p' "$summary")
+		trouble=$(sed -n -e 's/^trouble //p' -e 's/^log //p' \
+			"$summary" | head -n 1)
+		failed=$(sed -n -e 's/^# not ok [0-9]* \(- \)\{0,1\}//p' \
+			-e 's/^not ok [0-9]* \(- \)\{0,1\}//p' "$ktap" \
+			2>/dev/null | head -n 1)
+	fi
+	program=$(sed -n 's/^not ok [0-9]* \(- \)\{0,1\}\([a-z_]*\).*/\2/p' \
+		"$ktap" 2>/dev/null | head -n 1)
+	[ -n "$trouble" ] || trouble=$(tail -n 1 "$folder/output")
+	case $status in
+	0)	outcome=survived by=- ;;
+	1)	if [ -n "$failed" ]; then
+			outcome=killed by=$failed
+		else
+			outcome=lab by=$trouble
+		fi ;;
+	*)	outcome=error by=$trouble ;;
+	esac
+	printf '%s\t%s\t%s\t%s\t%s\n' "$name" "$outcome" "$seconds" \
+		"$(printf '%s' "$by" | tr -s '\t|#' ' ' | tr -s ' ')" \
+		"${program:--}"
+)
+
+# The architecture of a row in K_ARCH.
+lab_load_arch() {
+	K_ARCH=$(lab_kernel_field "$1" arch)
+}
+
+# Everything that the cases of a campaign share, before the first: the suite,
+# and, for those that need no build of their own, the kernel.
+lab_campaign_prepare() (
+	dir=$1
+	shift
+	for kernel in $(printf '%s\n' "$@" | sort -u); do
+		# shellcheck disable=SC2034 # for lab_say
+		LAB_WHO=$kernel
+		lab_kernel_load "$kernel"
+		lab_kernel_prepare || exit
+		[ -e "$dir/suite-$K_ARCH/run_tests.sh" ] ||
+			lab_guest_prepare "$K_ARCH" "$dir" || exit
+		[ ! -e "$dir/suite" ] ||
+			mv "$dir/suite" "$dir/suite-$K_ARCH" || exit
+	done
+)
+
+# What a verdict depends on, as one word: the kernels of $@ and the suite.
+lab_campaign_key() (
+	{
+		for kernel; do
+			lab_kernel_load "$kernel"
+			lab_build_load
+			lab_build_dir
+		done
+		cd "$LAB_SUITE_SRC" && cat ./*.c run_tests.sh lib/* lab/init
+	} | lab_build_sha
+)
+
+# lab_campaign FOLDER: runs the cases in FOLDER/cases that have no result, lines
+# of name, kernel, program, revert, append, separated by tabs; empty fields are
+# "-".
+lab_campaign() {
+	dir=$1 number=0
+	total=$(wc -l <"$dir/cases")
+	trap 'kill -TERM 0; exit 130' INT TERM HUP
+	# Not from a pipe: the loop waits for its own children.
+	while IFS=$LAB_TAB read -r name kernel program revert append; do
+		number=$((number + 1))
+		[ ! -e "$dir/$name.result" ] || continue
+		while [ "$(lab_campaign_running "$dir")" -ge "$O_JOBS" ]; do
+			sleep 1
+		done
+		: >"$dir/$name.running"
+		(
+			trap - INT TERM HUP
+			[ "$revert" != - ] || revert=''
+			[ "$append" != - ] || append=''
+			lab_case "$dir" "$name" "$kernel" "$program" "$revert" \
+				"$append"
+			rm -f "$dir/$name.running"
+			lab_say "$number/$total $(cut -f 1-4 "$dir/$name.result" |
+				tr '\t' ' ')"
+		) &
+		# Not all at once over the first second.
+		sleep 1
+	done <"$dir/cases"
+	wait
+	trap - INT TERM HUP
+}
+
+lab_campaign_running() (
+	find "$1" -maxdepth 1 -name '*.running' | wc -l
+)
+
+# The results in FOLDER, in the order of its cases.
+lab_campaign_results() (
+	while IFS=$LAB_TAB read -r name _; do
+		cat "$1/$name.result"
+	done <"$1/cases"
+)
+
+# Whether every case has a verdict, and the kernel without a bug passed.
+lab_campaign_sane() (
+	lab_campaign_results "$1" | awk -F '\t' '
+		$2 == "error" { print "lab: no verdict: " $1 ": " $4; bad = 1 }
+		/^none/ && $2 != "survived" {
+			print "lab: fails without a mutant: " $1 ": " $4
+			bad = 1
+		}
+		END { exit bad }' >&2
+)
+
+# Whether two campaigns came to the same outcomes.
+lab_campaign_agrees() (
+	lab_campaign_results "$1" | cut -f 1,2 >"$2/outcomes.first"
+	lab_campaign_results "$2" | cut -f 1,2 >"$2/outcomes"
+	cmp -s "$2/outcomes.first" "$2/outcomes" && exit 0
+	lab_say "the campaigns differ:"
+	diff "$2/outcomes.first" "$2/outcomes" | grep '^[<>]' >&2
+	exit 1
+)
+
+# --- mutants ---
+
+# The table of all mutants with the outcomes of folder $1, and the score.
+lab_mutants_table() (
+	lab_campaign_results "$1" >"$1/results"
+	lab_mutants >"$1/mutants"
+	awk -F '\t' '
+		FNR == NR { outcome[$1] = $2; secs[$1] = $3; by[$1] = $4
+			prog[$1] = $5; next }
+		FNR == 1 {
+			print "| mutant | kind | patch | place | the bug | outcome | by | s |"
+			print "|---|---|---|---|---|---|---|---|"
+		}
+		($1 in outcome) {
+			printf "| %s | %s | %s | `%s` | %s | %s | %s | %s |\n", $1 \
+				($2 == "x86_64" ? "" : " (" $2 ")"), $3, $4, $5, $6,
+				outcome[$1], prog[$1] == "-" ? by[$1] :
+				prog[$1] ": " by[$1], secs[$1]
+			n++
+			count[outcome[$1]]++
+			split($4, patches, /[ ,]+/)
+			for (p in patches)
+				if (outcome[$1] == "killed")
+					caught[patches[p]] = 1
+				else if (!(patches[p] in caught))
+					caught[patches[p]] = 0
+		}
+		END {
+			printf "\n%d of %d mutants killed by a test", count["killed"], n
+			if (count["lab"])
+				printf ", %d seen by the lab only", count["lab"]
+			if (count["survived"])
+				printf ", %d survived", count["survived"]
+			if (count["error"])
+				printf ", %d without a verdict", count["error"]
+			print "."
+			for (name in outcome)
+				if (name ~ /^none/)
+					print "Without a mutant (" name "): " \
+						outcome[name] ", " secs[name] " s."
+			for (p in caught)
+				if (!caught[p])
+					print "No mutant of patch " p " killed."
+		}' "$1/results" "$1/mutants"
+)
+
+# The cases of the mutants named, or of all: first the kernel without any.
+lab_mutants_cases() (
+	lab_mutants >"$1/mutants"
+	for name in $2; do
+		cut -f 1 "$1/mutants" | grep -qxF "$name" ||
+			lab_die "no mutant '$name' in $LAB_MUTANTS"
+	done
+	awk -F '\t' -v names=" $2 " '
+		names ~ /^ *$/ || index(names, " " $1 " ") {
+			kernel = "mutants-" $2
+			if (!seen[kernel]++)
+				first = first "none-" $2 "\t" kernel \
+					"\tthp_lazy_split\t-\t-\n"
+			all = all $1 "\t" kernel "\t" $8 "\t-\tthp_lazy_mutant=" \
+				$1 "\n"
+		}
+		END { printf "%s%s", first, all }' "$1/mutants" >"$1/cases"
+)
+
+# --- reverts ---
+
+# The cases: each caller patch of the series taken back.
+lab_reverts_cases() (
+	sed -e '/^#/d' "$LAB_DIR/kernel/series" | while read -r patch; do
+		number=${patch%%-*}
+		[ -z "$2" ] || case " $2 " in
+		*" $number "*) ;;
+		*) continue ;;
+		esac
+		program=$(lab_mutants | awk -F '\t' -v n="${number#00}" \
+			'$4 + 0 == n + 0 && $2 == "x86_64" { print $8; exit }')
+		printf '%s\tlazy-x86_64\t%s\t%s\t-\n' "$number" \
+			"${program:-thp_split_enomem}" "$number"
+	done >"$1/cases"
+)
+
+lab_reverts_table() (
+	echo "| patch | taken back | outcome | by | s |"
+	echo "|---|---|---|---|---|"
+	lab_campaign_results "$1" |
+	while IFS=$LAB_TAB read -r name outcome seconds by program; do
+		subject=$(head -n 1 "$LAB_DIR/kernel/$name"-*.patch)
+		[ "$program" = - ] || by="$program: $by"
+		echo "| $name | $subject | $outcome | $by | $seconds |"
+	done
+)

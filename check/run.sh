@@ -7,7 +7,7 @@
 
 # Quick ones first; the ones that load the machine or wait come last.
 all_steps='shellcheck checkpatch docs runner builds intree selftest cli native'
-all_steps="$all_steps modes restore"
+all_steps="$all_steps modes restore lab mutants"
 
 for step in "$@"; do
 	case " $all_steps " in

@@ -1,0 +1,113 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# The lab says what is wrong, and the whole suite passes in virtual machines: on
+# a stock kernel, on both MMUs of powerpc, and on the lazy kernel that is built
+# from lab/kernel/. LAB_KERNELS names others.
+
+. check/lib.sh
+
+kernels=${LAB_KERNELS:-v7-x86_64 v7-ppc64le-radix-64k v7-ppc64le-hash-64k
+	lazy-x86_64}
+lab=lab/lab
+
+for tool in qemu-system-x86_64 qemu-system-ppc64 cpio flex bison \
+	powerpc64le-linux-gnu-gcc; do
+	have $tool || { skip "virtual machines" "needs $tool"; exit; }
+done
+
+# refuses NAME PATTERN ARGUMENT...: exit code 2 and one line that says why
+refuses()
+{
+	name=$1 pattern=$2
+	shift 2
+	timeout 60 "$lab" "$@" > "$work/out" 2> "$log" </dev/null
+	status=$?
+	if [ $status -ne 2 ]; then
+		fail "$name" "exit=$status, not 2"
+	elif [ "$(wc -l < "$log")" -ne 1 ] || ! grep -Eq "$pattern" "$log"; then
+		fail "$name" "not one line like $pattern"
+	else
+		pass "$name"
+	fi
+}
+
+refuses "unknown command" "unknown command 'walk'|walk" walk
+refuses "unknown option" '\-\-fast' run --fast
+refuses "unknown kernel" "no kernel 'v1'" run v1
+refuses "no kernel" 'no kernel' run
+refuses "no such image" 'no such file' run --kernel "$work/none"
+echo "not a kernel" > "$work/text"
+refuses "no image at all" 'neither bzImage nor vmlinux' run --kernel "$work/text"
+refuses "image for another architecture" 'is for x86_64' \
+	run --kernel /proc/self/exe --arch ppc64le
+refuses "number" 'needs a positive number' run --jobs many v7-x86_64
+refuses "unknown mutant" "no mutant 'none-such'" mutants none-such
+refuses "more memory than there is" 'MB of memory available' \
+	run --memory 99999744 v7-x86_64
+
+# An image that looks like one, and then does nothing
+{
+	head -c 514 /dev/zero
+	printf HdrS
+	head -c 60000 /dev/zero
+} > "$work/broken"
+timeout 120 $lab run --kernel "$work/broken" --boot-timeout 20 \
+	--output "$work/broken.run" > "$log" 2>&1 </dev/null
+status=$?
+if [ $status -ne 1 ]; then
+	fail "a broken image" "exit=$status, not 1"
+elif ! grep -Eq 'no sign of the guest|ended before user space|QEMU: ' "$log"; then
+	fail "a broken image" "no line tells of it"
+else
+	pass "a broken image"
+fi
+
+# A patch that does not apply is named; nothing has been built by then
+cp -R lab "$work/tree-lab"
+mkdir "$work/tree"
+mv "$work/tree-lab" "$work/tree/lab"
+sed -i '0,/^-[^-]/s/^-\([^-]\)/-broken \1/' "$work/tree/lab/kernel/0001-"*.patch
+"$work/tree/lab/lab" build lazy-x86_64 > "$log" 2>&1
+status=$?
+if grep -q 'no package like\|could be had' "$log"; then
+	skip "a patch that does not apply" "no source package to be had"
+elif [ $status -ne 2 ] || ! grep -q '0001-.* does not apply' "$log"; then
+	fail "a patch that does not apply" "exit=$status"
+else
+	pass "a patch that does not apply"
+fi
+
+# shellcheck disable=SC2086 # a list
+"$lab" run --output "$work/runs" $kernels > "$work/out" 2> "$work/err" </dev/null
+status=$?
+sed -n '/^kernel  *release/,$p' "$work/out"
+for name in $kernels; do
+	summary=$work/runs/$name/summary
+	if [ ! -e "$summary" ]; then
+		cp "$work/err" "$log"
+		fail "$name" "no result, exit=$status"
+		continue
+	fi
+	echo "# also: $(sed -n 's/^pass //p' "$summary")" \
+		"$(sed -n 's/^fail //p' "$summary")" \
+		"$(sed -n 's/^skip //p' "$summary")"
+	grep -E '^(failed|log|trouble) ' "$summary" > "$log"
+	reason=$(head -n 1 "$log")
+	case $(sed -n 's/^status //p' "$summary") in
+	0)	pass "$name";;
+	4)	skip "$name" "${reason#trouble }";;
+	*)	fail "$name" "${reason:-exit=$status}";;
+	esac
+done
+
+# Every option is there: what still skips is left out somewhere.
+case " $kernels " in
+*lazy-x86_64*)
+	grep '^skipped ' "$work/runs/lazy-x86_64/summary" > "$log" 2>/dev/null
+	if [ -s "$log" ]; then
+		fail "lazy-x86_64 skips nothing" "$(head -n 1 "$log")"
+	else
+		pass "lazy-x86_64 skips nothing"
+	fi;;
+esac

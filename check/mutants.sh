@@ -1,0 +1,28 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# A sample of the mutants: the suite fails on each, and passes without. One of
+# each kind of bug, in programs of each kind. MUTANTS names others.
+
+. check/lib.sh
+
+sample=$MUTANTS
+
+for tool in qemu-system-x86_64 cpio flex bison; do
+	have $tool || { skip "mutants" "needs $tool"; exit; }
+done
+
+# shellcheck disable=SC2086 # a list
+lab/lab mutants --output "$work/campaign" $sample > "$work/out" 2> "$log" </dev/null
+status=$?
+cat "$work/out"
+for result in "$work"/campaign/1/*.result; do
+	[ -e "$result" ] || { fail "campaign" "exit=$status"; break; }
+	IFS="$(printf '\t')" read -r name outcome seconds by prog < "$result"
+	case $name:$outcome in
+	none*:survived)	pass "without a mutant ($seconds s)";;
+	none*)		fail "without a mutant" "$by";;
+	*:killed)	pass "$name killed by $prog ($seconds s)";;
+	*)		fail "$name" "$outcome: $by";;
+	esac
+done

@@ -245,16 +245,17 @@ lab_mutants_cases() (
 
 # The cases: each caller patch of the series taken back.
 lab_reverts_cases() (
-	sed -e '/^#/d' "$LAB_DIR/kernel/series" | while read -r patch; do
-		number=${patch%%-*}
-		[ -z "$2" ] || case " $2 " in
-		*" $number "*) ;;
-		*) continue ;;
+	list=$LAB_DIR/kernel/reverts/list
+	for number in $2; do
+		grep -q "^$number " "$list" || lab_die "no patch '$number' in $list"
+	done
+	sed -e '/^#/d' -e '/^$/d' -e 's/[ |]/ /g' "$list" |
+	while read -r number program; do
+		case " $2 " in
+		'  '|*" $number "*)
+			printf '%s\tlazy-x86_64\t%s\t%s\t-\n' "$number" \
+				"$program" "$number" ;;
 		esac
-		program=$(lab_mutants | awk -F '\t' -v n="${number#00}" \
-			'$4 + 0 == n + 0 && $2 == "x86_64" { print $8; exit }')
-		printf '%s\tlazy-x86_64\t%s\t%s\t-\n' "$number" \
-			"${program:-thp_split_enomem}" "$number"
 	done >"$1/cases"
 )
 

@@ -652,6 +652,68 @@ TEST_F(pmd, bulk_zero)
 }
 
 /*
+ * What the change is about, in figures to quote: the tables of 100 GiB of huge zero
+ * PMDs, and of 64 MiB of anon THP (1 GiB at scale 16), exact. The tables of the
+ * levels above stay when a range is zapped, so they are in neither term.
+ */
+#define FOOTPRINT_ZERO	(100ULL << 30)
+#define FOOTPRINT_ANON	(64ULL << 20)
+#define FOOTPRINT_MAX	16
+
+static void footprint(struct __test_metadata *_metadata, bool zero)
+{
+	unsigned long long bytes = zero ? FOOTPRINT_ZERO : FOOTPRINT_ANON *
+		(thp_env.scale < FOOTPRINT_MAX ? thp_env.scale : FOOTPRINT_MAX);
+	size_t n = bytes / thp_env.pmd, fallback = 0, i;
+	long long full, left, want;
+	struct thp_smaps sm;
+	char *area, *p;
+
+	if (!thp_env_room((zero ? 0 : bytes) + n * thp_env.table))
+		THP_SKIP("needs free memory for the THPs or the page tables of the footprint");
+	area = mmap(NULL, bytes + thp_env.pmd, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (area == MAP_FAILED)
+		THP_SKIP("needs 100 GiB of address space (vm.overcommit_memory, RLIMIT_AS)");
+	p = (char *)(((uintptr_t)area + thp_env.pmd - 1) & ~(thp_env.pmd - 1));
+	madvise(p, bytes, MADV_HUGEPAGE);
+	for (i = 0; i < n; i++) {
+		if (zero)
+			thp_peek(p + i * thp_env.pmd);
+		else
+			thp_touch(p + i * thp_env.pmd);
+	}
+	if (!zero) {
+		/* Where memory was too fragmented there is a table in any case. */
+		THP_REQUIRE(!thp_obs_smaps(0, p, bytes, &sm), "no smaps");
+		fallback = n - sm.anon_huge_kb * 1024 / thp_env.pmd;
+	}
+	want = (thp_env.contract == THP_EAGER ? n : fallback) * thp_env.table;
+	full = thp_obs_vmpte(0);
+	THP_REQUIRE(!madvise(p, bytes, MADV_DONTNEED), "MADV_DONTNEED: %s", strerror(errno));
+	left = thp_obs_vmpte(0);
+	munmap(area, bytes + thp_env.pmd);
+	printf("# footprint: %llu MiB of %s PMDs: %lld kB of PTE tables, %zu without a THP\n",
+	       bytes >> 20, zero ? "huge zero" : "anon", (full - left) / 1024, fallback);
+	THP_CHECK(full - left == want, "%zu %s PMDs: %lld B of PTE tables, expected %lld B on %s kernel",
+		  n, zero ? "huge zero" : "anon", full - left, want,
+		  thp_mode_name(thp_env.contract));
+}
+
+THP_COVERS(pmd, footprint_anon, "fault-anon zap-dontneed");
+TEST_F(pmd, footprint_anon)
+{
+	footprint(_metadata, false);
+}
+
+THP_COVERS(pmd, footprint_zero, "fault-zero zap-dontneed");
+TEST_F(pmd, footprint_zero)
+{
+	THP_NEEDS(THP_NEED_ZERO);
+	footprint(_metadata, true);
+}
+
+/*
  * The huge zero PMD is written to and no THP can be had: the fault falls back to
  * splitting the PMD and one base page.
  */

@@ -2053,6 +2053,8 @@ static int fork_without_tables(const void *arg, struct thp_why *why)
 		ret = thp_meter_start(&m, 0, why);
 	if (!ret && thp_inject_task(getpid(), true))
 		ret = thp_why(why, -EIO, "make-it-fail cannot be set");
+	if (!ret && c->pinned && thp_inject_drain(-1))
+		ret = thp_why(why, -EIO, "PTE tables cannot be used up");
 	if (ret)
 		return ret;
 	err = fork_and_reap(why, &ok);
@@ -2157,6 +2159,8 @@ static int fork_sweep(const void *arg, struct thp_why *why)
 			ret = sweep_group(c, why);
 		if (!ret)
 			ret = thp_meter_start(&m, 0, why);
+		if (!ret && c->pinned && thp_inject_drain(nth_fd))
+			ret = thp_why(why, -EIO, "PTE tables cannot be used up");
 		if (!ret && thp_inject_nth_arm(nth_fd, nth))
 			ret = thp_why(why, -EIO, "fail-nth cannot be armed");
 		if (ret)

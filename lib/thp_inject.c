@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "thp_env.h"
@@ -22,6 +23,9 @@
 static struct {
 	unsigned long start, end;
 } range;
+
+/* What thp_inject_drain() has made fail. */
+static long drained;
 
 /* Where PTE tables for user mappings come from: x86 and generic; powerpc; s390. */
 static const char * const allocators[] = {
@@ -140,6 +144,7 @@ int thp_inject_setup(bool targeted, int min_order, struct thp_why *why)
 
 	if (targeted && !thp_inject_can_target())
 		return thp_why(why, -ENOENT, "no known PTE-table allocator in kallsyms");
+	drained = 0;
 	snprintf(order, sizeof(order), "%d", min_order);
 	snprintf(times, sizeof(times), "%ld", TIMES);
 	snprintf(start, sizeof(start), hex, targeted ? range.start : 0UL);
@@ -173,7 +178,59 @@ long thp_inject_fired(void)
 
 	snprintf(path, sizeof(path), "%s/fail_page_alloc/times", thp_env.debugfs);
 	n = thp_read_file(path, text, sizeof(text));
-	return n < 0 ? n : TIMES - atol(text);
+	return n < 0 ? n : TIMES - atol(text) - drained;
+}
+
+long thp_inject_drained(void)
+{
+	return drained;
+}
+
+/* Whether a table for @p can no longer be had. */
+static int table_refused(char *p, int nth_fd)
+{
+	int ret;
+
+	if (nth_fd >= 0) {
+		ret = thp_inject_nth_arm(nth_fd, 1);
+		if (ret)
+			return ret;
+	}
+	/* The zero page: takes a table and nothing else, and need not succeed. */
+	ret = madvise(p, thp_env.page, MADV_POPULATE_READ) ? -errno : 0;
+	if (nth_fd >= 0)
+		(void)thp_inject_nth_disarm(nth_fd);
+	if (ret == -ENOMEM || ret == -EFAULT)
+		return 1;
+	return ret;
+}
+
+int thp_inject_drain(int nth_fd)
+{
+	size_t n = 2 * thp_env.page / thp_env.table, len = n * thp_env.pmd, i;
+	long before = thp_inject_fired();
+	int ret = 0;
+	char *base;
+
+	if (thp_env.table >= thp_env.page || thp_env.contract == THP_EAGER)
+		return 0;
+	base = mmap(NULL, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (base == MAP_FAILED)
+		return -errno;
+	madvise(base, len, MADV_NOHUGEPAGE);
+	/* The tables of the levels above come first: what fails has to be a PTE table. */
+	if (nth_fd >= 0) {
+		madvise(base, thp_env.page, MADV_POPULATE_READ);
+		madvise(base + len - thp_env.pmd, thp_env.page, MADV_POPULATE_READ);
+	}
+	for (i = 1; i + 1 < n && !ret; i++)
+		ret = table_refused(base + i * thp_env.pmd, nth_fd);
+	munmap(base, len);
+	if (nth_fd < 0)
+		drained += thp_inject_fired() - before;
+	if (ret < 0)
+		return ret;
+	return ret ? 0 : -ENOSPC;
 }
 
 int thp_inject_nth_open(void)

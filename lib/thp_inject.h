@@ -48,6 +48,21 @@ int thp_inject_nth_arm(int fd, int nth);
 int thp_inject_nth_disarm(int fd);
 
 /*
+ * powerpc carves several PTE tables out of a page, and keeps what is left for the
+ * next tables of the same mm (pte_fragment_alloc()): who asks for a table then need
+ * not ask for a page. Uses that up, so that the next table of the calling process
+ * takes a page; does nothing where a table is a page or the contract is eager.
+ * With @nth_fd of thp_inject_nth_open() by means of fail-nth; else (-1) the task is
+ * failing already (targeted, thp_inject_task()), and what this makes fail is not
+ * counted by thp_inject_fired() of this process. 0, -ENOSPC if all was allocated,
+ * -errno.
+ */
+int thp_inject_drain(int nth_fd);
+
+/* Failures that thp_inject_drain() has caused since thp_inject_setup(). */
+long thp_inject_drained(void);
+
+/*
  * In a task whose memory group is at its limit: uses up what is still left of
  * it, also in the per-CPU stock, until the next page cannot be charged. The
  * burner is made before, without the limit. 0, -ENOSPC if the burner was too

@@ -430,10 +430,16 @@ static int move_slot(struct thp_move *mv, unsigned int slot)
 
 	if (mv->c.how == THP_MOVE_DONTUNMAP)
 		flags |= MREMAP_DONTUNMAP;
-	if (mv->starve)
+	if (mv->starve) {
 		ret = thp_inject_task(getpid(), true);
-	if (mv->nth_fd >= 0)
-		ret = thp_inject_nth_arm(mv->nth_fd, mv->nth);
+		if (!ret)
+			ret = thp_inject_drain(-1);
+	}
+	if (mv->nth_fd >= 0) {
+		ret = thp_inject_drain(mv->nth_fd);
+		if (!ret)
+			ret = thp_inject_nth_arm(mv->nth_fd, mv->nth);
+	}
 	if (ret)
 		return -EPROTO;
 	switch (mv->c.how) {

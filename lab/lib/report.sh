@@ -17,7 +17,7 @@ lab_splats() (
 		/^INFO: task .* blocked for more than/ ||
 		/^INFO: (possible|trying to register|suspicious)/ ||
 		/rcu: INFO: .*(stall|detected)/ || /^rcu: .* kthread starved/ ||
-		/page_table_check/ || /^Bad page (state|map)/ {
+		(/page_table_check/ && !/ommand line: /) || /^Bad page (state|map)/ {
 			if (n++ < 20)
 				print
 		}'

@@ -1222,25 +1222,13 @@ TEST_F(longterm, write_pin)
 	THP_SCENARIO(ring_after_fork, NULL);
 }
 
-/* The stable interface of CONFIG_GUP_TEST. */
-#define GUP_TEST_PIN		_IOW('g', 7, struct gup_pin)
-#define GUP_TEST_UNPIN		_IO('g', 8)
-#define GUP_TEST_READ		_IOW('g', 9, __u64)
-#define GUP_TEST_FAST		2
-
-struct gup_pin {
-	__u64 addr;
-	__u64 size;
-	__u32 flags;
-};
-
 /* A read-only pin of a shared page unshares it, as if it were written. */
 static int unshare_page(const void *arg, struct thp_why *why)
 {
 	const __u32 *flags = arg;
 	struct thp_peer *p = thp_peers;
 	char path[192], *copy;
-	struct gup_pin pin;
+	struct thp_gup_pin pin;
 	struct thp_meter m;
 	size_t len, off;
 	__u64 dst;
@@ -1264,7 +1252,7 @@ static int unshare_page(const void *arg, struct thp_why *why)
 	pin.addr = (uintptr_t)thp_page(&thp_group.map[0], middle());
 	pin.size = len;
 	pin.flags = *flags;
-	if (ioctl(extra_fd, GUP_TEST_PIN, &pin)) {
+	if (ioctl(extra_fd, THP_GUP_PIN, &pin)) {
 		ret = thp_why(why, -errno, "read-only long-term pin: %s", strerror(errno));
 		goto out;
 	}
@@ -1278,7 +1266,7 @@ static int unshare_page(const void *arg, struct thp_why *why)
 	/* The pin sees what is written later, the child does not. */
 	thp_group_write(middle(), SEED_PARENT);
 	dst = (uintptr_t)copy;
-	if (ioctl(extra_fd, GUP_TEST_READ, &dst)) {
+	if (ioctl(extra_fd, THP_GUP_READ, &dst)) {
 		ret = thp_why(why, -errno, "reading the pinned page: %s", strerror(errno));
 		goto out;
 	}
@@ -1292,7 +1280,7 @@ static int unshare_page(const void *arg, struct thp_why *why)
 		ret = thp_peer_zap(p, thp_group_mapped(), why);
 	if (!ret)
 		ret = thp_peer_end(p, why);
-	if (ioctl(extra_fd, GUP_TEST_UNPIN) && !ret)
+	if (ioctl(extra_fd, THP_GUP_UNPIN) && !ret)
 		ret = thp_why(why, -errno, "unpinning: %s", strerror(errno));
 	if (!ret)
 		ret = thp_group_finish(why);
@@ -1313,7 +1301,7 @@ TEST_F(longterm, read_pin)
 THP_COVERS(longterm, read_pin_fast, "cow-unshare");
 TEST_F(longterm, read_pin_fast)
 {
-	const __u32 flags = GUP_TEST_FAST;
+	const __u32 flags = THP_GUP_FAST;
 
 	THP_NEEDS(THP_NEED_GUP_TEST);
 	THP_SCENARIO(unshare_page, &flags);

@@ -13,6 +13,7 @@
 
 #include "thp_cgroup.h"
 #include "thp_harness.h"
+#include "thp_hmm.h"
 #include "thp_inject.h"
 #include "thp_uapi.h"
 
@@ -70,7 +71,7 @@ struct job {
 static bool needs_table(const struct split_op *op, enum thp_kind kind)
 {
 	return thp_env.contract == THP_LAZY && split_expected(op, kind) &&
-	       (kind == THP_ANON || kind == THP_ZERO);
+	       (kind == THP_ANON || kind == THP_ZERO || kind == THP_DEVICE);
 }
 
 static bool is_plain(enum thp_kind kind)
@@ -131,6 +132,21 @@ static int check_untouched(const struct split_op *op, struct thp_map *m, const c
 	return split_check_data(op, m, false, why);
 }
 
+/* The PMD is gone; to be asked before anybody looks at the contents. */
+static int check_split(const struct split_op *op, const struct thp_map *m, struct thp_why *why)
+{
+	enum thp_state state;
+	int ret;
+
+	ret = thp_obs_state(m->thp, thp_env.pmd, &state);
+	if (ret)
+		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
+	if (split_expected(op, m->kind) && state == thp_kind_state(m->kind))
+		return thp_why(why, -EPROTO, "%s returned success, the range is still %s",
+			       op->name, thp_state_name(state));
+	return 0;
+}
+
 /* The operation has done all of its work. */
 static int check_complete(const struct split_op *op, struct thp_map *m, struct thp_why *why)
 {
@@ -175,6 +191,14 @@ static int judge(const struct split_op *op, struct thp_map *m, int op_ret, const
 	if (strict && state != thp_kind_state(m->kind) && state != THP_STATE_UNKNOWN)
 		return thp_why(why, -EPROTO, "%s returned %s, but left the range %s", op->name,
 			       thp_errno_name(op_ret), thp_state_name(state));
+	if (strict && m->kind == THP_DEVICE && !thp_hmm_holds(m->thp))
+		return thp_why(why, -EPROTO, "%s returned %s, but took the range off the device",
+			       op->name, thp_errno_name(op_ret));
+	if (strict && op->untouched) {
+		ret = op->untouched(m, why);
+		if (ret)
+			return ret;
+	}
 	return check_untouched(op, m, before, why);
 }
 
@@ -256,10 +280,14 @@ static int victim(struct thp_chan *chan, void *arg)
 		return thp_why(why, -EPROTO, "%s failed and left %+lld B of tables", op->name,
 			       tables);
 	if (self->ret) {
+		split_again(op, &m);
 		self->retry = split_run(op, &m);
 		if (self->retry)
 			return thp_why(why, -EPROTO, "%s still returns %s with memory at hand",
 				       op->name, thp_errno_name(self->retry));
+		ret = strict ? check_split(op, &m, why) : 0;
+		if (ret)
+			return ret;
 		ret = check_complete(op, &m, why);
 		if (ret)
 			return ret;
@@ -446,6 +474,7 @@ static int sweep(struct thp_chan *chan, void *arg)
 				       nth, op->name, thp_errno_name(job->trial->ret));
 		ret = judge(op, &m, job->trial->ret, before.layout, false, why);
 		if (!ret && job->trial->ret) {
+			split_again(op, &m);
 			ret = split_run(op, &m);
 			if (ret)
 				thp_why(why, ret, "retry of %s returned %s", op->name,

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "split_ops.h"
+#include "thp_hmm.h"
 #include "thp_uapi.h"
 #include "thp_uffd.h"
 
@@ -248,6 +249,13 @@ static int run_guard_install(struct thp_map *m, char *addr, size_t len)
 	return RET(madvise(addr, len, MADV_GUARD_INSTALL));
 }
 
+/* No page is a guard here: nothing to do, but for a PMD that is not present. */
+static int run_guard_remove(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return RET(madvise(addr, len, MADV_GUARD_REMOVE));
+}
+
 /* Write protection by userfaultfd */
 
 static int uffd_wp_all(struct thp_map *m, uint64_t features, bool protect, struct thp_why *why)
@@ -262,6 +270,37 @@ static int uffd_wp_all(struct thp_map *m, uint64_t features, bool protect, struc
 		return thp_why(why, ret, "UFFDIO_REGISTER: %s", thp_errno_name(ret));
 	ret = protect ? thp_uffd_wp(m->uffd, m->thp, thp_env.pmd, 1) : 0;
 	return ret ? thp_why(why, ret, "UFFDIO_WRITEPROTECT: %s", thp_errno_name(ret)) : 0;
+}
+
+/* Asynchronous: the checks look at the pages, and the kernel lets them. */
+static int uffd_rwp_all(struct thp_map *m, bool protect, struct thp_why *why)
+{
+	int ret;
+
+	m->uffd = thp_uffd_open(UFFD_FEATURE_RWP | UFFD_FEATURE_RWP_ASYNC);
+	if (m->uffd < 0)
+		return thp_why(why, m->uffd, "userfaultfd: %s", thp_errno_name(m->uffd));
+	ret = thp_uffd_register(m->uffd, m->thp, thp_env.pmd, UFFDIO_REGISTER_MODE_RWP);
+	if (ret)
+		return thp_why(why, ret, "UFFDIO_REGISTER: %s", thp_errno_name(ret));
+	ret = protect ? thp_uffd_rwp(m->uffd, m->thp, thp_env.pmd, 1) : 0;
+	return ret ? thp_why(why, ret, "UFFDIO_RWPROTECT: %s", thp_errno_name(ret)) : 0;
+}
+
+static int prepare_uffd_rwp(struct thp_map *m, struct thp_why *why)
+{
+	return uffd_rwp_all(m, false, why);
+}
+
+static int prepare_uffd_rwped(struct thp_map *m, struct thp_why *why)
+{
+	return uffd_rwp_all(m, true, why);
+}
+
+/* The kernel takes the protection off what is accessed. */
+static int again_uffd_rwped(struct thp_map *m)
+{
+	return thp_uffd_rwp(m->uffd, m->thp, thp_env.pmd, 1);
 }
 
 static int prepare_uffd(struct thp_map *m, struct thp_why *why)
@@ -306,6 +345,16 @@ static int run_uffd_unwp(struct thp_map *m, char *addr, size_t len)
 	return thp_uffd_wp(m->uffd, addr, len, 0);
 }
 
+static int run_uffd_rwp(struct thp_map *m, char *addr, size_t len)
+{
+	return thp_uffd_rwp(m->uffd, addr, len, 1);
+}
+
+static int run_uffd_unrwp(struct thp_map *m, char *addr, size_t len)
+{
+	return thp_uffd_rwp(m->uffd, addr, len, 0);
+}
+
 static int run_uffd_unregister(struct thp_map *m, char *addr, size_t len)
 {
 	return thp_uffd_unregister(m->uffd, addr, len);
@@ -325,15 +374,15 @@ static int run_pagemap_scan(struct thp_map *m, char *addr, size_t len)
 	return ioctl(m->pipe[0], PAGEMAP_SCAN, &arg) < 0 ? -errno : 0;
 }
 
-/* Only the named pages may have the protection bit changed by a partial range. */
-static int verify_wp(struct thp_map *m, struct thp_why *why, bool inside)
+/* The protection bit, of the page in the middle and of all others. */
+static int check_wp(struct thp_map *m, struct thp_why *why, bool inside, bool outside)
 {
 	size_t i, mid = thp_env.nr / 2;
 	uint64_t entry;
 	int ret;
 
 	for (i = 0; i < thp_env.nr; i++) {
-		bool want = i == mid ? inside : !inside;
+		bool want = i == mid ? inside : outside;
 
 		ret = thp_obs_pagemap(thp_page(m, i), &entry);
 		if (ret)
@@ -347,12 +396,22 @@ static int verify_wp(struct thp_map *m, struct thp_why *why, bool inside)
 
 static int verify_wp_inside(struct thp_map *m, struct thp_why *why)
 {
-	return verify_wp(m, why, true);
+	return check_wp(m, why, true, false);
 }
 
 static int verify_wp_outside(struct thp_map *m, struct thp_why *why)
 {
-	return verify_wp(m, why, false);
+	return check_wp(m, why, false, true);
+}
+
+static int verify_wp_none(struct thp_map *m, struct thp_why *why)
+{
+	return check_wp(m, why, false, false);
+}
+
+static int verify_wp_all(struct thp_map *m, struct thp_why *why)
+{
+	return check_wp(m, why, true, true);
 }
 
 /* Writes to a PMD that is shared copy-on-write */
@@ -442,6 +501,130 @@ static int run_vm_writev(struct thp_map *m, char *addr, size_t len)
 	return process_vm_writev(getpid(), &from, 1, &to, 1, 0) == 1 ? 0 : -errno;
 }
 
+/* A read-only long-term pin wants a page of its own, as if it wrote to it. */
+static int prepare_gup(struct thp_map *m, struct thp_why *why)
+{
+	char path[192];
+
+	snprintf(path, sizeof(path), "%s/gup_test", thp_env.debugfs);
+	m->pipe[0] = open(path, O_RDWR | O_CLOEXEC);
+	if (m->pipe[0] < 0)
+		return thp_why(why, -errno, "%s: %s", path, strerror(errno));
+	return prepare_fork(m, why);
+}
+
+static int run_gup_pin(struct thp_map *m, char *addr, size_t len)
+{
+	struct thp_gup_pin pin = { .addr = (uintptr_t)addr, .size = len };
+
+	return RET(ioctl(m->pipe[0], THP_GUP_PIN, &pin));
+}
+
+static int verify_gup(struct thp_map *m, struct thp_why *why)
+{
+	if (ioctl(m->pipe[0], THP_GUP_UNPIN))
+		return thp_why(why, -errno, "unpinning: %s", strerror(errno));
+	return verify_fork(m, why);
+}
+
+/* Device memory, by the test driver of the kernel */
+
+static int prepare_hmm(struct thp_map *m, struct thp_why *why)
+{
+	(void)m;
+	return thp_hmm_open(why);
+}
+
+static int run_to_device(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return thp_hmm_to_device(addr, len);
+}
+
+/*
+ * The device takes base pages only. A refused table is no error to the driver:
+ * it goes on without the pages that were not migrated.
+ */
+static int run_to_device_split(struct thp_map *m, char *addr, size_t len)
+{
+	int ret = thp_hmm_no_huge();
+
+	if (ret)
+		return ret;
+	ret = thp_hmm_to_device(addr, len);
+	/* Without a THP the driver leaves one page out: a retry is for that one, too. */
+	if (ret == -ENOENT && m->priv++)
+		ret = thp_hmm_to_device(addr, len);
+	return ret;
+}
+
+/* The pages are on the device, with what was in them. */
+static int verify_on_device(struct thp_map *m, size_t index, size_t n, struct thp_why *why)
+{
+	size_t i;
+
+	for (i = index; i < index + n; i++)
+		if (!thp_hmm_holds(thp_page(m, i)))
+			return thp_why(why, -EPROTO, "page %zu is not on the device", i);
+	return m->kind == THP_ZERO ? thp_check_zero(thp_hmm_buffer(), n, why) :
+	       thp_check(thp_hmm_buffer(), m->seed, index, n, why);
+}
+
+static int verify_device_whole(struct thp_map *m, struct thp_why *why)
+{
+	return verify_on_device(m, 0, thp_env.nr, why);
+}
+
+static int verify_device_mid(struct thp_map *m, struct thp_why *why)
+{
+	return verify_on_device(m, thp_env.nr / 2, 1, why);
+}
+
+static int run_to_system(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return thp_hmm_to_system(addr, len);
+}
+
+static int run_to_system_split(struct thp_map *m, char *addr, size_t len)
+{
+	int ret = thp_hmm_no_huge();
+
+	(void)m;
+	return ret ? ret : thp_hmm_to_system(addr, len);
+}
+
+static int verify_in_system(struct thp_map *m, struct thp_why *why)
+{
+	return thp_hmm_holds(thp_page(m, thp_env.nr / 2)) ?
+		thp_why(why, -EPROTO, "the page is still on the device") : 0;
+}
+
+static int run_exclusive(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return thp_hmm_exclusive(addr, len);
+}
+
+static int verify_exclusive(struct thp_map *m, struct thp_why *why)
+{
+	char *page = thp_page(m, thp_env.nr / 2);
+	int ret;
+
+	ret = thp_hmm_check_exclusive(page, thp_env.page);
+	if (ret != -EPERM)
+		return thp_why(why, -EPROTO, "the device has no exclusive access: %s",
+			       thp_errno_name(ret));
+	ret = thp_check(thp_hmm_buffer(), m->seed, thp_env.nr / 2, 1, why);
+	if (ret)
+		return ret;
+	/* An access of the process ends it. */
+	thp_peek(page);
+	ret = thp_hmm_check_exclusive(page, thp_env.page);
+	return ret ? thp_why(why, -EPROTO, "the page is still exclusive after a read: %s",
+			     thp_errno_name(ret)) : 0;
+}
+
 /* Folio splits: advice that first takes the folio apart */
 
 static int run_cold(struct thp_map *m, char *addr, size_t len)
@@ -478,6 +661,30 @@ static int run_uffd_wp_whole(struct thp_map *m, char *addr, size_t len)
 	int ret = thp_uffd_wp(m->uffd, addr, len, 1);
 
 	return ret ? ret : thp_uffd_wp(m->uffd, addr, len, 0);
+}
+
+static int run_uffd_rwp_whole(struct thp_map *m, char *addr, size_t len)
+{
+	int ret = thp_uffd_rwp(m->uffd, addr, len, 1);
+
+	return ret ? ret : thp_uffd_rwp(m->uffd, addr, len, 0);
+}
+
+/* The fault that a read of a protected THP takes; the protection goes with it. */
+static int run_uffd_rwp_read(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	thp_peek(addr + len / 2);
+	return 0;
+}
+
+static int run_to_device_and_back(struct thp_map *m, char *addr, size_t len)
+{
+	int ret;
+
+	(void)m;
+	ret = thp_hmm_to_device(addr, len);
+	return ret ? ret : thp_hmm_to_system(addr, len);
 }
 
 static int run_mprotect_whole(struct thp_map *m, char *addr, size_t len)
@@ -556,6 +763,7 @@ static int run_vm_readv(struct thp_map *m, char *addr, size_t len)
 }
 
 #define ANON_ZERO	(THP_ANON | THP_ZERO)
+#define ANON_ZERO_DEVICE (ANON_ZERO | THP_DEVICE)
 #define ALL_HUGE	(THP_ANON | THP_ZERO | THP_SHMEM)
 #define PLAIN		(THP_SMALL | THP_NONE)
 
@@ -570,7 +778,7 @@ const struct split_op split_ops[] = {
 		.kinds = ANON_ZERO, .keeps = PLAIN, .where = AT_HEAD, .effect = UNMAPS,
 	}, {
 		.name = "munmap_mid", .covers = "split-munmap file-split", .run = run_munmap,
-		.kinds = ALL_HUGE, .keeps = PLAIN, .where = AT_MID, .effect = UNMAPS,
+		.kinds = ALL_HUGE | THP_DEVICE, .keeps = PLAIN, .where = AT_MID, .effect = UNMAPS,
 	}, {
 		.name = "munmap_tail", .covers = "split-munmap", .run = run_munmap,
 		.kinds = ANON_ZERO, .where = AT_TAIL, .effect = UNMAPS,
@@ -589,7 +797,7 @@ const struct split_op split_ops[] = {
 		.kinds = ANON_ZERO, .where = AT_HEAD,
 	}, {
 		.name = "mprotect_mid", .covers = "split-mprotect file-split", .run = run_mprotect,
-		.kinds = ALL_HUGE, .keeps = PLAIN, .where = AT_MID,
+		.kinds = ALL_HUGE | THP_DEVICE, .keeps = PLAIN, .where = AT_MID,
 	}, {
 		.name = "mprotect_merge_below", .covers = "split-vma-merge", .run = run_mprotect,
 		.prepare = prepare_ro_below, .flags = OP_MERGES,
@@ -605,7 +813,7 @@ const struct split_op split_ops[] = {
 	}, {
 		.name = "madv_dontdump_mid", .covers = "split-madvise-flags",
 		.run = run_madv_dontdump, .errnos = { EAGAIN },
-		.kinds = ANON_ZERO, .keeps = PLAIN, .where = AT_MID,
+		.kinds = ANON_ZERO_DEVICE, .keeps = PLAIN, .where = AT_MID,
 	}, {
 		.name = "madv_dontfork_mid", .covers = "split-madvise-flags",
 		.run = run_madv_dontfork, .errnos = { EAGAIN },
@@ -652,7 +860,7 @@ const struct split_op split_ops[] = {
 	}, {
 		.name = "mremap_move_mid", .covers = "move-partial", .run = run_mremap_move,
 		.prepare = prepare_aux, .verify = verify_moved,
-		.kinds = ANON_ZERO, .where = AT_MID, .effect = UNMAPS,
+		.kinds = ANON_ZERO_DEVICE, .where = AT_MID, .effect = UNMAPS,
 	}, {
 		.name = "uffd_move_mid", .covers = "uffd-move-split folio-split",
 		.run = run_uffd_move,
@@ -666,7 +874,7 @@ const struct split_op split_ops[] = {
 	}, {
 		.name = "dontneed_mid", .covers = "zap-dontneed file-split", .run = run_dontneed,
 		.flags = OP_ZAPS,
-		.kinds = ALL_HUGE, .keeps = PLAIN, .where = AT_MID, .effect = ZEROES,
+		.kinds = ALL_HUGE | THP_DEVICE, .keeps = PLAIN, .where = AT_MID, .effect = ZEROES,
 	}, {
 		.name = "dontneed_tail", .covers = "zap-dontneed", .run = run_dontneed,
 		.kinds = ANON_ZERO, .where = AT_TAIL, .effect = ZEROES,
@@ -681,23 +889,49 @@ const struct split_op split_ops[] = {
 	}, {
 		.name = "guard_install_mid", .covers = "zap-guard", .run = run_guard_install,
 		.needs = THP_NEED_GUARD,
-		.kinds = ANON_ZERO, .where = AT_MID, .effect = UNMAPS,
+		.kinds = ANON_ZERO_DEVICE, .where = AT_MID, .effect = UNMAPS,
+	}, {
+		/* The walk takes it apart before it knows that no page is a guard. */
+		.name = "guard_remove_mid", .covers = "walk-device-private",
+		.run = run_guard_remove, .needs = THP_NEED_GUARD,
+		.kinds = THP_DEVICE, .keeps = ANON_ZERO | PLAIN, .where = AT_MID,
 	}, {
 		.name = "uffd_wp_mid", .covers = "protect-uffd-wp", .run = run_uffd_wp,
 		.prepare = prepare_uffd_wp, .verify = verify_wp_inside,
-		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO, .where = AT_MID,
+		.untouched = verify_wp_none,
+		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO_DEVICE, .where = AT_MID,
 	}, {
 		.name = "uffd_unwp_mid", .covers = "protect-uffd-wp", .run = run_uffd_unwp,
 		.prepare = prepare_uffd_wped, .verify = verify_wp_outside,
-		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO, .where = AT_MID,
+		.untouched = verify_wp_all,
+		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO_DEVICE, .where = AT_MID,
 	}, {
 		.name = "uffd_unregister_mid", .covers = "protect-uffd-unregister",
 		.run = run_uffd_unregister, .prepare = prepare_uffd_wped,
 		.verify = verify_wp_outside,
+		.untouched = verify_wp_all,
 		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "uffd_rwp_mid", .covers = "protect-uffd-rwp", .run = run_uffd_rwp,
+		.prepare = prepare_uffd_rwp, .verify = verify_wp_inside,
+		.untouched = verify_wp_none,
+		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "uffd_unrwp_mid", .covers = "protect-uffd-rwp", .run = run_uffd_unrwp,
+		.prepare = prepare_uffd_rwped, .verify = verify_wp_outside,
+		.untouched = verify_wp_all, .again = again_uffd_rwped,
+		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "uffd_rwp_unregister_mid",
+		.covers = "protect-uffd-rwp protect-uffd-unregister",
+		.run = run_uffd_unregister, .prepare = prepare_uffd_rwped,
+		.verify = verify_wp_outside,
+		.untouched = verify_wp_all, .again = again_uffd_rwped,
+		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO, .where = AT_MID,
 	}, {
 		.name = "pagemap_scan_wp_mid", .covers = "walk-pagemap-scan",
 		.run = run_pagemap_scan, .prepare = prepare_uffd_scan, .verify = verify_wp_inside,
+		.untouched = verify_wp_none,
 		.needs = THP_NEED_UFFD_ASYNC | THP_NEED_SCAN,
 		.kinds = ANON_ZERO, .where = AT_MID,
 	}, {
@@ -724,6 +958,37 @@ const struct split_op split_ops[] = {
 		.errnos = { EFAULT, ENOMEM },
 		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
 	}, {
+		.name = "cow_unshare_mid", .covers = "cow-unshare", .run = run_gup_pin,
+		.prepare = prepare_gup, .verify = verify_gup,
+		.needs = THP_NEED_GUP_TEST, .errnos = { ENOMEM, EFAULT },
+		.kinds = THP_ANON, .where = AT_MID,
+	}, {
+		.name = "exclusive_mid", .covers = "gup-split-exclusive",
+		.run = run_exclusive, .prepare = prepare_hmm, .verify = verify_exclusive,
+		.needs = THP_NEED_HMM,
+		.kinds = THP_ANON, .keeps = THP_SMALL, .where = AT_MID,
+	}, {
+		.name = "to_device_split", .covers = "migrate-device-split",
+		.run = run_to_device_split, .prepare = prepare_hmm,
+		.verify = verify_device_whole,
+		.needs = THP_NEED_HMM_HUGE, .errnos = { ENOENT, ENOMEM },
+		.kinds = THP_ANON, .where = AT_WHOLE,
+	}, {
+		.name = "to_device_mid", .covers = "migrate-device-part",
+		.run = run_to_device, .prepare = prepare_hmm, .verify = verify_device_mid,
+		.needs = THP_NEED_HMM, .errnos = { ENOENT, ENOMEM }, .flags = OP_FOLIO,
+		.kinds = ANON_ZERO, .where = AT_MID,
+	}, {
+		.name = "to_system_split", .covers = "migrate-device-split",
+		.run = run_to_system_split, .verify = verify_in_system,
+		.errnos = { ENOENT, ENOMEM },
+		.kinds = THP_DEVICE, .where = AT_WHOLE,
+	}, {
+		.name = "to_system_mid", .covers = "migrate-device-part",
+		.run = run_to_system, .verify = verify_in_system, .flags = OP_FOLIO,
+		.errnos = { ENOENT, ENOMEM },
+		.kinds = THP_DEVICE, .where = AT_MID,
+	}, {
 		.name = "wp_async_write_mid", .covers = "wp-async-fault", .run = run_write,
 		.prepare = prepare_uffd_async, .starved = WAITS,
 		.verify = verify_wp_outside,
@@ -738,6 +1003,11 @@ const struct split_op split_ops[] = {
 		.starved = ADVICE, .flags = OP_FOLIO,
 		.kinds = THP_ANON, .keeps = THP_ZERO, .where = AT_MID,
 	}, {
+		/* Swap entries are for base pages: the PMD is split on its way out. */
+		.name = "pageout_whole", .covers = "reclaim-unmap", .run = run_pageout,
+		.starved = ADVICE, .needs = THP_NEED_SWAP,
+		.kinds = THP_ANON, .keeps = THP_ZERO, .where = AT_WHOLE,
+	}, {
 		.name = "free_mid", .covers = "folio-split-advice", .run = run_free,
 		.starved = ADVICE, .flags = OP_FOLIO,
 		.kinds = THP_ANON, .keeps = THP_ZERO | PLAIN, .where = AT_MID, .effect = MAY_ZERO,
@@ -749,14 +1019,27 @@ const struct split_op split_ops[] = {
 	}, {
 		.name = "dontneed_whole", .covers = "zap-pmd", .run = run_dontneed,
 		.starved = NEVER, .flags = OP_LEAVES_NONE | OP_ZAPS,
-		.keeps = ANON_ZERO | PLAIN, .where = AT_WHOLE, .effect = ZEROES,
+		.keeps = ANON_ZERO_DEVICE | PLAIN, .where = AT_WHOLE, .effect = ZEROES,
 	}, {
 		.name = "mprotect_whole", .covers = "protect-pmd", .run = run_mprotect_whole,
-		.starved = FAILS, .keeps = ALL_HUGE, .where = AT_WHOLE,
+		.starved = FAILS, .keeps = ALL_HUGE | THP_DEVICE, .where = AT_WHOLE,
 	}, {
 		.name = "uffd_wp_whole", .covers = "protect-pmd", .run = run_uffd_wp_whole,
 		.starved = NEVER, .prepare = prepare_uffd_wp, .needs = THP_NEED_UFFD_WP,
 		.keeps = ANON_ZERO, .where = AT_WHOLE,
+	}, {
+		.name = "uffd_rwp_whole", .covers = "protect-pmd", .run = run_uffd_rwp_whole,
+		.starved = NEVER, .prepare = prepare_uffd_rwp, .needs = THP_NEED_UFFD_RWP,
+		.keeps = ANON_ZERO, .where = AT_WHOLE,
+	}, {
+		.name = "uffd_rwp_read", .covers = "rwp-fault", .run = run_uffd_rwp_read,
+		.starved = NEVER, .prepare = prepare_uffd_rwped, .needs = THP_NEED_UFFD_RWP,
+		.keeps = ANON_ZERO, .where = AT_WHOLE,
+	}, {
+		.name = "to_device_and_back", .covers = "migrate-device-pmd",
+		.run = run_to_device_and_back, .prepare = prepare_hmm,
+		.needs = THP_NEED_HMM_HUGE, .errnos = { ENOENT, ENOMEM },
+		.keeps = THP_ANON, .where = AT_WHOLE,
 	}, {
 		.name = "free_whole", .covers = "advice-pmd", .run = run_free,
 		.starved = NEVER, .keeps = ANON_ZERO, .where = AT_WHOLE, .effect = MAY_ZERO,
@@ -773,7 +1056,7 @@ const struct split_op split_ops[] = {
 		 * no inode (proc_pident_instantiate(), proc_pid_instantiate()).
 		 */
 		.name = "read_smaps", .covers = "walk-readers", .run = run_smaps,
-		.starved = FAILS, .errnos = { ENOMEM, ENOENT }, .keeps = ALL_HUGE,
+		.starved = FAILS, .errnos = { ENOMEM, ENOENT }, .keeps = ALL_HUGE | THP_DEVICE,
 		.where = AT_WHOLE,
 	}, {
 		.name = "read_numa_maps", .covers = "walk-readers", .run = run_numa_maps,
@@ -781,7 +1064,7 @@ const struct split_op split_ops[] = {
 		.keeps = ANON_ZERO, .where = AT_WHOLE,
 	}, {
 		.name = "read_pagemap", .covers = "walk-readers", .run = run_pagemap,
-		.starved = FAILS, .errnos = { ENOMEM, ENOENT }, .keeps = ALL_HUGE,
+		.starved = FAILS, .errnos = { ENOMEM, ENOENT }, .keeps = ALL_HUGE | THP_DEVICE,
 		.where = AT_WHOLE,
 	}, {
 		.name = "clear_refs", .covers = "walk-readers", .run = run_clear_refs,
@@ -789,10 +1072,10 @@ const struct split_op split_ops[] = {
 		.where = AT_WHOLE,
 	}, {
 		.name = "mincore", .covers = "walk-readers", .run = run_mincore,
-		.starved = FAILS, .keeps = ALL_HUGE, .where = AT_WHOLE,
+		.starved = FAILS, .keeps = ALL_HUGE | THP_DEVICE, .where = AT_WHOLE,
 	}, {
 		.name = "gup_read", .covers = "gup-pmd", .run = run_vm_readv,
-		.starved = FAILS, .keeps = ALL_HUGE, .where = AT_WHOLE,
+		.starved = FAILS, .keeps = ALL_HUGE | THP_DEVICE, .where = AT_WHOLE,
 	},
 };
 
@@ -820,6 +1103,13 @@ size_t split_count(const struct split_op *op)
 int split_prepare(const struct split_op *op, struct thp_map *m, struct thp_why *why)
 {
 	return op->prepare ? op->prepare(m, why) : 0;
+}
+
+void split_again(const struct split_op *op, struct thp_map *m)
+{
+	thp_map_return(m);
+	if (op->again)
+		(void)op->again(m);
 }
 
 int split_run(const struct split_op *op, struct thp_map *m)

@@ -67,6 +67,10 @@ struct split_op {
 	int (*run)(struct thp_map *m, char *addr, size_t len);
 	/* After success: what only this operation promises. */
 	int (*verify)(struct thp_map *m, struct thp_why *why);
+	/* After a failure for want of a table: what it could have changed besides. */
+	int (*untouched)(struct thp_map *m, struct thp_why *why);
+	/* Looking at the contents changes what prepare() did: does that again. */
+	int (*again)(struct thp_map *m);
 };
 
 extern const struct split_op split_ops[];
@@ -78,6 +82,9 @@ size_t split_count(const struct split_op *op);
 
 /* prepare() of the row, or nothing. 0 or -errno with a cause. */
 int split_prepare(const struct split_op *op, struct thp_map *m, struct thp_why *why);
+
+/* Before a retry, when the contents have been looked at. */
+void split_again(const struct split_op *op, struct thp_map *m);
 
 /* Runs the operation; 0 or -errno. */
 int split_run(const struct split_op *op, struct thp_map *m);

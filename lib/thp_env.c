@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "thp_env.h"
+#include "thp_hmm.h"
 #include "thp_map.h"
 #include "thp_obs.h"
 #include "thp_uapi.h"
@@ -50,6 +51,8 @@ struct probe {
 	long long per_thp;	/* VmPTE at a THP fault, bytes per THP */
 	int zero;		/* huge zero PMDs */
 	int shmem;
+	bool hmm;		/* the test driver of device memory */
+	bool hmm_huge;		/* ... which takes THPs */
 	int err;
 	const char *what;
 };
@@ -194,8 +197,10 @@ static int run_probe(struct probe *out, struct thp_why *why)
 		probe_tables(pr);
 		if (!pr->err && pr->table > 0)
 			probe_thp(pr);
-		if (!pr->err)
+		if (!pr->err) {
 			probe_kinds(pr);
+			thp_hmm_probe(&pr->hmm, &pr->hmm_huge);
+		}
 		_exit(0);
 	}
 	if (waitpid(pid, &status, 0) != pid)
@@ -358,6 +363,10 @@ static void find_features(const struct probe *pr)
 		have |= THP_NEED_ZERO;
 	if (pr->shmem)
 		have |= THP_NEED_SHMEM;
+	if (pr->hmm)
+		have |= THP_NEED_HMM;
+	if (pr->hmm_huge)
+		have |= THP_NEED_HMM_HUGE;
 	if (!thp_uffd_features(&uffd)) {
 		have |= THP_NEED_UFFD;
 		if (uffd & UFFD_FEATURE_PAGEFAULT_FLAG_WP)
@@ -366,6 +375,8 @@ static void find_features(const struct probe *pr)
 			have |= THP_NEED_UFFD_ASYNC;
 		if (uffd & UFFD_FEATURE_MOVE)
 			have |= THP_NEED_UFFD_MOVE;
+		if (uffd & UFFD_FEATURE_RWP && uffd & UFFD_FEATURE_RWP_ASYNC)
+			have |= THP_NEED_UFFD_RWP;
 	}
 	if (have_scan())
 		have |= THP_NEED_SCAN;
@@ -454,6 +465,9 @@ static const struct {
 	{ THP_NEED_GUP_TEST, "needs root and CONFIG_GUP_TEST" },
 	{ THP_NEED_MOVE_PAGES, "needs CONFIG_MIGRATION" },
 	{ THP_NEED_HOME_NODE, "needs set_mempolicy_home_node (Linux 5.17, CONFIG_NUMA)" },
+	{ THP_NEED_HMM, "needs root and CONFIG_TEST_HMM (Linux 5.19)" },
+	{ THP_NEED_HMM_HUGE, "needs root, CONFIG_TEST_HMM and THPs in device memory (Linux 6.19)" },
+	{ THP_NEED_UFFD_RWP, "needs UFFDIO_RWPROTECT (Linux 7.3)" },
 	{ THP_NEED_LIMIT, "needs RLIMIT_MEMLOCK of 3 PMDs" },
 };
 

@@ -56,6 +56,9 @@ enum thp_need {
 	THP_NEED_MOVE_PAGES	= 1 << 25,	/* CONFIG_MIGRATION */
 	THP_NEED_LIMIT		= 1 << 26,	/* RLIMIT_MEMLOCK of at least 3 PMDs */
 	THP_NEED_HOME_NODE	= 1 << 27,	/* set_mempolicy_home_node(2), 5.17 */
+	THP_NEED_HMM		= 1 << 28,	/* CONFIG_TEST_HMM, 5.19 */
+	THP_NEED_HMM_HUGE	= 1 << 29,	/* the same with THPs, 6.19 */
+	THP_NEED_UFFD_RWP	= 1 << 30,	/* UFFDIO_RWPROTECT, 7.3 */
 };
 
 struct thp_env {

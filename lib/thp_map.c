@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "thp_hmm.h"
 #include "thp_map.h"
 #include "thp_uapi.h"
 
@@ -19,6 +20,7 @@ const char *thp_kind_name(enum thp_kind kind)
 	case THP_SHMEM: return "shmem";
 	case THP_SMALL: return "small";
 	case THP_NONE: return "none";
+	case THP_DEVICE: return "device";
 	}
 	return "?";
 }
@@ -28,6 +30,7 @@ unsigned int thp_kind_needs(enum thp_kind kind)
 	switch (kind) {
 	case THP_ZERO: return THP_NEED_ZERO;
 	case THP_SHMEM: return THP_NEED_SHMEM;
+	case THP_DEVICE: return THP_NEED_HMM_HUGE;
 	default: return 0;
 	}
 }
@@ -36,6 +39,7 @@ enum thp_state thp_kind_state(enum thp_kind kind)
 {
 	switch (kind) {
 	case THP_ANON:
+	case THP_DEVICE:
 	case THP_SHMEM: return THP_STATE_PMD;
 	case THP_ZERO: return THP_STATE_PMD_ZERO;
 	case THP_SMALL: return THP_STATE_PTE;
@@ -139,6 +143,8 @@ int thp_map_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why)
 	madvise(p, m->area_len, MADV_NOHUGEPAGE);
 	thp_touch(m->thp - thp_env.page);
 	thp_touch(m->thp + pmd);
+	if (kind == THP_DEVICE && thp_hmm_open(why))
+		return -ENODEV;
 	if (kind == THP_SHMEM) {
 		m->fd = memfd_create("thp_lazy_pte", MFD_CLOEXEC);
 		if (m->fd < 0 || ftruncate(m->fd, 3 * pmd))
@@ -164,6 +170,14 @@ int thp_map_fault(struct thp_map *m, struct thp_why *why)
 		else if (m->kind != THP_NONE)
 			for (i = 0; i < thp_env.nr; i++)
 				thp_fill(thp_page(m, i), m->seed, i);
+		if (m->kind == THP_DEVICE) {
+			ret = thp_hmm_to_device(m->thp, thp_env.pmd);
+			if (!ret && !thp_hmm_holds(m->thp))
+				ret = -EIO;
+			if (ret)
+				return thp_why(why, ret, "migration to the device: %s",
+					       thp_errno_name(ret));
+		}
 		ret = thp_obs_state(m->thp, thp_env.pmd, &got);
 		if (ret)
 			return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
@@ -175,6 +189,15 @@ int thp_map_fault(struct thp_map *m, struct thp_why *why)
 	}
 	return thp_why(why, -ENOTSUP, "needs memory that is less fragmented: no THP in %d tries",
 		       FAULT_TRIES);
+}
+
+void thp_map_return(struct thp_map *m)
+{
+	enum thp_state state;
+
+	if (m->kind == THP_DEVICE && !thp_obs_state(m->thp, thp_env.pmd, &state) &&
+	    state == THP_STATE_PMD && !thp_hmm_holds(m->thp))
+		(void)thp_hmm_to_device(m->thp, thp_env.pmd);
 }
 
 int thp_map_new(struct thp_map *m, enum thp_kind kind, struct thp_why *why)

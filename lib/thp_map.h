@@ -28,6 +28,7 @@ enum thp_kind {
 	THP_SHMEM	= 1 << 2,	/* PMD-mapped shmem: never a deposit (but on hash) */
 	THP_SMALL	= 1 << 3,	/* anonymous base pages, MADV_NOHUGEPAGE */
 	THP_NONE	= 1 << 4,	/* anonymous, untouched */
+	THP_DEVICE	= 1 << 5,	/* anonymous THP in device memory: a PMD, not present */
 };
 
 const char *thp_kind_name(enum thp_kind kind);
@@ -57,6 +58,12 @@ int thp_map_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why);
  * gave no PMD mapping in several tries (fragmentation: a reason to SKIP).
  */
 int thp_map_fault(struct thp_map *m, struct thp_why *why);
+
+/*
+ * THP_DEVICE: looking at the contents has brought them back. Puts them on the
+ * device again if they are still a THP; whether they are is for the caller.
+ */
+void thp_map_return(struct thp_map *m);
 
 /* create + fault. */
 int thp_map_new(struct thp_map *m, enum thp_kind kind, struct thp_why *why);

@@ -122,4 +122,46 @@ struct uffdio_move {
 #define UFFDIO_MOVE		_IOWR(UFFDIO, 0x05, struct uffdio_move)
 #endif
 
+#ifndef UFFD_FEATURE_RWP
+#define UFFD_FEATURE_RWP		(1 << 17)
+#define UFFD_FEATURE_RWP_ASYNC		(1 << 18)
+#define UFFDIO_REGISTER_MODE_RWP	((__u64)1 << 3)
+#define UFFDIO_RWPROTECT_MODE_RWP	((__u64)1 << 0)
+
+struct uffdio_rwprotect {
+	struct uffdio_range range;
+	__u64 mode;
+};
+
+#define UFFDIO_RWPROTECT	_IOWR(UFFDIO, 0x09, struct uffdio_rwprotect)
+#endif
+
+/* The test driver of device memory (CONFIG_TEST_HMM) has no installed header. */
+struct thp_hmm_cmd {
+	__u64 addr;		/* of the range */
+	__u64 ptr;		/* where its contents are copied to */
+	__u64 npages;		/* of the range */
+	__u64 cpages;		/* result: pages done */
+	__u64 faults;		/* result */
+};
+
+#define THP_HMM_TO_DEVICE	_IOWR('H', 0x02, struct thp_hmm_cmd)
+#define THP_HMM_TO_SYSTEM	_IOWR('H', 0x03, struct thp_hmm_cmd)
+#define THP_HMM_EXCLUSIVE	_IOWR('H', 0x05, struct thp_hmm_cmd)
+#define THP_HMM_CHECK_EXCLUSIVE	_IOWR('H', 0x06, struct thp_hmm_cmd)
+#define THP_HMM_FLAGS		_IOWR('H', 0x08, struct thp_hmm_cmd)
+#define THP_HMM_FLAG_NO_HUGE	(1 << 0)
+
+/* The test driver of GUP (CONFIG_GUP_TEST): long-term pins. */
+struct thp_gup_pin {
+	__u64 addr;
+	__u64 size;
+	__u32 flags;
+};
+
+#define THP_GUP_PIN		_IOW('g', 7, struct thp_gup_pin)
+#define THP_GUP_UNPIN		_IO('g', 8)
+#define THP_GUP_READ		_IOW('g', 9, __u64)
+#define THP_GUP_FAST		(1 << 1)
+
 #endif /* THP_UAPI_H */

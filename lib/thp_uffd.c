@@ -80,6 +80,16 @@ int thp_uffd_wp(int uffd, void *addr, size_t len, int protect)
 	return ioctl(uffd, UFFDIO_WRITEPROTECT, &wp) ? -errno : 0;
 }
 
+int thp_uffd_rwp(int uffd, void *addr, size_t len, int protect)
+{
+	struct uffdio_rwprotect rwp = {
+		.range = { .start = (uintptr_t)addr, .len = len },
+		.mode = protect ? UFFDIO_RWPROTECT_MODE_RWP : 0,
+	};
+
+	return ioctl(uffd, UFFDIO_RWPROTECT, &rwp) ? -errno : 0;
+}
+
 int thp_uffd_move(int uffd, void *dst, void *src, size_t len, long long *moved)
 {
 	struct uffdio_move mv = {

@@ -19,6 +19,9 @@ int thp_uffd_unregister(int uffd, void *addr, size_t len);
 /* UFFDIO_WRITEPROTECT: @protect sets or clears the protection; 0 or -errno. */
 int thp_uffd_wp(int uffd, void *addr, size_t len, int protect);
 
+/* UFFDIO_RWPROTECT, the same for reads and writes; 0 or -errno. */
+int thp_uffd_rwp(int uffd, void *addr, size_t len, int protect);
+
 /*
  * UFFDIO_MOVE. 0 or -errno; @moved (may be NULL) is what the kernel reports as
  * moved, in bytes, or a negative errno.

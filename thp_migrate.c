@@ -1224,6 +1224,70 @@ TEST_F(offline, soft)
 	THP_CHECK(!ret, "unpoison-pfn: %s, one page is lost until reboot", thp_errno_name(ret));
 }
 
+/* The THP cannot be split for it: the page stays, and so does all else. */
+THP_COVERS(offline, soft_starved, "soft-offline");
+TEST_F(offline, soft_starved)
+{
+	const char *missing = offline_missing(self->unpoison, sizeof(self->unpoison));
+	bool lazy = thp_env.contract == THP_LAZY;
+	size_t bad = thp_env.nr / 2 + 1;
+	struct thp_map *m = &self->map;
+	long long before, after;
+	uint64_t entry;
+	int try, ret;
+
+	if (missing)
+		THP_SKIP(missing);
+	/* One page per run is enough where it does not come back. */
+	if (!self->unpoison[0])
+		THP_SKIP("needs CONFIG_HWPOISON_INJECT to give the page back");
+	THP_NEEDS(THP_NEED_FAIL_PAGE);
+	ret = thp_settings_set("/proc/sys/vm/enable_soft_offline", "1");
+	THP_REQUIRE(!ret || ret == -ENOENT, "vm.enable_soft_offline: %s", thp_errno_name(ret));
+	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_obs_pagemap(thp_page(m, bad), &entry), &self->why);
+	self->pfn = entry & PFN_MASK;
+	THP_REQUIRE(self->pfn, "pagemap shows no frame number");
+	THP_REQUIRE_OK(thp_inject_setup(true, 0, &self->why), &self->why);
+	before = corrupted_kb();
+	/* Another CPU may hold the folio for an instant; that is no refusal. */
+	for (try = 0; try < 10; try++) {
+		thp_inject_task(getpid(), true);
+		ret = madvise(thp_page(m, bad), thp_env.page, MADV_SOFT_OFFLINE) ? -errno : 0;
+		thp_inject_task(getpid(), false);
+		if (!ret || thp_inject_fired())
+			break;
+		thp_sleep_ms(20);
+	}
+	after = corrupted_kb();
+	printf("# refusal: soft offline: %s, %ld tables refused\n", thp_errno_name(ret),
+	       thp_inject_fired());
+	if (lazy) {
+		THP_CHECK(thp_inject_fired() > 0, "soft offline asked for no table");
+		THP_CHECK(ret == -EBUSY, "MADV_SOFT_OFFLINE: expected EBUSY, got %s",
+			  thp_errno_name(ret));
+		THP_CHECK(before == after, "HardwareCorrupted: expected +0 kB, got %+lld kB",
+			  after - before);
+		THP_CHECK_OK(thp_map_expect(m, THP_STATE_PMD, &self->why), &self->why);
+		THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &self->why), &self->why);
+		for (try = 0; try < 10 && ret; try++) {
+			ret = madvise(thp_page(m, bad), thp_env.page, MADV_SOFT_OFFLINE) ?
+			      -errno : 0;
+			if (ret)
+				thp_sleep_ms(20);
+		}
+	} else {
+		THP_CHECK(!thp_inject_fired(), "soft offline asked for %ld tables, expected none",
+			  thp_inject_fired());
+	}
+	THP_CHECK(!ret, "MADV_SOFT_OFFLINE: expected 0, got %s", thp_errno_name(ret));
+	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &self->why), &self->why);
+	THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &self->why), &self->why);
+	thp_map_destroy(m);
+	ret = ret ? 0 : unpoison(self->unpoison, self->pfn);
+	THP_CHECK(!ret, "unpoison-pfn: %s, one page is lost until reboot", thp_errno_name(ret));
+}
+
 static sigjmp_buf bus_return;
 static bool bus_jumps;
 

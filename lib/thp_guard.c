@@ -19,34 +19,130 @@
 #include "thp_env.h"
 #include "thp_guard.h"
 #include "thp_kmsg.h"
+#include "thp_map.h"
 #include "thp_settings.h"
 
 #define KILL_WAIT_MS 10000
 
+#define KHUGEPAGED_SLEEP THP_SYSFS "khugepaged/scan_sleep_millisecs"
+/* It is the process that a busy machine cares for least. */
+#define KHUGEPAGED_WAIT_MS 20000
+/* An hour: as good as never. */
+#define KHUGEPAGED_SLEEP_MS "3600000"
+
+/*
+ * Whenever khugepaged has no process to scan and gets one, it scans at once,
+ * whatever the settings. So it is given the guardian, which is there before the
+ * tests and for as long. It scans processes in the order in which they came: to
+ * get at a test, it has to come through a range that is empty, stays so, and is
+ * enough for many scans, whoever wakes it.
+ */
+static void feed_khugepaged(void)
+{
+	size_t page = sysconf(_SC_PAGESIZE), len;
+	uint64_t pmd, mode;
+	char *p;
+
+	if (thp_read_u64(THP_SYSFS "hpage_pmd_size", &pmd))
+		return;
+	/* A scan is of 8 PMDs by default; if empty, of 8 per base page in Linux 7.3. */
+	len = 64 * (pmd / page) * pmd;
+	/* Where address space counts as memory, the tests are to have it. */
+	if (thp_read_u64("/proc/sys/vm/overcommit_memory", &mode) || mode == 2)
+		len = 2 * pmd;
+	for (;;) {
+		p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (p != MAP_FAILED)
+			break;
+		len /= 2;
+		if (len < 2 * pmd)
+			return;
+	}
+	madvise(p, len, MADV_DONTFORK);
+	madvise(p, len, MADV_HUGEPAGE);
+	/* What was never touched does not make a process one of khugepaged's. */
+	thp_touch((char *)(((uintptr_t)p + pmd - 1) & ~(pmd - 1)));
+	madvise(p, len, MADV_DONTNEED);
+}
+
+/* The stat file of khugepaged; -ESRCH if it does not run or cannot be seen. */
+static int find_khugepaged(char *path, size_t len)
+{
+	int ret = -ESRCH, parent;
+	char text[512], state;
+	struct dirent *ent;
+	DIR *dir;
+
+	dir = opendir("/proc");
+	if (!dir)
+		return -errno;
+	while (ret && (ent = readdir(dir))) {
+		if (strtol(ent->d_name, NULL, 10) <= 0)
+			continue;
+		snprintf(path, len, "/proc/%.16s/stat", ent->d_name);
+		/* Kernel threads are children of process 2. */
+		if (thp_read_file(path, text, sizeof(text)) > 0 &&
+		    sscanf(text, "%*d (khugepaged) %c %d", &state, &parent) == 2 && parent == 2)
+			ret = 0;
+	}
+	closedir(dir);
+	return ret;
+}
+
+static bool is_asleep(const char *path)
+{
+	char text[512], state;
+
+	return thp_read_file(path, text, sizeof(text)) <= 0 ||
+	       sscanf(text, "%*d (khugepaged) %c", &state) != 1 || state == 'S';
+}
+
+/*
+ * Until khugepaged sleeps by the new settings. A scan that is under way goes by the
+ * old ones, and under load it can take its time. Woken now, khugepaged sleeps again
+ * after that scan; but this can be a pause in its middle, for want of a huge page,
+ * of which there is one at most, or a sleep whose length was decided before. Woken
+ * once more, it is neither.
+ */
+static void await_khugepaged(void)
+{
+	long long end = thp_now_ms() + KHUGEPAGED_WAIT_MS;
+	char path[64];
+	int i;
+
+	if (find_khugepaged(path, sizeof(path))) {
+		/* It may be out of sight in a container. */
+		thp_sleep_ms(100);
+		return;
+	}
+	for (i = 0; i < 2; i++) {
+		/* Each write wakes it, also one that changes nothing. */
+		if (thp_write_file(KHUGEPAGED_SLEEP, KHUGEPAGED_SLEEP_MS))
+			return;
+		while (!is_asleep(path)) {
+			if (thp_now_ms() > end) {
+				printf("# khugepaged has not come to rest within %d s\n",
+				       KHUGEPAGED_WAIT_MS / 1000);
+				return;
+			}
+			thp_sleep_ms(1);
+		}
+	}
+}
+
 /*
  * khugepaged would collapse what a test has just split. One page an hour is as
  * good as stopped, and does not touch what the tests are about (enabled, defrag).
- *
- * Whenever it has no process to scan and gets one, it scans at once, whatever the
- * settings: so the guardian itself is one, for as long as it lives.
  */
 static void quieten(void)
 {
-	uint64_t pmd;
-	void *p;
-
 	(void)thp_settings_set(THP_SYSFS "khugepaged/pages_to_scan", "1");
-	(void)thp_settings_set(THP_SYSFS "khugepaged/scan_sleep_millisecs", "3600000");
+	(void)thp_settings_set(KHUGEPAGED_SLEEP, KHUGEPAGED_SLEEP_MS);
 	(void)thp_settings_set(THP_SYSFS "shmem_enabled", "advise");
-	/* Only now: this can wake it, and then it goes by the number of pages. */
-	if (!thp_read_u64(THP_SYSFS "hpage_pmd_size", &pmd)) {
-		p = mmap(NULL, 2 * pmd, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (p != MAP_FAILED)
-			madvise(p, 2 * pmd, MADV_HUGEPAGE);
-	}
-	/* For what it may have begun before. */
-	thp_sleep_ms(20);
+	feed_khugepaged();
+	if (!geteuid())
+		await_khugepaged();
 }
 
 /* debugfs in a mount namespace of our own: nothing to undo, whatever happens. */

@@ -33,7 +33,6 @@ struct trial {
 	struct thp_cg cg;
 	struct thp_child victim;
 	int ret;		/* of the operation */
-	int retry;		/* of the same once fed, 1: not tried */
 	long fired;		/* injected failures */
 	long failed_splits;	/* thp_split_pmd_failed */
 	bool waited;		/* it came back only after being fed */
@@ -281,10 +280,10 @@ static int victim(struct thp_chan *chan, void *arg)
 			       tables);
 	if (self->ret) {
 		split_again(op, &m);
-		self->retry = split_run(op, &m);
-		if (self->retry)
+		ret = split_run(op, &m);
+		if (ret)
 			return thp_why(why, -EPROTO, "%s still returns %s with memory at hand",
-				       op->name, thp_errno_name(self->retry));
+				       op->name, thp_errno_name(ret));
 		ret = strict ? check_split(op, &m, why) : 0;
 		if (ret)
 			return ret;
@@ -323,7 +322,6 @@ static int watch(struct job *job, struct thp_why *why)
 	bool stuck = false;
 	int ret;
 
-	self->retry = 1;
 	ret = thp_child_start(c, victim, job);
 	if (ret)
 		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));

@@ -191,7 +191,7 @@ TEST_F(kernel, mode)
 static const char *(*thp_cover_hook)(const char *fixture, const char *variant,
 				     const char *test) __maybe_unused;
 
-static inline void thp_list_covers(const char *prog)
+static inline void thp_list_covers(void)
 {
 	struct __fixture_variant_metadata none = { .name = "" }, *v;
 	struct __fixture_metadata *f;
@@ -214,7 +214,6 @@ static inline void thp_list_covers(const char *prog)
 			}
 		}
 	}
-	(void)prog;
 }
 
 static pid_t thp_main_pid __maybe_unused;
@@ -336,7 +335,7 @@ static inline int thp_main(const char *prog, int argc, char **argv, void (*init)
 	if (repair)
 		return thp_guard_repair();
 	if (covers) {
-		thp_list_covers(prog);
+		thp_list_covers();
 		return 0;
 	}
 	return thp_guard_run(thp_main_body, &tm);

@@ -130,14 +130,16 @@ static int share(enum thp_kind kind, unsigned int peers, struct thp_meter *m,
 
 /*
  * What a write to a shared range may cost. Shared anonymous memory is split and
- * a page is copied. The huge zero PMD is replaced by a THP, or split where the
- * kernel (thp_env_zero_write_splits()) or the memory does not allow that.
+ * a page is copied. The huge zero PMD is replaced by a THP, or split by kernels
+ * of which thp_env_zero_write_splits() knows, or for want of memory.
  */
 static int expect_write(const struct thp_meter *m, enum thp_state after, const char *who,
 			struct thp_why *why)
 {
-	bool split = thp_group.kind != THP_ZERO || after == THP_STATE_PTE;
+	bool split = thp_group.kind != THP_ZERO || thp_env_zero_write_splits();
 
+	if (!split && after != THP_STATE_PMD && m->ev[1].fault_fallback != m->ev[0].fault_fallback)
+		return thp_why(why, -ENOTSUP, "needs memory that is less fragmented");
 	if (after != (split ? THP_STATE_PTE : THP_STATE_PMD))
 		return thp_why(why, -EPROTO, "%s: range is %s after the write, expected %s", who,
 			       thp_state_name(after), split ? "PTE-mapped" : "PMD-mapped");

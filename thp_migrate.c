@@ -1253,6 +1253,7 @@ TEST_F(offline, soft_starved)
 	/* Another CPU may hold the folio for an instant; that is no refusal. */
 	for (try = 0; try < 10; try++) {
 		thp_inject_task(getpid(), true);
+		THP_CHECK(!thp_inject_drain(-1), "PTE tables cannot be used up");
 		ret = madvise(thp_page(m, bad), thp_env.page, MADV_SOFT_OFFLINE) ? -errno : 0;
 		thp_inject_task(getpid(), false);
 		if (!ret || thp_inject_fired())

@@ -35,6 +35,7 @@ struct trial {
 	struct thp_child victim;
 	int ret;		/* of the operation */
 	long fired;		/* injected failures */
+	long drained;		/* those that only prepared it, see thp_inject_drain() */
 	long failed_splits;	/* thp_split_pmd_failed */
 	bool waited;		/* it came back only after being fed */
 };
@@ -266,6 +267,16 @@ static int victim(struct thp_chan *chan, void *arg)
 			return thp_why(why, ret, "the limit did not bite: %s", thp_errno_name(ret));
 		}
 	}
+	if (job->injector == TARGETED) {
+		ret = thp_inject_drain(-1);
+		if (ret) {
+			thp_chan_post_parent(chan, 3);
+			return thp_why(why, ret, "PTE tables cannot be used up: %s",
+				       thp_errno_name(ret));
+		}
+		self->drained = thp_inject_drained();
+		tables = thp_obs_vmpte(0);
+	}
 	self->ret = split_run(op, &m);
 	thp_chan_post_parent(chan, 3);
 	thp_chan_await_parent(chan, 4);
@@ -353,7 +364,7 @@ static int watch(struct job *job, struct thp_why *why)
 	stuck = self->waited && op->starved != WAITS;
 	thp_obs_events(&e1);
 	if (job->injector == TARGETED)
-		self->fired = thp_inject_fired();
+		self->fired = thp_inject_fired() - self->drained;
 	self->failed_splits = e1.split_pmd_failed - e0.split_pmd_failed;
 	(void)starve(self, job->injector, false);
 	if (stuck)
@@ -460,7 +471,9 @@ static int sweep(struct thp_chan *chan, void *arg)
 			ret = thp_obs_smaps(0, m.area, m.area_len, &before);
 		if (ret)
 			return thp_why(why, ret, "setup: %s", thp_errno_name(ret));
-		ret = thp_inject_nth_arm(fd, nth);
+		ret = thp_inject_drain(fd);
+		if (!ret)
+			ret = thp_inject_nth_arm(fd, nth);
 		if (ret)
 			return thp_why(why, ret, "fail-nth: %s", thp_errno_name(ret));
 		job->trial->ret = split_run(op, &m);
@@ -590,6 +603,18 @@ static int check_twins(const struct thp_map *m, struct thp_why *why)
 	return ret ? ret : thp_map_check(&m[1], 8, thp_env.nr - 8, why);
 }
 
+/* Nobody finds a table to use in what is left of a page: see thp_inject_drain(). */
+static int drain_self(struct thp_why *why)
+{
+	int ret = thp_inject_task(getpid(), true);
+
+	if (!ret)
+		ret = thp_inject_drain(-1);
+	if (!ret)
+		ret = thp_inject_task(getpid(), false);
+	return ret ? thp_why(why, ret, "PTE tables cannot be used up: %s", thp_errno_name(ret)) : 0;
+}
+
 #define KSM "/sys/kernel/mm/ksm/"
 
 THP_COVERS(unasked, ksm, "folio-split-ksm");
@@ -612,6 +637,7 @@ TEST_F_TIMEOUT(unasked, ksm, 90)
 		    !madvise(m[1].thp, thp_env.pmd, MADV_MERGEABLE), "MADV_MERGEABLE: %s",
 		    strerror(errno));
 	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+	THP_REQUIRE_OK(drain_self(&why), &why);
 	THP_REQUIRE_OK(thp_inject_task(self->pid, true), &why);
 	THP_REQUIRE_OK(thp_settings_set(KSM "run", "1"), &why);
 	if (thp_env.contract == THP_LAZY) {
@@ -657,6 +683,7 @@ TEST_F_TIMEOUT(unasked, underused, 90)
 	if (thp_map_expect(m, THP_STATE_PMD, NULL))
 		THP_SKIP("needs memory that is less fragmented");
 	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+	THP_REQUIRE_OK(drain_self(&why), &why);
 	self->pid = getpid();
 	THP_REQUIRE_OK(thp_inject_task(self->pid, true), &why);
 	for (try = 0; try < 50; try++) {
@@ -750,6 +777,7 @@ TEST_F_TIMEOUT(unasked, damon, 90)
 	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
 	THP_REQUIRE_OK(damon_setup(thp_page(m, thp_env.nr / 2), &why), &why);
 	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+	THP_REQUIRE_OK(drain_self(&why), &why);
 	tables = thp_obs_vmpte(0);
 	ret = thp_settings_set(DAMON "0/state", "on");
 	if (ret == -EBUSY)

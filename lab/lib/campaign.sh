@@ -131,7 +131,7 @@ lab_campaign() {
 			trap - INT TERM HUP
 			[ "$revert" != - ] || revert=''
 			[ "$append" != - ] || append=''
-			lab_case "$dir" "$name" "$kernel" "$program" "$revert" \
+			"$C_CASE" "$dir" "$name" "$kernel" "$program" "$revert" \
 				"$append"
 			rm -f "$dir/$name.running"
 			lab_say "$number/$total $(cut -f 1-4 "$dir/$name.result" |

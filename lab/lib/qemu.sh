@@ -27,6 +27,15 @@ lab_qemu_channel() (
 	esac
 )
 
+# Every second processor from $1 on, in QEMU's words.
+lab_qemu_cpus() (
+	cpu=$1
+	while [ "$cpu" -lt "$K_CPUS" ]; do
+		printf ',cpus=%s' "$cpu"
+		cpu=$((cpu + 2))
+	done
+)
+
 # The kernel's command line. A panic restarts, which ends the machine; stalls
 # are given the time that emulation needs.
 lab_qemu_append() (
@@ -89,12 +98,12 @@ lab_qemu_run() {
 		;;
 	esac
 	"$call" "$(lab_qemu_binary "$K_ARCH")" "$@" -accel $accel \
-		-smp 2,sockets=2,cores=1,threads=1 \
+		-smp "$K_CPUS,sockets=$K_CPUS,cores=1,threads=1" \
 		-m "${K_MEMORY}M" \
 		-object memory-backend-ram,id=m0,size=${half}M \
 		-object memory-backend-ram,id=m1,size=${half}M \
-		-numa node,nodeid=0,cpus=0,memdev=m0 \
-		-numa node,nodeid=1,cpus=1,memdev=m1 \
+		-numa "node,nodeid=0,cpus=0,memdev=m0$(lab_qemu_cpus 2)" \
+		-numa "node,nodeid=1,cpus=1,memdev=m1$(lab_qemu_cpus 3)" \
 		-nodefaults -no-reboot -display none \
 		-chardev "$console" -serial chardev:console \
 		-chardev "$channel" -serial chardev:channel \

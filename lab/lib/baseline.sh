@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+# The baseline: the kernel's own mm selftests, from the source that the kernel
+# was built from, on the same mutants in the same guests. lab/baseline/programs
+# says which and how.
+#
+# Besides what campaign.sh describes, a case leaves NAME.items, lines of fields
+# separated by tabs that tell what a program had to complain of:
+#	program, kind, what
+# Kinds: T a subtest failed, E exit status, H hung, D the guest died, K the
+# kernel log. It leaves NAME.runs, too:
+#	program, seconds, subtests passed, failed, skipped
+
+# Changes whenever the recipe below makes other programs of the same things.
+LAB_BASELINE_RECIPE=1
+
+# How often the kernel without a mutant is run: what fails in any of these runs
+# kills no mutant.
+LAB_BASELINE_NONES=3
+
+# How often a guest that comes to no program is tried.
+LAB_BASELINE_TRIES=3
+
+# Three fields: program, seconds, arguments.
+lab_baseline_programs() (
+	sed -e '/^#/d' -e '/^[[:space:]]*$/d' "$LAB_DIR/baseline/programs"
+)
+
+lab_baseline_names() (
+	lab_baseline_programs | cut -f 1
+)
+
+# Seconds for a guest in which all of them hang.
+lab_baseline_timeout() (
+	lab_baseline_programs | awk '{ n += $2 } END { print n + 600 }'
+)
+
+# lab_baseline_build SOURCE SYSROOT: the programs of the loaded row, linked
+# statically. Prints their directory.
+lab_baseline_build() (
+	source=$1 sysroot=$2
+	triplet=x86_64-linux-gnu
+	key=$({
+		echo "$LAB_BASELINE_RECIPE ${source##*/} ${sysroot##*/}"
+		"${B_CROSS}gcc" --version | head -n 1
+		lab_baseline_names
+	} | lab_build_sha)
+	dir=$LAB_CACHE/mm-selftests/$K_ARCH-$key
+	if [ ! -e "$dir/complete" ]; then
+		rm -rf "$dir"
+		mkdir -p "$dir/obj" "$dir/tree" "$dir/out" "$dir/bin"
+		lab_need_space "$LAB_CACHE" 200 || exit
+		lab_say "building the mm selftests of ${source##*/}:" \
+			"see $dir/build.log"
+		lab_build_make "$source/tree" "$dir/obj" headers || {
+			lab_say "no kernel headers: see $dir/obj/build.log"
+			exit "$LAB_ERROR"
+		}
+		# They write beside their sources.
+		cd "$source/tree" &&
+		{
+			find tools/include tools/testing/selftests/mm \
+				tools/testing/selftests/kselftest \
+				tools/testing/selftests/lib.mk \
+				tools/testing/selftests/x86/check_cc.sh \
+				tools/testing/selftests/x86/trivial*.c
+			find tools/testing/selftests mm/gup_test.h -name '*.h'
+		} | sort -u | cpio -pdm --quiet "$dir/tree" || exit "$LAB_ERROR"
+		# shellcheck disable=SC2046 # a list of files
+		env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKEOVERRIDES \
+			make -C "$dir/tree/tools/testing/selftests/mm" \
+			ARCH="$K_ARCH" CROSS_COMPILE="$B_CROSS" \
+			OUTPUT="$dir/out" \
+			KHDR_INCLUDES="-isystem $dir/obj/usr/include" \
+			USERCFLAGS="-isystem $sysroot/usr/include" \
+			USERLDFLAGS="-static -L$sysroot/usr/lib/$triplet" \
+			$(lab_baseline_names | sed "s|^|$dir/out/|") \
+			>"$dir/build.log" 2>&1 || {
+			tail -n 15 "$dir/build.log" >&2
+			lab_say "the mm selftests do not build"
+			exit "$LAB_ERROR"
+		}
+		for name in $(lab_baseline_names); do
+			"${B_CROSS}strip" -o "$dir/bin/$name" \
+				"$dir/out/$name" || exit "$LAB_ERROR"
+		done
+		rm -rf "$dir/obj" "$dir/tree" "$dir/out"
+		: >"$dir/complete"
+	fi
+	printf '%s\n' "$dir/bin"
+)
+
+# What lies in the guest's /suite in place of the suite, into directory $2, for
+# the kernel named $1.
+lab_baseline_install() (
+	lab_kernel_load "$1"
+	lab_build_load
+	sysroot=$(lab_locked "sysroot-$K_ARCH" lab_sysroot_fetch "$K_ARCH") ||
+		exit
+	bin=$(lab_locked "mm-selftests-$K_ARCH" lab_baseline_build \
+		"$(cat "$B_LAST")" "$sysroot") || exit
+	mkdir -p "$2" &&
+	cp "$bin"/* "$LAB_DIR/baseline/programs" "$LAB_DIR/baseline/run_tests.sh" \
+		"$2/"
+)
+
+# What a verdict depends on, as lab_campaign_key.
+lab_baseline_key() (
+	lab_kernel_load "$1"
+	lab_build_load
+	{
+		lab_build_dir
+		echo "$LAB_BASELINE_RECIPE"
+		cat "$LAB_DIR/baseline/programs" "$LAB_DIR/baseline/run_tests.sh" \
+			"$LAB_DIR/init"
+	} | lab_build_sha
+)
+
+# The cases: those of the mutants on x86-64, and several times none.
+lab_baseline_cases() (
+	lab_mutants_cases "$1" "$2" || exit
+	awk -F '\t' -v OFS='\t' -v n="$LAB_BASELINE_NONES" '
+		$2 != "mutants-x86_64" { next }
+		$1 == "none-x86_64" {
+			for (i = 1; i <= n; i++) {
+				$1 = "none-" i
+				print
+			}
+			next
+		}
+		{ print }' "$1/cases" >"$1/cases.new"
+	mv "$1/cases.new" "$1/cases"
+	[ -s "$1/cases" ] || lab_die "no mutant of x86-64 among these"
+)
+
+# The console log of run $1 in pieces, one file per program that was begun.
+lab_baseline_split() (
+	tr -d '\r' <"$1/console.log" | awk -v dir="$1" '
+		/ baseline: begin / {
+			out = dir "/console." $NF
+			next
+		}
+		out { print >out }'
+)
+
+# The items of run $1, and into file $2 its programs that are done with.
+lab_baseline_items() (
+	run=$1 finished=$2
+	ktap=$run/ktap
+	lab_baseline_split "$run"
+	sed -n 's/^# result \([^ ]*\) .*/\1/p' "$ktap" >"$finished"
+	last=$(sed -n 's/^# begin //p' "$ktap" | tail -n 1)
+	if [ -n "$last" ] && ! grep -qxF "$last" "$finished"; then
+		printf '%s\tD\t%s\n' "$last" \
+			"$(sed -n 's/^trouble //p' "$run/summary" | head -n 1)"
+		echo "$last" >>"$finished"
+	fi
+	sed -n 's/^# failed: \([^ ]*\): \(.*\)/\1\tT\t\2/p' "$ktap"
+	sed -n 's/^# result \([^ ]*\) exit=\([^ ]*\) .*/\1 \2/p' "$ktap" |
+	while read -r prog code; do
+		case $code in
+		0|4)	;;
+		hung|stuck)
+			printf '%s\tH\t%s\n' "$prog" "$code" ;;
+		*)	printf '%s\tE\texit status %s\n' "$prog" "$code" ;;
+		esac
+	done
+	while read -r prog; do
+		[ ! -e "$run/console.$prog" ] ||
+			lab_splats "$run/console.$prog" | head -n 1 |
+			sed "s/^/$prog	K	/"
+	done <"$finished"
+)
+
+# As lab_case: boots until every program has had its turn, since one may have
+# ended the guest for those after it. Its options are those of a mutant's.
+lab_baseline_case() {
+	dir=$1 name=$2 kernel=$3
+	rm -rf "${dir:?}/$name"
+	mkdir -p "$dir/$name"
+	: >"$dir/$name/items"
+	: >"$dir/$name/runs"
+	begin=$(date +%s) boot=0 tries=0 outcome=ran
+	lab_load_arch "$kernel"
+	todo=$(lab_baseline_names)
+	while [ -n "$todo" ]; do
+		boot=$((boot + 1))
+		out=$dir/$name/$boot
+		mkdir -p "$out"
+		# shellcheck disable=SC2046,SC2086 # lists of words
+		"$LAB_DIR/lab" run --output "$out" \
+			--suite "$dir/suite-$K_ARCH" --cpus "$C_CPUS" \
+			--timeout "$C_TIMEOUT" ${LAB_OFFLINE:+--offline} \
+			${LAB_ACCEL:+--accel "$LAB_ACCEL"} \
+			${6:+--append "$6"} "$kernel" -- \
+			$(printf -- '-t %s ' $todo) \
+			</dev/null >"$out/output" 2>&1
+		run=$(echo "$out"/*/summary)
+		run=${run%/summary}
+		: >"$out/finished"
+		if [ -e "$run/ktap" ]; then
+			lab_baseline_items "$run" "$out/finished" \
+				>>"$dir/$name/items"
+			sed -n -e 's/^# result //p' "$run/ktap" |
+				sed -e 's/ [a-z]*=/\t/g' | cut -f 1,3- \
+				>>"$dir/$name/runs"
+		fi
+		rm -f "$out"/*/initramfs
+		if [ -s "$out/finished" ]; then
+			todo=$(printf '%s\n' "$todo" |
+				grep -vxF -f "$out/finished")
+		else
+			tries=$((tries + 1))
+			[ "$tries" -ge "$LAB_BASELINE_TRIES" ] || continue
+			outcome=error
+			break
+		fi
+	done
+	cp "$dir/$name/items" "$dir/$name.items"
+	cp "$dir/$name/runs" "$dir/$name.runs"
+	what="$boot boots"
+	[ "$outcome" = ran ] || what=$(tail -n 1 "$out/output" | tr '\t' ' ')
+	printf '%s\t%s\t%s\t%s\t-\n' "$name" "$outcome" \
+		$(($(date +%s) - begin)) "$what" >"$dir/$name.new"
+	mv "$dir/$name.new" "$dir/$name.result"
+}
+
+# The files of folder $1 whose names end so, with the case before each line:
+# those of none come first, as its cases do.
+lab_baseline_all() (
+	while IFS=$LAB_TAB read -r name _; do
+		[ ! -e "$1/$name.$2" ] || sed "s/^/$name	/" "$1/$name.$2"
+	done <"$1/cases"
+)
+
+# The outcome of every case of folder $1, once all have run. What any of the runs
+# without a mutant has to complain of as well tells nothing: it goes into the
+# file known, the rest into the file told. Without a mutant, a complaint of the
+# kernel is one all the same.
+lab_baseline_judge() (
+	lab_baseline_all "$1" items | awk -F '\t' -v dir="$1" '
+		BEGIN {
+			printf "" >(dir "/known")
+			printf "" >(dir "/told")
+		}
+		{
+			# Addresses, numbers of processes and of lines differ.
+			what = $4
+			if ($3 == "K")
+				gsub(/0x[0-9a-f]+|[0-9a-f]+[0-9][0-9a-f]*|[0-9]+/, "N",
+					what)
+			id = $2 SUBSEP $3 SUBSEP what
+		}
+		/^none-/ {
+			if (!(id in known))
+				print $2 ": " $4 >(dir "/known")
+			known[id] = 1
+			if ($3 ~ /[HDK]/)
+				print >(dir "/told")
+			next
+		}
+		!(id in known) { print >(dir "/told") }'
+	lab_campaign_results "$1" | awk -F '\t' -v OFS='\t' -v dir="$1" '
+		told {
+			if (!($1 in by))
+				by[$1] = $2 ": " $4
+			next
+		}
+		$2 != "error" {
+			$2 = $1 in by ? "killed" : "survived"
+			$4 = $1 in by ? by[$1] : "-"
+		}
+		{
+			file = dir "/" $1 ".result"
+			print >file
+			close(file)
+		}' told=1 "$1/told" told=0 -
+)
+
+# The table of folder $1.
+lab_baseline_table() (
+	lab_baseline_judge "$1"
+	lab_campaign_results "$1" >"$1/results"
+	lab_baseline_programs >"$1/programs"
+	lab_baseline_all "$1" runs >"$1/runs"
+	awk -F '\t' -v cpus="$C_CPUS" '
+		FILENAME ~ /programs$/ {
+			prog[++np] = $1
+			args[$1] = $3
+			next
+		}
+		FILENAME ~ /runs$/ {
+			if ($1 ~ /^none-/)
+				without[$2] = without[$2] (without[$2] ? ", " : "") \
+					$4 "/" $5 "/" $6 " in " $3 " s"
+			next
+		}
+		FILENAME ~ /known$/ {
+			known = known "- " $0 "\n"
+			next
+		}
+		FILENAME ~ /told$/ {
+			if (index(cell[$1, $2], $3) == 0)
+				cell[$1, $2] = cell[$1, $2] $3
+			if (!($1 in told))
+				order[++nt] = $1
+			if (++said[$1, $2] <= 2)
+				told[$1] = told[$1] "; " $2 ": " $4
+			next
+		}
+		FNR == 1 {
+			printf "| mutant |"
+			for (i = 1; i <= np; i++)
+				printf " %s |", prog[i]
+			print " all together | s |"
+			printf "|---|"
+			for (i = 1; i <= np; i++)
+				printf "---|"
+			print "---|---|"
+		}
+		/^none-/ {
+			secs = secs (secs ? ", " : "") $3
+			next
+		}
+		{
+			printf "| %s |", $1
+			for (i = 1; i <= np; i++) {
+				c = cell[$1, prog[i]]
+				printf " %s |", $2 == "error" ? "?" : c ? c : "-"
+				if (c)
+					kills[prog[i]]++
+			}
+			print " " $2 " | " $3 " |"
+			n++
+			total += $3
+			count[$2]++
+		}
+		END {
+			print "\nKilled: T a subtest failed that passes without a" \
+				" mutant, E exit status, H hung, D the guest died," \
+				" K the kernel complained. -: survived.\n"
+			printf "%d of %d mutants killed by the mm selftests" \
+				" together", count["killed"], n
+			if (count["error"])
+				printf ", %d without a verdict", count["error"]
+			print ".\n"
+			print "| program | arguments | killed |" \
+				" without a mutant: subtests passed/failed/skipped |"
+			print "|---|---|---|---|"
+			for (i = 1; i <= np; i++)
+				printf "| %s | %s | %d of %d | %s |\n", prog[i],
+					args[prog[i]], kills[prog[i]], n,
+					without[prog[i]]
+			printf "\n%d s per mutant on average, %s s without one," \
+				" in guests of %d CPUs.\n", n ? total / n : 0,
+				secs, cpus
+			if (known)
+				printf "\n%s\n%s", "Fails without a mutant, and so" \
+					" kills none:", known
+			if (nt)
+				print "\nWhat told, at most two per program:"
+			for (i = 1; i <= nt; i++)
+				print "- " order[i] ": " substr(told[order[i]], 3)
+		}' "$1/programs" "$1/runs" "$1/known" "$1/told" \
+		"$1/results"
+)

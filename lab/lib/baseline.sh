@@ -16,7 +16,7 @@ LAB_BASELINE_RECIPE=1
 
 # How often the kernel without a mutant is run: what fails in any of these runs
 # kills no mutant.
-LAB_BASELINE_NONES=3
+LAB_BASELINE_NONES=${LAB_BASELINE_NONES:-3}
 
 # How often a guest that comes to no program is tried.
 LAB_BASELINE_TRIES=3
@@ -352,7 +352,7 @@ lab_baseline_table() (
 					args[prog[i]], kills[prog[i]], n,
 					without[prog[i]]
 			printf "\n%d s per mutant on average, %s s without one," \
-				" in guests of %d CPUs.\n", n ? total / n : 0,
+				" in guests of %d CPUs, THP enabled=always.\n", n ? total / n : 0,
 				secs, cpus
 			if (known)
 				printf "\n%s\n%s", "Fails without a mutant, and so" \

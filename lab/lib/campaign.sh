@@ -118,6 +118,8 @@ lab_campaign_key() (
 lab_campaign() {
 	dir=$1 number=0
 	total=$(wc -l <"$dir/cases")
+	# Of a campaign that was ended.
+	rm -f "$dir"/*.running
 	trap 'kill -TERM 0; exit 130' INT TERM HUP
 	# Not from a pipe: the loop waits for its own children.
 	while IFS=$LAB_TAB read -r name kernel program revert append; do

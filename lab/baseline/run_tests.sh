@@ -111,6 +111,14 @@ while read -r prog seconds args; do
 	echo 1 >/sys/kernel/debug/clear_warn_once 2>/dev/null
 	begin=$(uptime_s)
 	run_all "$seconds" "$prog" "$args"
+	# Some tests wait 3 s and no longer, and the machine may be slow or
+	# busy: what failed has to fail again.
+	case $code in
+	0|4|hung|stuck)	;;
+	*)
+		sed -n "s/^not ok /# once: $prog: /p" "$out"
+		run_all "$seconds" "$prog" "$args" ;;
+	esac
 	took=$(($(uptime_s) - begin))
 	fails=$(grep -c '^not ok' "$out")
 	skips=$(grep -c '^ok .*# SKIP' "$out")

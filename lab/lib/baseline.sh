@@ -336,9 +336,9 @@ lab_baseline_table() (
 			count[$2]++
 		}
 		END {
-			print "\nKilled: T a subtest failed that passes without a" \
-				" mutant, E exit status, H hung, D the guest died," \
-				" K the kernel complained. -: survived.\n"
+			print "\nKilled: T a subtest failed, twice, that passes" \
+				" without a mutant, E exit status, H hung, D the" \
+				" guest died, K the kernel complained. -: survived.\n"
 			printf "%d of %d mutants killed by the mm selftests" \
 				" together", count["killed"], n
 			if (count["error"])

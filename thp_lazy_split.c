@@ -662,7 +662,7 @@ TEST_F(pmd, bulk_zero)
 #define FOOTPRINT_ANON	(64ULL << 20)
 #define FOOTPRINT_MAX	16
 
-static void footprint(struct __test_metadata *_metadata, bool zero)
+static void measure_footprint(struct __test_metadata *_metadata, bool zero)
 {
 	unsigned long long bytes = zero ? FOOTPRINT_ZERO : FOOTPRINT_ANON *
 		(thp_env.scale < FOOTPRINT_MAX ? thp_env.scale : FOOTPRINT_MAX);
@@ -697,22 +697,23 @@ static void footprint(struct __test_metadata *_metadata, bool zero)
 	munmap(area, bytes + thp_env.pmd);
 	printf("# footprint: %llu MiB of %s PMDs: %lld kB of PTE tables, %zu without a THP\n",
 	       bytes >> 20, zero ? "huge zero" : "anon", (full - left) / 1024, fallback);
-	THP_CHECK(full - left == want, "%zu %s PMDs: %lld B of PTE tables, expected %lld B on %s kernel",
-		  n, zero ? "huge zero" : "anon", full - left, want,
+	THP_CHECK(full - left == want,
+		  "%zu %s PMDs: %lld B of PTE tables, expected %lld B on %s kernel", n,
+		  zero ? "huge zero" : "anon", full - left, want,
 		  thp_mode_name(thp_env.contract));
 }
 
 THP_COVERS(pmd, footprint_anon, "fault-anon zap-dontneed");
 TEST_F(pmd, footprint_anon)
 {
-	footprint(_metadata, false);
+	measure_footprint(_metadata, false);
 }
 
 THP_COVERS(pmd, footprint_zero, "fault-zero zap-dontneed");
 TEST_F(pmd, footprint_zero)
 {
 	THP_NEEDS(THP_NEED_ZERO);
-	footprint(_metadata, true);
+	measure_footprint(_metadata, true);
 }
 
 /*

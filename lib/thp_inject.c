@@ -27,6 +27,46 @@ static struct {
 /* What thp_inject_drain() has made fail. */
 static long drained;
 
+/* Where it asks for tables: more slots than a page has fragments. */
+static char *scratch;
+
+static bool has_fragments(void)
+{
+	return thp_env.table < thp_env.page && thp_env.contract != THP_EAGER;
+}
+
+static size_t scratch_len(void)
+{
+	return 2 * thp_env.page / thp_env.table * thp_env.pmd;
+}
+
+/*
+ * The tables of the levels above come with the first and the last page, and stay
+ * as long as these do: what is asked for in between is a PTE table and no more.
+ */
+static void anchor_scratch(void)
+{
+	madvise(scratch, thp_env.page, MADV_POPULATE_READ);
+	madvise(scratch + scratch_len() - thp_env.pmd, thp_env.page, MADV_POPULATE_READ);
+}
+
+static int prepare_scratch(void)
+{
+	if (!has_fragments())
+		return 0;
+	if (!scratch) {
+		scratch = mmap(NULL, scratch_len(), PROT_READ,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (scratch == MAP_FAILED) {
+			scratch = NULL;
+			return -errno;
+		}
+		madvise(scratch, scratch_len(), MADV_NOHUGEPAGE);
+	}
+	anchor_scratch();
+	return 0;
+}
+
 /* Where PTE tables for user mappings come from: x86 and generic; powerpc; s390. */
 static const char * const allocators[] = {
 	"pte_alloc_one",
@@ -145,6 +185,10 @@ int thp_inject_setup(bool targeted, int min_order, struct thp_why *why)
 	if (targeted && !thp_inject_can_target())
 		return thp_why(why, -ENOENT, "no known PTE-table allocator in kallsyms");
 	drained = 0;
+	ret = prepare_scratch();
+	if (ret)
+		return thp_why(why, ret, "no addresses to use up PTE tables in: %s",
+			       thp_errno_name(ret));
 	snprintf(order, sizeof(order), "%d", min_order);
 	snprintf(times, sizeof(times), "%ld", TIMES);
 	snprintf(start, sizeof(start), hex, targeted ? range.start : 0UL);
@@ -207,25 +251,25 @@ static int table_refused(char *p, int nth_fd)
 
 int thp_inject_drain(int nth_fd)
 {
-	size_t n = 2 * thp_env.page / thp_env.table, len = n * thp_env.pmd, i;
-	long before = thp_inject_fired();
+	size_t n, i;
+	long before;
 	int ret = 0;
-	char *base;
 
-	if (thp_env.table >= thp_env.page || thp_env.contract == THP_EAGER)
+	if (!has_fragments())
 		return 0;
-	base = mmap(NULL, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (base == MAP_FAILED)
-		return -errno;
-	madvise(base, len, MADV_NOHUGEPAGE);
-	/* The tables of the levels above come first: what fails has to be a PTE table. */
-	if (nth_fd >= 0) {
-		madvise(base, thp_env.page, MADV_POPULATE_READ);
-		madvise(base + len - thp_env.pmd, thp_env.page, MADV_POPULATE_READ);
-	}
+	if (!scratch)
+		return -EINVAL;
+	if (nth_fd >= 0)
+		anchor_scratch();
+	before = thp_inject_fired();
+	n = scratch_len() / thp_env.pmd;
 	for (i = 1; i + 1 < n && !ret; i++)
-		ret = table_refused(base + i * thp_env.pmd, nth_fd);
-	munmap(base, len);
+		ret = table_refused(scratch + i * thp_env.pmd, nth_fd);
+	/* Mapped anew, it has no tables, so there is something to ask for next time. */
+	if (mmap(scratch + thp_env.pmd, scratch_len() - 2 * thp_env.pmd, PROT_READ,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		return -errno;
+	madvise(scratch, scratch_len(), MADV_NOHUGEPAGE);
 	if (nth_fd < 0)
 		drained += thp_inject_fired() - before;
 	if (ret < 0)

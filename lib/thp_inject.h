@@ -54,8 +54,9 @@ int thp_inject_nth_disarm(int fd);
  * takes a page; does nothing where a table is a page or the contract is eager.
  * With @nth_fd of thp_inject_nth_open() by means of fail-nth; else (-1) the task is
  * failing already (targeted, thp_inject_task()), and what this makes fail is not
- * counted by thp_inject_fired() of this process. 0, -ENOSPC if all was allocated,
- * -errno.
+ * counted by thp_inject_fired() of this process. To be called after
+ * thp_inject_setup(), by that process or its children. 0, -ENOSPC if all was
+ * allocated, -errno.
  */
 int thp_inject_drain(int nth_fd);
 

@@ -210,8 +210,12 @@ lab_kernel_prepare() {
 			return ;;
 	build)
 		lab_build_load
-		K_DIR=$(lab_locked "build-$B_TREE" lab_build_kernel) ||
-			return ;;
+		# What is there need not wait for a build of its tree.
+		K_DIR=$(lab_build_dir)
+		if [ -z "$K_DIR" ] || ! lab_kernel_complete "$K_DIR"; then
+			K_DIR=$(lab_locked "build-$B_TREE" lab_build_kernel) ||
+				return
+		fi ;;
 	*)
 		lab_say "unknown source '$K_SOURCE' in the table"
 		return "$LAB_ERROR" ;;

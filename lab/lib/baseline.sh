@@ -152,7 +152,8 @@ lab_baseline_items() (
 	last=$(sed -n 's/^# begin //p' "$ktap" | tail -n 1)
 	if [ -n "$last" ] && ! grep -qxF "$last" "$finished"; then
 		printf '%s\tD\t%s\n' "$last" \
-			"$(sed -n 's/^trouble //p' "$run/summary" | head -n 1)"
+			"$(sed -n 's/^trouble //p' "$run/summary" |
+				sed 's/; last test:.*//' | head -n 1)"
 		echo "$last" >>"$finished"
 	fi
 	sed -n 's/^# failed: \([^ ]*\): \(.*\)/\1\tT\t\2/p' "$ktap"

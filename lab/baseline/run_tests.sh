@@ -11,6 +11,8 @@
 
 cd "$(dirname "$0")" || exit 2
 out=${TMPDIR:-/tmp}/baseline.out
+thp=/sys/kernel/mm/transparent_hugepage
+khugepaged=$thp/khugepaged
 wanted=' ' bad=''
 while getopts e:t:r:s:xvlh opt; do
 	case $opt in
@@ -83,8 +85,12 @@ run_all() {
 	done
 	[ -z "$bad" ] || [ "$code" != 0 ] || code=1
 	bad=''
-	# What its last process leaves behind when its memory is torn down.
+	# What its last process leaves behind when its memory is torn down. The
+	# last to let go of it may be khugepaged, which sleeps otherwise.
 	sleep 1
+	echo 0 >$khugepaged/scan_sleep_millisecs
+	sleep 1
+	echo 3600000 >$khugepaged/scan_sleep_millisecs
 }
 
 echo "TAP version 13"
@@ -93,10 +99,10 @@ echo "1..$(sed -e '/^#/d' -e '/^$/d' programs | while read -r prog _; do
 done | wc -l)"
 
 # As most distributions have it: more of what the programs map is huge.
-echo always >/sys/kernel/mm/transparent_hugepage/enabled
+echo always >$thp/enabled
 # Splits are undone by a khugepaged that comes round before a slow machine has
 # looked at them. The program that tests it has settings of its own.
-echo 3600000 >/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs
+echo 3600000 >$khugepaged/scan_sleep_millisecs
 
 number=0 status=0
 while read -r prog seconds args; do

@@ -14,6 +14,10 @@
 # Changes whenever the recipe below makes other programs of the same things.
 LAB_BASELINE_RECIPE=1
 
+# What they want of the kernel (CONFIG_PROC_MEM_ALWAYS_FORCE), without building
+# another one for it.
+LAB_BASELINE_APPEND=proc_mem.force_override=always
+
 # How often the kernel without a mutant is run: what fails in any of these runs
 # kills no mutant.
 LAB_BASELINE_NONES=${LAB_BASELINE_NONES:-3}
@@ -193,7 +197,7 @@ lab_baseline_case() {
 			--suite "$dir/suite-$K_ARCH" --cpus "$C_CPUS" \
 			--timeout "$C_TIMEOUT" ${LAB_OFFLINE:+--offline} \
 			${LAB_ACCEL:+--accel "$LAB_ACCEL"} \
-			${6:+--append "$6"} "$kernel" -- \
+			--append "$LAB_BASELINE_APPEND${6:+ $6}" "$kernel" -- \
 			$(printf -- '-t %s ' $todo) \
 			</dev/null >"$out/output" 2>&1
 		run=$(echo "$out"/*/summary)

@@ -114,7 +114,7 @@ lab_baseline_key() (
 	lab_build_load
 	{
 		lab_build_dir
-		echo "$LAB_BASELINE_RECIPE"
+		echo "$LAB_BASELINE_RECIPE $LAB_BASELINE_APPEND"
 		cat "$LAB_DIR/baseline/programs" "$LAB_DIR/baseline/run_tests.sh" \
 			"$LAB_DIR/init"
 	} | lab_build_sha

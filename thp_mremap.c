@@ -374,9 +374,10 @@ static int starve_once(const struct thp_move_case *c, struct thp_why *why)
 	unsigned int allocs;
 	int ret;
 
-	ret = thp_move_prepare(&mv, c, 1, why);
+	/* First, as it may take tables of its own. */
+	ret = thp_inject_setup(true, 0, why);
 	if (!ret)
-		ret = thp_inject_setup(true, 0, why);
+		ret = thp_move_prepare(&mv, c, 1, why);
 	if (ret)
 		return ret;
 	thp_move_predict(&mv, mv.n);

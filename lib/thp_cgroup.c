@@ -129,6 +129,11 @@ int thp_cg_reclaim(const struct thp_cg *cg, uint64_t bytes)
 {
 	char text[32];
 
+	/*
+	 * Reclaim goes by the group's own statistics, which may be seconds and, with
+	 * large pages, megabytes behind. Who reads them gets them flushed first.
+	 */
+	(void)thp_cg_stat(cg, "anon");
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)bytes);
 	return cg_write(cg, "memory.reclaim", text);
 }

@@ -844,6 +844,7 @@ const struct split_op split_ops[] = {
 		.name = "mlock_mid", .covers = "split-mlock", .run = run_mlock,
 		.errnos = { ENOMEM, EAGAIN }, .needs = THP_NEED_LIMIT,
 		.kinds = ANON_ZERO, .keeps = THP_SMALL, .where = AT_MID,
+		.flags = OP_POPULATES,
 	}, {
 		.name = "munlock_mid", .covers = "split-mlock", .run = run_munlock,
 		.prepare = prepare_mlocked, .errnos = { ENOMEM, EAGAIN }, .needs = THP_NEED_LIMIT,

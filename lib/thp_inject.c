@@ -32,7 +32,7 @@ static char *scratch;
 
 static bool has_fragments(void)
 {
-	return thp_env.table < thp_env.page && thp_env.contract != THP_EAGER;
+	return thp_env.table < thp_env.page;
 }
 
 static size_t scratch_len(void)

@@ -40,7 +40,9 @@ lab_case() {
 		--suite "$dir/suite-$K_ARCH" --timeout "$C_TIMEOUT" \
 		${LAB_OFFLINE:+--offline} ${6:+--append "$6"} "$kernel" -- \
 		$C_OPTIONS $(lab_first_program "$program") \
-		</dev/null >"$dir/$name/output" 2>&1
+		</dev/null >"$dir/$name/output" 2>&1 &
+	echo $! >"$dir/$name.running"
+	wait $!
 	lab_case_result "$dir/$name" "$name" $(($(date +%s) - begin)) \
 		>"$dir/$name.new"
 	rm -f "$dir/$name"/*/initramfs
@@ -120,7 +122,7 @@ lab_campaign() {
 	total=$(wc -l <"$dir/cases")
 	# Of a campaign that was ended.
 	rm -f "$dir"/*.running
-	trap 'kill -TERM 0; exit 130' INT TERM HUP
+	trap 'lab_campaign_stop "$dir"; exit 130' INT TERM HUP
 	# Not from a pipe: the loop waits for its own children.
 	while IFS=$LAB_TAB read -r name kernel program revert append; do
 		number=$((number + 1))
@@ -145,6 +147,16 @@ lab_campaign() {
 	wait
 	trap - INT TERM HUP
 }
+
+# Ends the runs that are under way; their guests go with them.
+lab_campaign_stop() (
+	cat "$1"/*.running 2>/dev/null | while read -r pid; do
+		kill -TERM "$pid" 2>/dev/null
+		while kill -0 "$pid" 2>/dev/null; do
+			sleep 1
+		done
+	done
+)
 
 lab_campaign_running() (
 	find "$1" -maxdepth 1 -name '*.running' | wc -l

@@ -50,8 +50,23 @@ static void anchor_scratch(void)
 	madvise(scratch + scratch_len() - thp_env.pmd, thp_env.page, MADV_POPULATE_READ);
 }
 
+/* Readable only while it is used: thp_warm_up() would fill it. No tables are left. */
+static int renew_scratch(int prot)
+{
+	char *base = scratch + thp_env.pmd;
+	size_t len = scratch_len() - 2 * thp_env.pmd;
+
+	if (mmap(base, len, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+		 -1, 0) == MAP_FAILED)
+		return -errno;
+	madvise(base, len, MADV_NOHUGEPAGE);
+	return 0;
+}
+
 static int prepare_scratch(void)
 {
+	int ret = 0;
+
 	if (!has_fragments())
 		return 0;
 	if (!scratch) {
@@ -62,9 +77,10 @@ static int prepare_scratch(void)
 			return -errno;
 		}
 		madvise(scratch, scratch_len(), MADV_NOHUGEPAGE);
+		ret = renew_scratch(PROT_NONE);
 	}
 	anchor_scratch();
-	return 0;
+	return ret;
 }
 
 /* Where PTE tables for user mappings come from: x86 and generic; powerpc; s390. */
@@ -262,14 +278,12 @@ int thp_inject_drain(int nth_fd)
 	if (nth_fd >= 0)
 		anchor_scratch();
 	before = thp_inject_fired();
+	ret = renew_scratch(PROT_READ);
 	n = scratch_len() / thp_env.pmd;
 	for (i = 1; i + 1 < n && !ret; i++)
 		ret = table_refused(scratch + i * thp_env.pmd, nth_fd);
-	/* Mapped anew, it has no tables, so there is something to ask for next time. */
-	if (mmap(scratch + thp_env.pmd, scratch_len() - 2 * thp_env.pmd, PROT_READ,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
-		return -errno;
-	madvise(scratch, scratch_len(), MADV_NOHUGEPAGE);
+	if (renew_scratch(PROT_NONE) && ret >= 0)
+		ret = -ENOMEM;
 	if (nth_fd < 0)
 		drained += thp_inject_fired() - before;
 	if (ret < 0)

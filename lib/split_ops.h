@@ -49,7 +49,7 @@ enum split_starved {
 #define OP_MERGES	(1 << 2)	/* the number of VMAs must not change */
 #define OP_FOLIO	(1 << 3)	/* splits the folio, too (thp_split_page) */
 #define OP_ZAPS		(1 << 4)	/* needs no memory at all where no PMD is split */
-#define OP_POPULATES	(1 << 5)	/* changes the VMAs, then faults pages in, and may fail there */
+#define OP_POPULATES	(1 << 5)	/* changes the VMAs, then faults in, may fail there */
 
 struct split_op {
 	const char *name;

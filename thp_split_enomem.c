@@ -26,6 +26,8 @@
 
 /* Arbitrary, far above what any of these system calls allocates. */
 #define NTH_MAX		200
+/* What swaps out allocates for every page: that sweep ends with the time. */
+#define SWEEP_MS	50000
 
 enum injector { TARGETED, MEMCG, NOTHING };
 
@@ -456,6 +458,7 @@ static int sweep(struct thp_chan *chan, void *arg)
 	struct thp_why *why = &chan->why;
 	struct thp_events e0, e1;
 	static struct thp_map m;
+	long long end = thp_now_ms() + SWEEP_MS;
 	int fd, nth, ret, fired;
 
 	thp_warm_up();
@@ -506,12 +509,11 @@ static int sweep(struct thp_chan *chan, void *arg)
 		if (!(op->flags & OP_NO_ZAP))
 			thp_map_zap(&m);
 		thp_map_destroy(&m);
-		if (!fired)
+		if (!fired || (op->starved == ADVICE && thp_now_ms() > end))
 			break;
 	}
 	thp_obs_events(&e1);
 	job->trial->failed_splits = e1.split_pmd_failed - e0.split_pmd_failed;
-	/* Swapping out allocates for every page. */
 	if (nth > NTH_MAX && op->starved != ADVICE)
 		return thp_why(why, -EPROTO, "still failing at nth=%d", NTH_MAX);
 	return 0;

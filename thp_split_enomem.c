@@ -10,6 +10,7 @@
  * unkillable livelock ends: more memory ends it.
  */
 #include <fcntl.h>
+#include <sys/uio.h>
 
 #include "thp_cgroup.h"
 #include "thp_harness.h"
@@ -17,6 +18,7 @@
 #include "thp_inject.h"
 #include "thp_race.h"
 #include "thp_uapi.h"
+#include "thp_uffd.h"
 
 /* A starved operation that has not returned after this long never will. */
 #define RETURN_MS	10000
@@ -40,6 +42,7 @@ struct trial {
 	long drained;		/* those that only prepared it, see thp_inject_drain() */
 	long failed_splits;	/* thp_split_pmd_failed */
 	bool waited;		/* it came back only after being fed */
+	bool partial;		/* success, and the rest is for another call */
 };
 
 FIXTURE(split) {
@@ -64,6 +67,9 @@ FIXTURE_TEARDOWN_PARENT(split)
 /* What the victim works on; copied by fork(). */
 struct job {
 	const struct split_op *op;
+	const struct edge_op *edge;	/* fixture edges only */
+	unsigned int granted;		/* the same: tables that can still be had */
+	int (*fn)(struct thp_chan *chan, void *arg);	/* NULL: victim() */
 	enum thp_kind kind;
 	enum injector injector;
 	struct trial *trial;
@@ -116,6 +122,20 @@ static void normalize(const char *layout, char *out, size_t len)
 	snprintf(out + strlen(out), len - strlen(out), "%llx", last);
 }
 
+/* Two answers of thp_obs_smaps() tell of the same VMAs. */
+static int check_vmas(const struct split_op *op, const struct thp_smaps *sm, const char *before,
+		      struct thp_why *why)
+{
+	static char was[2048], now[2048];
+
+	normalize(before, was, sizeof(was));
+	normalize(sm->layout, now, sizeof(now));
+	if (strcmp(was, now))
+		return thp_why(why, -EPROTO, "%s failed, but changed the VMAs: %.150s -> %.150s",
+			       op->name, was, now);
+	return 0;
+}
+
 /*
  * Nothing has happened: contents, protection and flags of every page. Where more
  * than tables is refused (not @strict), what populates may have failed later.
@@ -123,19 +143,15 @@ static void normalize(const char *layout, char *out, size_t len)
 static int check_untouched(const struct split_op *op, struct thp_map *m, const char *before,
 			   bool strict, struct thp_why *why)
 {
-	static char was[2048], now[2048];
 	static struct thp_smaps sm;
 	int ret;
 
 	ret = thp_obs_smaps(0, m->area, m->area_len, &sm);
 	if (ret)
 		return thp_why(why, ret, "smaps: %s", thp_errno_name(ret));
-	normalize(before, was, sizeof(was));
-	normalize(sm.layout, now, sizeof(now));
-	if (strcmp(was, now) && (strict || !(op->flags & OP_POPULATES)))
-		return thp_why(why, -EPROTO, "%s failed, but changed the VMAs: %.150s -> %.150s",
-			       op->name, was, now);
-	return split_check_data(op, m, false, why);
+	if (strict || !(op->flags & OP_POPULATES))
+		ret = check_vmas(op, &sm, before, why);
+	return ret ? ret : split_check_data(op, m, false, why);
 }
 
 /* The PMD is gone; to be asked before anybody looks at the contents. */
@@ -339,7 +355,7 @@ static int watch(struct job *job, struct thp_why *why)
 	bool stuck = false;
 	int ret;
 
-	ret = thp_child_start(c, victim, job);
+	ret = thp_child_start(c, job->fn ? job->fn : victim, job);
 	if (ret)
 		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
 	if (job->injector == MEMCG) {
@@ -823,6 +839,696 @@ TEST_F_TIMEOUT(unasked, damon, 90)
 	THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &why), &why);
 }
 
+static const struct split_op *op_by_name(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < split_ops_count; i++)
+		if (!strcmp(split_ops[i].name, name))
+			return &split_ops[i];
+	return NULL;
+}
+
+/*
+ * Ranges with two edges: they begin in the middle of one THP and end in the middle of
+ * another, so two tables are needed, and the second can be refused when the first has
+ * been had. The only place where "nothing has changed" is more than "nothing was begun".
+ *
+ *	area    below   THP 0   THP 1   THP 2   above
+ *	|       |      #|#######|#######|#######|#     |
+ *	                    ^ range           ^
+ *	                        boundary of the next level
+ *
+ * The range crosses into another table of the level above (a PUD): the levels of a page
+ * table walk hand their results on to each other.
+ */
+#define EDGE_THPS	3
+
+struct edge_op {
+	const char *row;	/* of the split table: the call, its errors, what it needs */
+	int (*prepare)(struct thp_map *m, struct thp_why *why);
+	/* After success. */
+	int (*verify)(struct thp_map *m, struct thp_why *why);
+	unsigned int tables;	/* that it needs: the edges that lie in a THP */
+	unsigned int from;	/* where the range begins, in halves of a THP */
+	bool small_mid;		/* THP 1 is base pages instead */
+	bool holes;		/* ... and of these the upper half is not there */
+	bool zaps;		/* THP 1 is unmapped by success */
+	bool cuts;		/* the first edge may stay split after a failure */
+	bool two_vmas;		/* the second begins with THP 2 */
+	bool wp;		/* what it changes is the userfaultfd bit: ... */
+	bool wp_before;		/* ... from this to the opposite */
+	bool scan;		/* PAGEMAP_SCAN: may stop on its way, and says where */
+};
+
+static size_t edge_first(const struct edge_op *e)
+{
+	return e->from * thp_env.nr / 2;
+}
+
+static size_t edge_end(void)
+{
+	return (EDGE_THPS - 1) * thp_env.nr + thp_env.nr / 2;
+}
+
+/* What one table of the level above maps: at least, or a multiple of it. */
+static size_t upper_size(void)
+{
+	size_t entries = thp_env.page / sizeof(uint64_t);
+
+	/* s390 has more entries in the tables of this level than fit into a page. */
+	return (entries < 2048 ? 2048 : entries) * thp_env.pmd;
+}
+
+/* Address space only, with the boundary below THP 2 where there is room for that. */
+static char *edges_reserve(size_t len)
+{
+	size_t pmd = thp_env.pmd, align = upper_size(), below = EDGE_THPS * pmd;
+	char *p, *area;
+
+	p = mmap(NULL, align + len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED) {
+		align = pmd;
+		p = mmap(NULL, align + len, PROT_NONE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	}
+	if (p == MAP_FAILED)
+		return p;
+	area = (char *)(((uintptr_t)p + below + align - 1) & ~(align - 1)) - below;
+	munmap(p, area - p);
+	munmap(area + len, p + align - area);
+	return area;
+}
+
+/* As thp_map_create(), for a row of THPs; @m->thp is the first. */
+static int edges_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why)
+{
+	size_t pmd = thp_env.pmd;
+	static uint64_t seeds;
+
+	memset(m, 0, sizeof(*m));
+	m->kind = kind;
+	m->fd = -1;
+	m->uffd = -1;
+	m->pipe[0] = -1;
+	m->pipe[1] = -1;
+	m->seed = getpid() * 1000ULL + 500 + ++seeds;
+	m->area_len = (EDGE_THPS + 2) * pmd;
+	m->area = edges_reserve(m->area_len);
+	if (m->area == MAP_FAILED) {
+		m->area = NULL;
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	}
+	m->thp = m->area + pmd;
+	if (mprotect(m->area, m->area_len, PROT_READ | PROT_WRITE))
+		return thp_why(why, -errno, "mprotect: %s", strerror(errno));
+	madvise(m->area, m->area_len, MADV_NOHUGEPAGE);
+	thp_touch(m->thp - thp_env.page);
+	thp_touch(m->thp + EDGE_THPS * pmd);
+	if (madvise(m->area, m->area_len, MADV_HUGEPAGE))
+		return thp_why(why, -errno, "MADV_HUGEPAGE: %s", strerror(errno));
+	return 0;
+}
+
+/* How many THPs the area has, by AnonHugePages. */
+static int edges_huge(const struct thp_map *m, struct thp_smaps *sm, struct thp_why *why)
+{
+	int ret = thp_obs_smaps(0, m->area, m->area_len, sm);
+
+	return ret ? thp_why(why, ret, "smaps: %s", thp_errno_name(ret)) :
+	       (int)(sm->anon_huge_kb * 1024 / thp_env.pmd);
+}
+
+static int edges_new(struct thp_map *m, const struct edge_op *e, struct thp_why *why)
+{
+	int want = EDGE_THPS - e->small_mid, try, ret;
+	static struct thp_smaps sm;
+	size_t i;
+
+	ret = edges_create(m, THP_ANON, why);
+	for (try = 0; try < 4 && !ret; try++) {
+		if (e->small_mid)
+			ret = madvise(m->thp + thp_env.pmd, thp_env.pmd, MADV_NOHUGEPAGE);
+		for (i = 0; i < EDGE_THPS * thp_env.nr && !ret; i++)
+			thp_fill(thp_page(m, i), m->seed, i);
+		if (e->small_mid && !ret)
+			ret = madvise(m->thp + thp_env.pmd, thp_env.pmd, MADV_HUGEPAGE);
+		if (e->holes && !ret)
+			ret = madvise(m->thp + thp_env.pmd + thp_env.pmd / 2, thp_env.pmd / 2,
+				      MADV_DONTNEED);
+		if (ret)
+			return thp_why(why, -errno, "madvise: %s", strerror(errno));
+		if (edges_huge(m, &sm, why) == want)
+			return 0;
+		madvise(m->thp, EDGE_THPS * thp_env.pmd, MADV_DONTNEED);
+		(void)thp_write_file("/proc/sys/vm/compact_memory", "1");
+	}
+	return ret ? ret : thp_why(why, -ENOTSUP, "needs memory that is less fragmented");
+}
+
+static int edges_locked(struct thp_map *m, struct thp_why *why)
+{
+	return mlock2(m->thp, EDGE_THPS * thp_env.pmd, MLOCK_ONFAULT) ?
+		thp_why(why, -errno, "mlock2: %s", strerror(errno)) : 0;
+}
+
+static int edges_uffd(struct thp_map *m, uint64_t features, uint64_t mode, struct thp_why *why)
+{
+	int ret;
+
+	m->uffd = thp_uffd_open(features);
+	if (m->uffd < 0)
+		return thp_why(why, m->uffd, "userfaultfd: %s", thp_errno_name(m->uffd));
+	ret = thp_uffd_register(m->uffd, m->thp, EDGE_THPS * thp_env.pmd, mode);
+	return ret ? thp_why(why, ret, "UFFDIO_REGISTER: %s", thp_errno_name(ret)) : 0;
+}
+
+static int edges_uffd_wp(struct thp_map *m, struct thp_why *why)
+{
+	return edges_uffd(m, 0, UFFDIO_REGISTER_MODE_WP, why);
+}
+
+static int edges_uffd_wped(struct thp_map *m, struct thp_why *why)
+{
+	int ret = edges_uffd_wp(m, why);
+
+	if (!ret)
+		ret = thp_uffd_wp(m->uffd, m->thp, EDGE_THPS * thp_env.pmd, 1);
+	return ret ? thp_why(why, ret, "UFFDIO_WRITEPROTECT: %s", thp_errno_name(ret)) : 0;
+}
+
+static int edges_uffd_rwp(struct thp_map *m, struct thp_why *why)
+{
+	return edges_uffd(m, UFFD_FEATURE_RWP | UFFD_FEATURE_RWP_ASYNC, UFFDIO_REGISTER_MODE_RWP,
+			  why);
+}
+
+static int edges_uffd_async(struct thp_map *m, struct thp_why *why)
+{
+	return edges_uffd(m, UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED,
+			  UFFDIO_REGISTER_MODE_WP, why);
+}
+
+static int edges_verify_mprotect(struct thp_map *m, struct thp_why *why)
+{
+	size_t pages[] = { thp_env.nr / 2, thp_env.nr, edge_end() - 1 }, i;
+
+	for (i = 0; i < ARRAY_SIZE(pages); i++) {
+		char byte = SPLIT_BYTE;
+		struct iovec from = { .iov_base = &byte, .iov_len = 1 };
+		struct iovec to = { .iov_base = thp_page(m, pages[i]), .iov_len = 1 };
+
+		if (process_vm_writev(getpid(), &from, 1, &to, 1, 0) == 1)
+			return thp_why(why, -EPROTO, "page %zu can still be written", pages[i]);
+	}
+	return 0;
+}
+
+static int edges_verify_mlock(struct thp_map *m, struct thp_why *why)
+{
+	unsigned long long want = (edge_end() - thp_env.nr / 2) * thp_env.page / 1024;
+	static struct thp_smaps sm;
+	int ret = thp_obs_smaps(0, m->area, m->area_len, &sm);
+
+	if (ret || sm.locked_kb != want)
+		return thp_why(why, -EPROTO, "Locked: %llu kB, expected %llu",
+			       (unsigned long long)sm.locked_kb, want);
+	return 0;
+}
+
+/* One PAGEMAP_SCAN. */
+struct scan {
+	struct pm_scan_arg arg;
+	struct page_region vec[8];
+	int n;			/* regions or -errno */
+};
+
+static struct scan scan, scan_rest;
+
+static int do_scan(struct scan *s, const char *from, const char *to)
+{
+	int fd;
+
+	memset(&s->arg, 0, sizeof(s->arg));
+	s->arg.size = sizeof(s->arg);
+	s->arg.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC;
+	s->arg.start = (uintptr_t)from;
+	s->arg.end = (uintptr_t)to;
+	s->arg.vec = (uintptr_t)s->vec;
+	s->arg.vec_len = ARRAY_SIZE(s->vec);
+	s->arg.category_mask = PAGE_IS_WRITTEN;
+	s->arg.return_mask = PAGE_IS_WRITTEN;
+	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	s->n = ioctl(fd, PAGEMAP_SCAN, &s->arg);
+	if (s->n < 0)
+		s->n = -errno;
+	close(fd);
+	return s->n < 0 ? s->n : 0;
+}
+
+/* 0 or -errno; the range begins at page @from. */
+static int edge_run(const struct edge_op *e, struct thp_map *m, size_t from)
+{
+	char *start = thp_page(m, from), *end = thp_page(m, edge_end());
+	int ret;
+
+	if (!e->scan)
+		return op_by_name(e->row)->run(m, start, end - start);
+	scan_rest.n = 0;
+	ret = do_scan(&scan, start, end);
+	/* What is left is another call: it is for that one to say why. */
+	if (!ret && scan.arg.walk_end < (uintptr_t)end)
+		(void)do_scan(&scan_rest, (char *)(uintptr_t)scan.arg.walk_end, end);
+	return ret;
+}
+
+static long page_of(const struct thp_map *m, uint64_t addr)
+{
+	return ((long)addr - (long)m->thp) / (long)thp_env.page;
+}
+
+/*
+ * All pages had been written to: the regions have to name each of those that the scan
+ * has got to, and no other. Returns up to which page that is, or -errno.
+ */
+static long check_regions(const struct thp_map *m, size_t from, struct thp_why *why)
+{
+	uint64_t pos = (uintptr_t)thp_page(m, from);
+	int i;
+
+	for (i = 0; i < scan.n; i++) {
+		if (scan.vec[i].start != pos || scan.vec[i].end <= pos)
+			return thp_why(why, -EPROTO,
+				       "region %d: pages %ld to %ld, expected them from %ld", i,
+				       page_of(m, scan.vec[i].start), page_of(m, scan.vec[i].end),
+				       page_of(m, pos));
+		pos = scan.vec[i].end;
+	}
+	if (scan.arg.walk_end != pos)
+		return thp_why(why, -EPROTO, "walk_end is page %ld, the pages reported end at %ld",
+			       page_of(m, scan.arg.walk_end), page_of(m, pos));
+	if (pos != (uintptr_t)thp_page(m, edge_end()) && scan_rest.n != -ENOMEM)
+		return thp_why(why, -EPROTO, "the scan that goes on returned %s, expected ENOMEM",
+			       scan_rest.n < 0 ? thp_errno_name(scan_rest.n) : "regions");
+	return page_of(m, pos);
+}
+
+/* Pages [@lo, @hi) have the userfaultfd bit that they had not before, the others do not. */
+static int check_bits(const struct edge_op *e, const struct thp_map *m, size_t lo, size_t hi,
+		      struct thp_why *why)
+{
+	size_t all = EDGE_THPS * thp_env.nr, i;
+	uint64_t entry;
+	int fd, ret = 0;
+
+	if (!e->wp)
+		return 0;
+	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return thp_why(why, -errno, "pagemap: %s", strerror(errno));
+	for (i = 0; i < all && !ret; i++) {
+		bool want = (i >= lo && i < hi) != e->wp_before, is;
+
+		if (pread(fd, &entry, 8, (uintptr_t)thp_page(m, i) / thp_env.page * 8) != 8) {
+			ret = thp_why(why, -EIO, "pagemap: %s", strerror(errno));
+			break;
+		}
+		is = entry & THP_PM_UFFD_WP;
+		if (is != want)
+			ret = thp_why(why, -EPROTO,
+				      "page %zu is %suffd-wp, expected a change of %zu to %zu only",
+				      i, is ? "" : "not ", lo, hi);
+	}
+	close(fd);
+	return ret;
+}
+
+/* Without a signal: whether these pages can be read, or none of them. */
+static int check_access(const struct thp_map *m, size_t lo, size_t hi, bool want,
+			struct thp_why *why)
+{
+	size_t i;
+	char byte;
+
+	for (i = lo; i < hi; i++) {
+		struct iovec to = { .iov_base = &byte, .iov_len = 1 };
+		struct iovec from = { .iov_base = thp_page(m, i), .iov_len = 1 };
+
+		if ((process_vm_readv(getpid(), &to, 1, &from, 1, 0) == 1) != want)
+			return thp_why(why, -EPROTO, "page %zu can%s be read", i,
+				       want ? "not" : " still");
+	}
+	return 0;
+}
+
+/* What was written; the holes are zeroes. */
+static int check_plain(const struct edge_op *e, const struct thp_map *m, size_t lo, size_t hi,
+		       struct thp_why *why)
+{
+	size_t i;
+	int ret = 0;
+
+	for (i = lo; i < hi && !ret; i++) {
+		if (e->holes && i >= thp_env.nr + thp_env.nr / 2 && i < 2 * thp_env.nr)
+			ret = thp_check_zero(thp_page(m, i), 1, why);
+		else
+			ret = thp_map_check(m, i, 1, why);
+	}
+	return ret;
+}
+
+/* Contents and protection after the operation (@done), or after nothing. */
+static int check_edge_data(const struct edge_op *e, struct thp_map *m, bool done,
+			   struct thp_why *why)
+{
+	size_t first = edge_first(e), end = edge_end(), all = EDGE_THPS * thp_env.nr;
+	const struct split_op *op = op_by_name(e->row);
+	int ret;
+
+	if (!done) {
+		ret = check_access(m, 0, all, true, why);
+		return ret ? ret : check_plain(e, m, 0, all, why);
+	}
+	ret = check_plain(e, m, 0, first, why);
+	if (!ret)
+		ret = check_plain(e, m, end, all, why);
+	if (ret)
+		return ret;
+	if (op->effect == ZEROES)
+		ret = thp_check_zero(thp_page(m, first), end - first, why);
+	else if (op->effect == UNMAPS)
+		ret = check_access(m, first, end, false, why);
+	else
+		ret = check_plain(e, m, first, end, why);
+	if (!ret && e->verify)
+		ret = e->verify(m, why);
+	return ret;
+}
+
+/* What the victim knows of the time before. */
+struct edge_before {
+	struct thp_smaps sm;
+	long long vmpte;
+	int huge;		/* THPs */
+};
+
+/* The tables of @n splits, less those that an eager kernel gets back with a THP. */
+static int check_edge_tables(const struct edge_op *e, const struct edge_before *b, int n,
+			     bool done, struct thp_why *why)
+{
+	long long got = thp_obs_vmpte(0) - b->vmpte, want;
+
+	want = thp_env.contract == THP_LAZY ? n : 0;
+	if (done && e->zaps && thp_env.contract == THP_EAGER)
+		want--;
+	want *= (long long)thp_env.table;
+	/* VmPTE is rounded down to kB. */
+	if (got - want > -1024 && got - want < 1024)
+		return 0;
+	return thp_why(why, -EPROTO, "%+lld B of tables, expected %+lld", got, want);
+}
+
+/* All of it is done. */
+static int judge_done(const struct edge_op *e, struct thp_map *m, const struct edge_before *b,
+		      struct thp_why *why)
+{
+	static struct thp_smaps sm;
+	int huge = edges_huge(m, &sm, why), want, ret;
+
+	want = b->huge - (int)e->tables - e->zaps;
+	if (huge != want)
+		return thp_why(why, -EPROTO, "%d THPs are left after success, expected %d", huge,
+			       want);
+	ret = check_edge_tables(e, b, e->tables, true, why);
+	if (!ret)
+		ret = check_bits(e, m, edge_first(e), edge_end(), why);
+	return ret ? ret : check_edge_data(e, m, true, why);
+}
+
+/* It failed (or has stopped, as a scan may): nothing of what is left to do has happened. */
+static int judge_refused(const struct edge_op *e, struct thp_map *m, const struct edge_before *b,
+			 int op_ret, unsigned int granted, size_t reached, struct thp_why *why)
+{
+	const struct split_op *op = op_by_name(e->row);
+	static struct thp_smaps sm;
+	int huge, cut, ret;
+
+	if (op_ret && !split_errno_ok(op, op_ret))
+		return thp_why(why, -EPROTO, "returned %s, which it is not documented to",
+			       thp_errno_name(op_ret));
+	huge = edges_huge(m, &sm, why);
+	cut = b->huge - huge;
+	if (cut < 0 || cut > (e->cuts ? (int)granted : 0))
+		return thp_why(why, -EPROTO, "returned %s, but left %d of %d THPs",
+			       thp_errno_name(op_ret), huge, b->huge);
+	ret = check_edge_tables(e, b, cut, false, why);
+	if (!ret)
+		ret = check_vmas(op, &sm, b->sm.layout, why);
+	if (!ret && e->two_vmas && cut) {
+		/* Each VMA by itself: the first may be done, then all of its part is. */
+		struct thp_why ignored = { "" };
+
+		if (!check_bits(e, m, edge_first(e), (EDGE_THPS - 1) * thp_env.nr, &ignored))
+			reached = (EDGE_THPS - 1) * thp_env.nr;
+	}
+	if (!ret)
+		ret = check_bits(e, m, edge_first(e), reached, why);
+	return ret ? ret : check_edge_data(e, m, false, why);
+}
+
+static int edge_victim(struct thp_chan *chan, void *arg)
+{
+	struct job *job = arg;
+	const struct edge_op *e = job->edge;
+	struct trial *self = job->trial;
+	static struct edge_before before;
+	struct thp_why *why = &chan->why;
+	static struct thp_map m;
+	long reached;
+	int ret;
+
+	thp_warm_up();
+	ret = thp_pin_cpu();
+	if (ret)
+		return thp_why(why, ret, "sched_setaffinity: %s", thp_errno_name(ret));
+	ret = edges_new(&m, e, why);
+	if (!ret && e->two_vmas &&
+	    madvise(m.thp + (EDGE_THPS - 1) * thp_env.pmd, 2 * thp_env.pmd, MADV_DONTDUMP))
+		ret = thp_why(why, -errno, "MADV_DONTDUMP: %s", strerror(errno));
+	if (!ret && e->prepare)
+		ret = e->prepare(&m, why);
+	if (!ret)
+		ret = check_bits(e, &m, 0, 0, why);
+	if (ret)
+		return thp_why(why, ret, "setup: %s", thp_errno_name(ret));
+	before.huge = edges_huge(&m, &before.sm, why);
+
+	thp_chan_post_parent(chan, 1);
+	thp_chan_await_parent(chan, 2);
+	ret = thp_inject_grant(job->granted);
+	if (ret) {
+		thp_chan_post_parent(chan, 3);
+		return thp_why(why, ret, "PTE tables cannot be limited: %s", thp_errno_name(ret));
+	}
+	self->drained = thp_inject_drained();
+	before.vmpte = thp_obs_vmpte(0);
+	self->ret = edge_run(e, &m, edge_first(e));
+	thp_chan_post_parent(chan, 3);
+	thp_chan_await_parent(chan, 4);
+
+	reached = self->ret ? edge_first(e) : edge_end();
+	if (e->scan && !self->ret) {
+		reached = check_regions(&m, edge_first(e), why);
+		if (reached < 0)
+			return reached;
+	}
+	self->partial = !self->ret && reached < (long)edge_end();
+	if (self->ret || self->partial) {
+		ret = judge_refused(e, &m, &before, self->ret, job->granted, reached, why);
+		if (ret)
+			return ret;
+		ret = edge_run(e, &m, reached);
+		if (ret)
+			return thp_why(why, -EPROTO, "still returns %s with memory at hand",
+				       thp_errno_name(ret));
+		if (e->scan && check_regions(&m, reached, why) != (long)edge_end())
+			return thp_why(why, -EPROTO, "no complete scan with memory at hand");
+	}
+	ret = judge_done(e, &m, &before, why);
+	thp_map_destroy(&m);
+	return ret;
+}
+
+FIXTURE(edges) {
+	struct trial trial;
+};
+
+FIXTURE_VARIANT(edges) {
+	struct edge_op op;
+};
+
+THP_COVERS_VARIANT(edges, dontneed, refused, "zap-dontneed");
+FIXTURE_VARIANT_ADD(edges, dontneed) {
+	.op = { .row = "dontneed_mid", .tables = 2, .from = 1, .zaps = true },
+};
+
+THP_COVERS_VARIANT(edges, dontneed_locked, refused, "zap-dontneed");
+FIXTURE_VARIANT_ADD(edges, dontneed_locked) {
+	.op = {
+		.row = "dontneed_locked_mid", .prepare = edges_locked,
+		.tables = 2, .from = 1, .zaps = true,
+	},
+};
+
+/* Base pages in between: the markers would take a table where a THP was zapped. */
+THP_COVERS_VARIANT(edges, guard_install, refused, "zap-guard");
+FIXTURE_VARIANT_ADD(edges, guard_install) {
+	.op = { .row = "guard_install_mid", .tables = 2, .from = 1, .small_mid = true },
+};
+
+/* Where there is nothing to zap, a marker could be installed before the edge is met. */
+THP_COVERS_VARIANT(edges, guard_install_holes, refused, "zap-guard");
+FIXTURE_VARIANT_ADD(edges, guard_install_holes) {
+	.op = {
+		.row = "guard_install_mid", .tables = 1, .from = 3, .small_mid = true,
+		.holes = true,
+	},
+};
+
+THP_COVERS_VARIANT(edges, uffd_wp, refused, "protect-uffd-wp");
+FIXTURE_VARIANT_ADD(edges, uffd_wp) {
+	.op = {
+		.row = "uffd_wp_mid", .prepare = edges_uffd_wp, .tables = 2, .from = 1, .wp = true,
+	},
+};
+
+THP_COVERS_VARIANT(edges, uffd_wp_two_vmas, refused, "protect-uffd-wp");
+FIXTURE_VARIANT_ADD(edges, uffd_wp_two_vmas) {
+	.op = {
+		.row = "uffd_wp_mid", .prepare = edges_uffd_wp, .tables = 2, .from = 1, .wp = true,
+		.two_vmas = true, .cuts = true,
+	},
+};
+
+THP_COVERS_VARIANT(edges, uffd_unwp, refused, "protect-uffd-wp");
+FIXTURE_VARIANT_ADD(edges, uffd_unwp) {
+	.op = {
+		.row = "uffd_unwp_mid", .prepare = edges_uffd_wped, .tables = 2, .from = 1,
+		.wp = true, .wp_before = true,
+	},
+};
+
+THP_COVERS_VARIANT(edges, uffd_rwp, refused, "protect-uffd-rwp");
+FIXTURE_VARIANT_ADD(edges, uffd_rwp) {
+	.op = {
+		.row = "uffd_rwp_mid", .prepare = edges_uffd_rwp, .tables = 2, .from = 1,
+		.wp = true,
+	},
+};
+
+THP_COVERS_VARIANT(edges, uffd_rwp_two_vmas, refused, "protect-uffd-rwp");
+FIXTURE_VARIANT_ADD(edges, uffd_rwp_two_vmas) {
+	.op = {
+		.row = "uffd_rwp_mid", .prepare = edges_uffd_rwp, .tables = 2, .from = 1,
+		.wp = true, .two_vmas = true, .cuts = true,
+	},
+};
+
+THP_COVERS_VARIANT(edges, uffd_unregister, refused, "protect-uffd-unregister");
+FIXTURE_VARIANT_ADD(edges, uffd_unregister) {
+	.op = {
+		.row = "uffd_unregister_mid", .prepare = edges_uffd_wped, .tables = 2, .from = 1,
+		.wp = true, .wp_before = true,
+	},
+};
+
+THP_COVERS_VARIANT(edges, pagemap_scan, refused, "walk-pagemap-scan");
+FIXTURE_VARIANT_ADD(edges, pagemap_scan) {
+	.op = {
+		.row = "pagemap_scan_wp_mid", .prepare = edges_uffd_async, .tables = 2, .from = 1,
+		.wp = true, .cuts = true, .scan = true,
+	},
+};
+
+THP_COVERS_VARIANT(edges, munmap, refused, "split-munmap");
+FIXTURE_VARIANT_ADD(edges, munmap) {
+	.op = { .row = "munmap_mid", .tables = 2, .from = 1, .zaps = true, .cuts = true },
+};
+
+THP_COVERS_VARIANT(edges, mprotect, refused, "split-mprotect");
+FIXTURE_VARIANT_ADD(edges, mprotect) {
+	.op = {
+		.row = "mprotect_mid", .verify = edges_verify_mprotect, .tables = 2, .from = 1,
+		.cuts = true,
+	},
+};
+
+THP_COVERS_VARIANT(edges, mlock, refused, "split-mlock");
+FIXTURE_VARIANT_ADD(edges, mlock) {
+	.op = {
+		.row = "mlock_mid", .verify = edges_verify_mlock, .tables = 2, .from = 1,
+		.cuts = true,
+	},
+};
+
+FIXTURE_SETUP(edges)
+{
+	const struct split_op *op = op_by_name(variant->op.row);
+
+	THP_REQUIRE(op, "no operation %s", variant->op.row);
+	THP_NEEDS(op->needs | THP_NEED_FAIL_PAGE);
+	if (!thp_env_room((EDGE_THPS + 1) * thp_env.pmd))
+		THP_SKIP("needs more memory");
+}
+
+FIXTURE_TEARDOWN_PARENT(edges)
+{
+	thp_teardown(_metadata);
+}
+
+/* With no table, with one too few, and with just as many as there are edges. */
+TEST_F_TIMEOUT(edges, refused, 120)
+{
+	const struct edge_op *e = &variant->op;
+	bool lazy = thp_env.contract == THP_LAZY, enough;
+	struct trial *t = &self->trial;
+	struct job job = {
+		.op = op_by_name(e->row), .edge = e, .fn = edge_victim, .injector = TARGETED,
+		.trial = t,
+	};
+	struct thp_why why = { "" };
+	int ret;
+
+	for (job.granted = 0; job.granted <= e->tables; job.granted++) {
+		enough = !lazy || job.granted == e->tables;
+		memset(t, 0, sizeof(*t));
+		why.text[0] = '\0';
+		THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+		ret = watch(&job, &why);
+		THP_REQUIRE(!ret, "with %u of %u tables: %s", job.granted, e->tables, why.text);
+		printf("# refusal: edges, %s: %s%s, %u of %u tables, %ld refused\n", job.op->name,
+		       outcome(t), t->partial ? " (a part)" : "", job.granted, e->tables,
+		       t->fired);
+		if (enough) {
+			THP_CHECK(!t->fired, "asked for %ld tables more, there are %u edges",
+				  t->fired, e->tables);
+			THP_CHECK(!t->ret && !t->partial, "%s with all tables, expected success",
+				  t->partial ? "stopped" : thp_errno_name(t->ret));
+			continue;
+		}
+		THP_CHECK(t->fired > 0, "with %u of %u tables: no further one was asked for",
+			  job.granted, e->tables);
+		THP_CHECK(t->ret || t->partial, "succeeded with %u of %u tables", job.granted,
+			  e->tables);
+		if (thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE)
+			THP_CHECK(t->failed_splits > 0,
+				  "with %u of %u tables: thp_split_pmd_failed +0, expected more",
+				  job.granted, e->tables);
+	}
+}
+
 /*
  * Leak loops. A table that was allocated and never populated is in no process'
  * VmPTE and in no report at exit: only the system's PageTables shows it, and only
@@ -838,6 +1544,7 @@ struct leak_of {
 	const char *op;
 	enum thp_kind kind;
 	bool refused;		/* tables cannot be allocated */
+	bool edges;		/* with two edges, of which the first gets its table */
 };
 
 FIXTURE_VARIANT(leak) {
@@ -884,15 +1591,9 @@ FIXTURE_VARIANT_ADD(leak, mremap_refused) {
 	.of = { .op = "mremap_move_mid", .kind = THP_ANON, .refused = true },
 };
 
-static const struct split_op *op_by_name(const char *name)
-{
-	size_t i;
-
-	for (i = 0; i < split_ops_count; i++)
-		if (!strcmp(split_ops[i].name, name))
-			return &split_ops[i];
-	return NULL;
-}
+FIXTURE_VARIANT_ADD(leak, dontneed_edges) {
+	.of = { .op = "dontneed_mid", .kind = THP_ZERO, .refused = true, .edges = true },
+};
 
 FIXTURE_SETUP(leak)
 {
@@ -913,7 +1614,7 @@ static int leak_rounds(struct thp_chan *chan, void *arg)
 	const struct leak_of *v = arg;
 	const struct split_op *op = op_by_name(v->op);
 	static struct thp_map m;
-	unsigned int i;
+	unsigned int i, thp;
 	int ret;
 
 	thp_warm_up();
@@ -921,18 +1622,30 @@ static int leak_rounds(struct thp_chan *chan, void *arg)
 	thp_chan_await_parent(chan, 2);
 	for (i = 0; i < LEAK_ROUNDS * thp_env.scale; i++) {
 		/* One byte is enough: contents are checked elsewhere. */
-		ret = thp_map_create(&m, v->kind, &chan->why);
+		ret = v->edges ? edges_create(&m, v->kind, &chan->why) :
+		      thp_map_create(&m, v->kind, &chan->why);
 		if (!ret)
 			ret = split_prepare(op, &m, &chan->why);
 		if (ret)
 			return ret;
-		if (v->kind == THP_ZERO)
-			thp_peek(m.thp);
-		else if (v->kind != THP_NONE)
-			thp_touch(m.thp);
+		for (thp = 0; thp < (v->edges ? EDGE_THPS : 1); thp++) {
+			if (v->kind == THP_ZERO)
+				thp_peek(m.thp + thp * thp_env.pmd);
+			else if (v->kind != THP_NONE)
+				thp_touch(m.thp + thp * thp_env.pmd);
+		}
 		if (v->refused)
 			thp_inject_task(getpid(), true);
-		ret = split_run(op, &m);
+		if (v->edges) {
+			ret = thp_inject_grant(1);
+			if (ret)
+				return thp_why(&chan->why, ret, "PTE tables cannot be limited: %s",
+					       thp_errno_name(ret));
+			ret = op->run(&m, thp_page(&m, thp_env.nr / 2),
+				      (EDGE_THPS - 1) * thp_env.pmd);
+		} else {
+			ret = split_run(op, &m);
+		}
 		if (v->refused)
 			thp_inject_task(getpid(), false);
 		chan->val[0] += !!ret;
@@ -1001,7 +1714,8 @@ TEST_F_TIMEOUT(leak, page_tables, 300)
 			break;
 	}
 	printf("# leak: %s of %s%s: PageTables of no process %+lld kB in %u rounds, %lld refused\n",
-	       of->op, thp_kind_name(of->kind), of->refused ? ", refused" : "", after - before,
+	       of->op, thp_kind_name(of->kind),
+	       of->edges ? ", second edge refused" : of->refused ? ", refused" : "", after - before,
 	       LEAK_ROUNDS * thp_env.scale, failed);
 	THP_CHECK(after - before < slack,
 		  "%s of %s: PageTables of no process grew by %lld kB in %u rounds, expected < %lld",

@@ -265,30 +265,92 @@ static int table_refused(char *p, int nth_fd)
 	return ret;
 }
 
-int thp_inject_drain(int nth_fd)
+/*
+ * Takes up to @max tables, until one is refused, and gives them back; where a table is
+ * a part of a page, nobody gets that part again. How many it got, or -errno.
+ */
+static long take_tables(size_t max, int nth_fd)
 {
 	size_t n, i;
 	long before;
-	int ret = 0;
+	int ret;
 
-	if (!has_fragments())
-		return 0;
 	if (!scratch)
 		return -EINVAL;
 	if (nth_fd >= 0)
 		anchor_scratch();
 	before = thp_inject_fired();
 	ret = renew_scratch(PROT_READ);
-	n = scratch_len() / thp_env.pmd;
-	for (i = 1; i + 1 < n && !ret; i++)
-		ret = table_refused(scratch + i * thp_env.pmd, nth_fd);
+	n = scratch_len() / thp_env.pmd - 2;
+	if (n > max)
+		n = max;
+	for (i = 0; i < n && !ret; i++)
+		ret = table_refused(scratch + (i + 1) * thp_env.pmd, nth_fd);
 	if (renew_scratch(PROT_NONE) && ret >= 0)
 		ret = -ENOMEM;
 	if (nth_fd < 0)
 		drained += thp_inject_fired() - before;
 	if (ret < 0)
 		return ret;
-	return ret ? 0 : -ENOSPC;
+	return i - ret;
+}
+
+/* How many tables it took until one was refused, or -errno. */
+static long take_all(int nth_fd)
+{
+	long max = scratch_len() / thp_env.pmd - 2, got = take_tables(max, nth_fd);
+
+	return got == max ? -ENOSPC : got;
+}
+
+int thp_inject_drain(int nth_fd)
+{
+	long got;
+
+	if (!has_fragments())
+		return 0;
+	got = take_all(nth_fd);
+	return got < 0 ? got : 0;
+}
+
+/*
+ * "space" is a budget in pages, which is used up before failures begin; what would
+ * bring it to 0 fails. Its old value was saved by thp_inject_setup().
+ */
+static int set_space(unsigned int pages)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/fail_page_alloc/space", thp_env.debugfs);
+	return thp_write_fmt(path, "%u", pages + 1);
+}
+
+int thp_inject_grant(unsigned int tables)
+{
+	long n, got;
+	int ret;
+
+	if (!has_fragments())
+		return set_space(tables);
+	ret = set_space(0);
+	if (!ret)
+		ret = thp_inject_drain(-1);
+	if (ret || !tables)
+		return ret;
+	/* How many tables come from one page; then all of the next one but @tables. */
+	ret = set_space(1);
+	if (ret)
+		return ret;
+	n = take_all(-1);
+	if (n < (long)tables)
+		return n < 0 ? n : -ENOSPC;
+	ret = set_space(1);
+	if (ret)
+		return ret;
+	got = take_tables(n - tables, -1);
+	if (got < 0)
+		return got;
+	return got == n - tables ? 0 : -ENOSPC;
 }
 
 int thp_inject_nth_open(void)

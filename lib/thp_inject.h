@@ -60,7 +60,13 @@ int thp_inject_nth_disarm(int fd);
  */
 int thp_inject_drain(int nth_fd);
 
-/* Failures that thp_inject_drain() has caused since thp_inject_setup(). */
+/*
+ * In a task that is failing already (targeted): the next @tables PTE tables of the
+ * calling process can still be had, no more. 0, or as thp_inject_drain().
+ */
+int thp_inject_grant(unsigned int tables);
+
+/* Failures that thp_inject_drain() and thp_inject_grant() have caused since thp_inject_setup(). */
 long thp_inject_drained(void);
 
 /*

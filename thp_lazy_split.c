@@ -10,6 +10,7 @@
  */
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 
 #include "thp_cgroup.h"
@@ -961,6 +962,102 @@ TEST_F(collapse, pinned)
 	THP_CHECK_OK(check_collapsed(m, variant->from.holes, &why), &why);
 }
 
+/*
+ * khugepaged makes folios that are smaller than a PMD, too: the same table is taken
+ * away and put back, on a lazy kernel as on an eager one.
+ */
+#define PART_PAGES	16
+#define PART_MS		15000
+#define KHUGEPAGED	THP_SYSFS "khugepaged/"
+
+FIXTURE(mthp) {
+	struct thp_map maps[MAX_UNIT];
+};
+
+FIXTURE_SETUP(mthp)
+{
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(mthp)
+{
+	thp_teardown(_metadata);
+}
+
+/* Naturally aligned groups of PART_PAGES whose frames are aligned and in a row. */
+static size_t count_parts(const struct thp_map *m)
+{
+	uint64_t entry, first = 0, mask = (1ULL << 55) - 1;
+	size_t i, row = 0, parts = 0;
+
+	for (i = 0; i < thp_env.nr; i++) {
+		if (thp_obs_pagemap(thp_page(m, i), &entry) || !(entry & THP_PM_PRESENT))
+			entry = 0;
+		entry &= mask;
+		if (!(i % PART_PAGES)) {
+			first = entry;
+			row = 0;
+		}
+		row += entry && !(first % PART_PAGES) && entry == first + i % PART_PAGES;
+		parts += row == PART_PAGES;
+	}
+	return parts;
+}
+
+THP_COVERS(mthp, table_stays, "collapse-part");
+TEST_F_TIMEOUT(mthp, table_stays, 60)
+{
+	struct thp_map *maps = self->maps;
+	char path[128], enabled[128];
+	struct thp_why why = { "" };
+	uint64_t done, before, want;
+	long long a, b, end;
+	size_t parts = 0;
+	unsigned int i, p;
+
+	THP_NEEDS(THP_NEED_ROOT);
+	snprintf(path, sizeof(path), THP_SYSFS "hugepages-%zukB/stats/collapse_alloc",
+		 PART_PAGES * thp_env.page / 1024);
+	snprintf(enabled, sizeof(enabled), THP_SYSFS "hugepages-%zukB/enabled",
+		 PART_PAGES * thp_env.page / 1024);
+	if (thp_read_u64(path, &before) || thp_env.nr <= PART_PAGES)
+		THP_SKIP("needs a khugepaged that makes folios smaller than a PMD (Linux 7.3)");
+	/* A page is missing in each range: it is not to become a THP. */
+	THP_REQUIRE_OK(thp_settings_set(KHUGEPAGED "max_ptes_none", "0"), &why);
+	THP_REQUIRE_OK(create_all(maps, THP_SMALL, &why), &why);
+	for (i = 0; i < thp_env.unit; i++)
+		for (p = 1; p < thp_env.nr; p++)
+			thp_fill(thp_page(&maps[i], p), maps[i].seed, p);
+	a = thp_obs_vmpte(0);
+	THP_REQUIRE_OK(thp_settings_set(enabled, "madvise"), &why);
+	for (i = 0; i < thp_env.unit; i++)
+		THP_REQUIRE(!madvise(maps[i].area, maps[i].area_len, MADV_HUGEPAGE),
+			    "MADV_HUGEPAGE: %s", strerror(errno));
+	THP_REQUIRE_OK(thp_settings_set(KHUGEPAGED "pages_to_scan", "65536"), &why);
+	THP_REQUIRE_OK(thp_settings_set(KHUGEPAGED "scan_sleep_millisecs", "20"), &why);
+	want = thp_env.unit * (thp_env.nr / PART_PAGES - 1);
+	for (end = thp_now_ms() + PART_MS; thp_now_ms() < end; thp_sleep_ms(20)) {
+		THP_REQUIRE_OK(thp_read_u64(path, &done), &why);
+		for (parts = 0, i = 0; done - before >= want && i < thp_env.unit; i++)
+			parts += count_parts(&maps[i]);
+		if (parts >= want)
+			break;
+	}
+	b = thp_obs_vmpte(0);
+	THP_REQUIRE_OK(thp_read_u64(path, &done), &why);
+	printf("# mthp: %llu folios allocated, %zu of %llu in place\n",
+	       (unsigned long long)(done - before), parts, (unsigned long long)want);
+	if (done == before)
+		THP_SKIP("needs a khugepaged with less to scan");
+	THP_CHECK_OK(thp_map_expect(&maps[0], THP_STATE_PTE, &why), &why);
+	THP_CHECK_OK(expect_tables("collapse to smaller folios", b - a, 0, &why), &why);
+	for (i = 0; i < thp_env.unit; i++) {
+		THP_CHECK_OK(thp_map_check(&maps[i], 1, thp_env.nr - 1, &why), &why);
+		THP_CHECK_OK(thp_map_zap(&maps[i]), &why);
+	}
+	THP_CHECK_OK(expect_tables("that and munmap", thp_obs_vmpte(0) - a, -1, &why), &why);
+}
+
 /* Reclaim and KSM: somebody else wants the PMD split */
 
 FIXTURE(reclaim) {
@@ -1158,6 +1255,155 @@ TEST_F_TIMEOUT(reclaim, ksm, 90)
 	THP_CHECK_OK(thp_map_check(b, 0, 7, &why), &why);
 	THP_CHECK_OK(thp_check(thp_page(b, 7), a->seed, 3, 1, &why), &why);
 	THP_CHECK_OK(thp_map_check(b, 8, thp_env.nr - 8, &why), &why);
+}
+
+/*
+ * What the PMD entry knew goes on in the PTEs: that a page was written to, that it
+ * was used, that it may be written to. Contents do not show it, not at once.
+ */
+
+FIXTURE(bits) {
+	struct thp_map maps[2];
+};
+
+FIXTURE_SETUP(bits)
+{
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(bits)
+{
+	thp_teardown(_metadata);
+}
+
+/* By a VMA boundary that comes and goes, or together with the folio. */
+static int split_by(struct thp_map *m, bool folio, struct thp_why *why)
+{
+	char *page = thp_page(m, 1);
+
+	if (folio) {
+		if (madvise(page, thp_env.page, MADV_COLD))
+			return thp_why(why, -errno, "MADV_COLD: %s", strerror(errno));
+	} else if (mprotect(page, thp_env.page, PROT_READ) ||
+		   mprotect(page, thp_env.page, PROT_READ | PROT_WRITE)) {
+		return thp_why(why, -errno, "mprotect: %s", strerror(errno));
+	}
+	return thp_map_expect(m, THP_STATE_PTE, why);
+}
+
+/*
+ * MADV_FREE takes the dirty bit off, a write sets it again, and then reclaim may not
+ * throw the page away. @m is the range that is written to, @control is not: if
+ * reclaim does not take that one, it proves nothing.
+ */
+static void keep_dirty(struct __test_metadata *_metadata, struct thp_map *maps, bool folio)
+{
+	struct thp_map *m = &maps[0], *control = &maps[1];
+	struct thp_why why = { "" };
+	size_t i, lost = 0;
+
+	for (i = 0; i < 2; i++) {
+		THP_REQUIRE_OK(thp_map_new(&maps[i], THP_ANON, &why), &why);
+		THP_REQUIRE(!madvise(maps[i].thp, thp_env.pmd, MADV_FREE), "MADV_FREE: %s",
+			    strerror(errno));
+	}
+	for (i = 0; i < thp_env.nr; i++)
+		thp_fill(thp_page(m, i), m->seed, i);
+	THP_REQUIRE_OK(thp_map_expect(m, THP_STATE_PMD, &why), &why);
+	for (i = 0; i < 2; i++) {
+		THP_REQUIRE_OK(split_by(&maps[i], folio, &why), &why);
+		THP_REQUIRE(!madvise(maps[i].thp, thp_env.pmd, MADV_PAGEOUT), "MADV_PAGEOUT: %s",
+			    strerror(errno));
+	}
+	THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &why), &why);
+	for (i = 0; i < thp_env.nr; i++)
+		lost += !!thp_map_check(control, i, 1, NULL);
+	printf("# dirty: reclaim took %zu of %zu pages that were not written to\n", lost,
+	       thp_env.nr);
+	if (!lost)
+		THP_SKIP("needs reclaim that takes what MADV_FREE offers");
+}
+
+THP_COVERS(bits, dirty, "split-mprotect reclaim-lazyfree");
+TEST_F(bits, dirty)
+{
+	keep_dirty(_metadata, self->maps, false);
+}
+
+THP_COVERS(bits, dirty_folio, "folio-split-advice reclaim-lazyfree");
+TEST_F(bits, dirty_folio)
+{
+	keep_dirty(_metadata, self->maps, true);
+}
+
+/* Reclaim and idle page tracking go by the young bits: a THP in use stays in use. */
+THP_COVERS(bits, young, "split-mprotect walk-readers");
+TEST_F(bits, young)
+{
+	struct thp_map *m = &self->maps[0];
+	struct thp_smaps sm[2] = { 0 };
+	struct thp_why why = { "" };
+	uint64_t want;
+	int try;
+
+	/*
+	 * The fault has made it young. Not by clear_refs and another access: a CPU that
+	 * has the entry in its TLB need not set the bit again.
+	 */
+	want = (thp_env.pmd - 2 * thp_env.page) / 1024;
+	for (try = 0; try < 3; try++) {
+		THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
+		THP_REQUIRE_OK(thp_obs_smaps(0, m->area, m->area_len, &sm[0]), &why);
+		THP_REQUIRE_OK(split_by(m, false, &why), &why);
+		THP_REQUIRE_OK(thp_obs_smaps(0, m->area, m->area_len, &sm[1]), &why);
+		thp_map_destroy(m);
+		/* Whoever looks for idle pages takes the bits away, too. */
+		if (sm[0].referenced_kb >= want && sm[1].referenced_kb >= want)
+			break;
+	}
+	THP_CHECK(sm[0].referenced_kb >= want,
+		  "Referenced is %llu kB after a fault, expected at least %llu",
+		  (unsigned long long)sm[0].referenced_kb, (unsigned long long)want);
+	THP_CHECK(sm[1].referenced_kb >= want,
+		  "Referenced was %llu kB before the split and is %llu kB after it",
+		  (unsigned long long)sm[0].referenced_kb,
+		  (unsigned long long)sm[1].referenced_kb);
+}
+
+static long minor_faults(void)
+{
+	struct rusage ru;
+
+	return getrusage(RUSAGE_SELF, &ru) ? -errno : ru.ru_minflt;
+}
+
+/* A split costs one table, not one fault per page as well. */
+THP_COVERS(bits, write, "split-mprotect");
+TEST_F(bits, write)
+{
+	struct thp_map *m = &self->maps[0];
+	struct thp_why why = { "" };
+	long faults = 0, max;
+	size_t i;
+	int try;
+
+	/* The page that was read-only for a while may take one. */
+	max = thp_env.nr / 16 + 1;
+	for (try = 0; try < 3; try++) {
+		THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
+		THP_REQUIRE_OK(split_by(m, false, &why), &why);
+		faults = minor_faults();
+		for (i = 0; i < thp_env.nr; i++)
+			thp_touch(thp_page(m, i));
+		faults = minor_faults() - faults;
+		thp_map_destroy(m);
+		/* NUMA balancing takes its faults when it wants to. */
+		if (faults <= max)
+			break;
+	}
+	THP_CHECK(faults <= max,
+		  "writing to %zu pages after a split took %ld faults, expected <= %ld",
+		  thp_env.nr, faults, max);
 }
 
 THP_MAIN_INIT("thp_lazy_split", split_register_variants);

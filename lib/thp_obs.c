@@ -277,13 +277,14 @@ static void layout_add(struct thp_smaps *sm, const char *fmt, const char *arg)
 int thp_obs_smaps(pid_t pid, const void *addr, size_t len, struct thp_smaps *sm)
 {
 	static const char * const keys[] = {
-		"Rss", "AnonHugePages", "ShmemPmdMapped", "Swap", "Locked",
+		"Rss", "AnonHugePages", "ShmemPmdMapped", "Swap", "Locked", "Referenced",
 	};
 	uint64_t lo = (uintptr_t)addr, hi = lo + len;
 	static struct line_reader r;
 	bool inside = false;
 	uint64_t *sums[] = {
 		&sm->rss_kb, &sm->anon_huge_kb, &sm->shmem_huge_kb, &sm->swap_kb, &sm->locked_kb,
+		&sm->referenced_kb,
 	};
 	char path[64], *line;
 	size_t i;

@@ -75,6 +75,7 @@ struct thp_smaps {
 	uint64_t anon_huge_kb;		/* AnonHugePages */
 	uint64_t shmem_huge_kb;		/* ShmemPmdMapped */
 	uint64_t swap_kb;
+	uint64_t referenced_kb;
 	uint64_t locked_kb;
 	unsigned int vmas;
 	char layout[2048];		/* one "start-end prot VmFlags name" line each */

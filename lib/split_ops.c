@@ -325,6 +325,14 @@ static int prepare_uffd_async(struct thp_map *m, struct thp_why *why)
 	return uffd_wp_all(m, UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED, true, why);
 }
 
+/* The byte that the kernel itself is to write. */
+static int prepare_uffd_async_pipe(struct thp_map *m, struct thp_why *why)
+{
+	if (pipe2(m->pipe, O_CLOEXEC) || write(m->pipe[1], "\x5a", 1) != 1)
+		return thp_why(why, -errno, "pipe: %s", strerror(errno));
+	return prepare_uffd_async(m, why);
+}
+
 static int prepare_uffd_scan(struct thp_map *m, struct thp_why *why)
 {
 	int ret = uffd_wp_all(m, UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED, false, why);
@@ -1002,9 +1010,22 @@ const struct split_op split_ops[] = {
 		.needs = THP_NEED_UFFD_ASYNC,
 		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
 	}, {
+		/* In kernel mode the fault cannot wait: the caller is told. */
+		.name = "wp_async_read_syscall_mid", .covers = "wp-async-fault cow-kernel-write",
+		.run = run_read_syscall, .prepare = prepare_uffd_async_pipe,
+		.errnos = { EFAULT, ENOMEM }, .verify = verify_wp_outside,
+		.untouched = verify_wp_all, .needs = THP_NEED_UFFD_ASYNC,
+		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
+	}, {
 		.name = "cold_mid", .covers = "folio-split-advice", .run = run_cold,
 		.starved = ADVICE, .flags = OP_FOLIO,
 		.kinds = THP_ANON, .keeps = THP_ZERO | PLAIN, .where = AT_MID,
+	}, {
+		/* Through migration entries and back, the protection stays. */
+		.name = "cold_uffd_wp_mid", .covers = "folio-split-advice protect-uffd-wp",
+		.run = run_cold, .prepare = prepare_uffd_wped, .verify = verify_wp_all,
+		.starved = ADVICE, .flags = OP_FOLIO, .needs = THP_NEED_UFFD_WP,
+		.kinds = THP_ANON, .where = AT_MID,
 	}, {
 		.name = "pageout_mid", .covers = "folio-split-advice", .run = run_pageout,
 		.starved = ADVICE, .flags = OP_FOLIO,

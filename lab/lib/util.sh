@@ -83,7 +83,8 @@ lab_image_arch() (
 	1f8b*) echo "gzip file" ;;
 	*)
 		# "HdrS" of the x86 boot protocol.
-		if [ "$(od -An -tx1 -j514 -N4 "$1" | tr -d ' \n')" = 48647253 ]; then
+		if [ "$(od -An -tx1 -j514 -N4 "$1" 2>/dev/null |
+			tr -d ' \n')" = 48647253 ]; then
 			echo x86_64
 		else
 			echo "unknown format"

@@ -1838,10 +1838,17 @@ static int remains_round(struct remains_job *job, int nth, struct thp_why *why)
 
 	if (job->of->injector == TARGETED) {
 		thp_inject_task(getpid(), true);
+		ret = thp_inject_drain(-1);
+		if (ret)
+			return thp_why(why, ret, "PTE tables cannot be used up: %s",
+				       thp_errno_name(ret));
 		(void)op->run(&job->m, page, thp_env.page);
 		return thp_inject_task(getpid(), false) ? : 1;
 	}
-	ret = thp_inject_nth_arm(job->fd, nth);
+	/* What is set aside is a page by itself. */
+	ret = job->of->slabs ? 0 : thp_inject_drain(job->fd);
+	if (!ret)
+		ret = thp_inject_nth_arm(job->fd, nth);
 	if (ret)
 		return thp_why(why, ret, "fail-nth: %s", thp_errno_name(ret));
 	(void)op->run(&job->m, page, thp_env.page);
@@ -2032,7 +2039,11 @@ static int split_at_limit(struct thp_chan *chan, void *arg)
 		return thp_why(why, ret, "sched_setaffinity: %s", thp_errno_name(ret));
 	thp_chan_post_parent(chan, 3);
 	thp_chan_await_parent(chan, 4);
-	ret = thp_burner_burn(&burner);
+	/* The failure itself makes other CPUs give back their stocks, a little later. */
+	for (i = 0, ret = 0; i < 5 && !ret; i++) {
+		ret = thp_burner_burn(&burner);
+		thp_sleep_ms(20);
+	}
 	for (i = 0; i < LIMIT_THPS && !ret; i++)
 		chan->val[i] = madvise(thp_page(&maps[i], 1), thp_env.page, MADV_COLD) ?
 			       -errno : 0;

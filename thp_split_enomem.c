@@ -924,15 +924,8 @@ static char *edges_reserve(size_t len)
 static int edges_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why)
 {
 	size_t pmd = thp_env.pmd;
-	static uint64_t seeds;
 
-	memset(m, 0, sizeof(*m));
-	m->kind = kind;
-	m->fd = -1;
-	m->uffd = -1;
-	m->pipe[0] = -1;
-	m->pipe[1] = -1;
-	m->seed = getpid() * 1000ULL + 500 + ++seeds;
+	thp_map_init(m, kind);
 	m->area_len = (EDGE_THPS + 2) * pmd;
 	m->area = edges_reserve(m->area_len);
 	if (m->area == MAP_FAILED) {

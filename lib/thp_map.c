@@ -118,11 +118,9 @@ int thp_map_expect(const struct thp_map *m, enum thp_state want, struct thp_why 
 		       thp_state_name(want));
 }
 
-int thp_map_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why)
+void thp_map_init(struct thp_map *m, enum thp_kind kind)
 {
-	size_t pmd = thp_env.pmd;
 	static uint64_t seeds;
-	char *p, *shm;
 
 	memset(m, 0, sizeof(*m));
 	m->kind = kind;
@@ -131,6 +129,14 @@ int thp_map_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why)
 	m->pipe[0] = -1;
 	m->pipe[1] = -1;
 	m->seed = getpid() * 1000ULL + ++seeds;
+}
+
+int thp_map_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why)
+{
+	size_t pmd = thp_env.pmd;
+	char *p, *shm;
+
+	thp_map_init(m, kind);
 	m->area_len = 4 * pmd;
 	p = mmap(NULL, m->area_len, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -50,6 +50,9 @@ struct thp_map {
 	long priv;		/* free for an operation */
 };
 
+/* An object of its own seed that maps nothing yet. */
+void thp_map_init(struct thp_map *m, enum thp_kind kind);
+
 /* Maps the range and its anchors; nothing of the THP itself. 0 or -errno. */
 int thp_map_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why);
 

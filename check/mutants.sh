@@ -7,7 +7,7 @@
 . check/lib.sh
 
 sample=${MUTANTS:-split_needless_alloc split_alloc_locked split_lost_exclusive
-	fork_pinned_ignored mremap_skip edges_twice_leak guard_restart
+	fork_pinned_ignored mremap_skip split_current_mm guard_restart
 	collapse_no_dec}
 
 for tool in qemu-system-x86_64 cpio flex bison; do

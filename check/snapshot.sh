@@ -28,6 +28,8 @@ find /tmp /var/tmp /dev/shm /run -maxdepth 1 -name 'thp_lazy_pte*' -size +0 \
 # The kernel cuts names to 15 characters.
 for comm in /proc/[0-9]*/comm; do
 	read -r name < "$comm" || continue
+	# Dead, and only waiting for a process 1 that takes its time.
+	! grep -q '^State:[[:space:]]*Z' "${comm%comm}status" || continue
 	case $name in
 	thp_lazy_split | thp_split_enome* | thp_fork_copy | thp_mremap | thp_migrate)
 		echo "process: $name";;

@@ -110,7 +110,7 @@ lab_source_candidates() (
 lab_source_fetch_one() (
 	version=$1 suite=$2 package=$3
 	dir=$LAB_CACHE/source/${package}_$version
-	if [ ! -e "$dir/complete" ]; then
+	if ! lab_source_complete "$dir"; then
 		lab_need_space "$LAB_CACHE" "$LAB_SOURCE_SPACE" || exit
 		tmp=$LAB_CACHE/tmp-$package
 		rm -rf "$tmp" "$dir"
@@ -131,32 +131,14 @@ lab_source_fetch_one() (
 	printf '%s\n' "$dir"
 )
 
-# The newest source of the row, or that of the last time. Prints the directory.
+lab_source_complete() {
+	[ -e "$1/complete" ]
+}
+
+# The newest source of the row.
 lab_source_fetch() (
-	if [ -n "$(find "$B_LAST" -mmin "-$LAB_LISTS_AGE" 2>/dev/null)" ] &&
-	   [ -e "$(cat "$B_LAST")/complete" ]; then
-		cat "$B_LAST"
-		exit 0
-	fi
-	mkdir -p "$LAB_CACHE/source"
-	lab_source_candidates | head -n "$LAB_CANDIDATES" >"$B_LAST.new"
-	while read -r version suite package; do
-		dir=$(lab_source_fetch_one "$version" "$suite" "$package")
-		case $? in
-		0)	echo "$dir" >"$B_LAST"
-			printf '%s\n' "$dir"
-			exit 0 ;;
-		"$LAB_ERROR")
-			exit "$LAB_ERROR" ;;
-		esac
-	done <"$B_LAST.new"
-	if [ -e "$B_LAST" ] && [ -e "$(cat "$B_LAST")/complete" ]; then
-		lab_say "registry not usable, taking the source of the last time"
-		cat "$B_LAST"
-		exit 0
-	fi
-	lab_say "no package like $B_MATCH in $B_SUITES could be had"
-	exit "$LAB_SKIP"
+	lab_newest "$B_LAST" source lab_source_candidates \
+		lab_source_fetch_one lab_source_complete
 )
 
 # The source of a row into the cache, so that keys can be told.

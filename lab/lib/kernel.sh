@@ -164,19 +164,22 @@ lab_kernel_fetch_one() (
 	printf '%s\n' "$dir"
 )
 
-# The newest kernel of the row, or the one of the last time if the registry
-# cannot be asked. Prints the directory. Status LAB_SKIP: there is none.
-lab_kernel_fetch() (
-	last=$LAB_CACHE/kernels/last-$(lab_kernel_key)
+# lab_newest LAST WHAT CANDIDATES FETCH COMPLETE: the first of what the function
+# CANDIDATES lists that FETCH can get, or that of the last time if the registry
+# cannot be asked. File LAST remembers it, COMPLETE tells whether it is still
+# whole. Prints its directory. Status LAB_SKIP: there is none.
+lab_newest() (
+	last=$1 what=$2 candidates=$3 fetch=$4 complete=$5
 	if [ -n "$(find "$last" -mmin "-$LAB_LISTS_AGE" 2>/dev/null)" ] &&
-	   lab_kernel_complete "$(cat "$last")"; then
+	   "$complete" "$(cat "$last")"; then
 		cat "$last"
 		exit 0
 	fi
-	mkdir -p "$LAB_CACHE/kernels"
-	lab_kernel_candidates | head -n "$LAB_CANDIDATES" >"$last.new"
-	while read -r suite package; do
-		dir=$(lab_kernel_fetch_one "$suite" "$package")
+	mkdir -p "$(dirname "$last")"
+	"$candidates" | head -n "$LAB_CANDIDATES" >"$last.new"
+	while read -r candidate; do
+		# shellcheck disable=SC2086 # a list of words
+		dir=$("$fetch" $candidate)
 		case $? in
 		0)	echo "$dir" >"$last"
 			printf '%s\n' "$dir"
@@ -185,19 +188,25 @@ lab_kernel_fetch() (
 			exit "$LAB_ERROR" ;;
 		esac
 	done <"$last.new"
-	if [ -e "$last" ] && lab_kernel_complete "$(cat "$last")"; then
-		lab_say "registry not usable, taking the kernel of the last time"
+	if [ -e "$last" ] && "$complete" "$(cat "$last")"; then
+		lab_say "registry not usable, taking the $what of the last time"
 		cat "$last"
 		exit 0
 	fi
 	if [ -s "$last.new" ]; then
 		lab_say "no package could be downloaded"
 	else
-		match=$(lab_kernel_field "$K_NAME" match)
-		lab_say "no package like linux-image-$match in" \
+		lab_say "no package for this $what, like" \
+			"$(lab_kernel_field "$K_NAME" match), in" \
 			"$(lab_kernel_field "$K_NAME" suites)"
 	fi
 	exit "$LAB_SKIP"
+)
+
+# The newest kernel of the row.
+lab_kernel_fetch() (
+	lab_newest "$LAB_CACHE/kernels/last-$(lab_kernel_key)" kernel \
+		lab_kernel_candidates lab_kernel_fetch_one lab_kernel_complete
 )
 
 # Make the image of the loaded row ready: sets K_IMAGE, K_CONFIG, K_MODULES and

@@ -486,6 +486,17 @@ bool thp_env_zero_write_splits(void)
 	return thp_env.contract == THP_EAGER && thp_env.release < THP_RELEASE(6, 13);
 }
 
+bool thp_env_moves_tables(void)
+{
+#if defined(__powerpc64__)
+	return strcmp(thp_env.mmu, "Hash");
+#elif defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__riscv)
+	return true;
+#else
+	return false;
+#endif
+}
+
 bool thp_env_room(size_t bytes)
 {
 	long long kb = thp_obs_memavailable_kb();

@@ -106,6 +106,13 @@ const char *thp_env_missing(unsigned int needs);
  */
 bool thp_env_zero_write_splits(void);
 
+/*
+ * mremap(2) moves a whole PTE table by changing its PMD entry; elsewhere it
+ * moves the PTEs and needs a table for them. arch_supports_page_table_move(),
+ * which is HAVE_MOVE_PMD, and on powerpc the radix MMU.
+ */
+bool thp_env_moves_tables(void);
+
 /* True if @bytes can be used without endangering the machine. */
 bool thp_env_room(size_t bytes);
 

@@ -135,7 +135,7 @@ static void model_move(const struct thp_move *mv, struct thp_move_model *m, int 
 	} else {
 		if (m->win[THP_SRC][w].huge)
 			model_split(m, THP_SRC, w);
-		if (m->win[THP_SRC][w].table && aligned && !uffd) {
+		if (m->win[THP_SRC][w].table && aligned && !uffd && thp_env_moves_tables()) {
 			/* The table itself changes its place. */
 			m->win[THP_SRC][w].table = false;
 			m->win[THP_DST][v].table = true;

@@ -889,6 +889,7 @@ TEST_F(migrate, starved)
 		(void)move_one(&self->set.m[i], self->away);
 	THP_REQUIRE(pwrite(fd, "0", 1, 0) == 1, "make-it-fail: %s", strerror(errno));
 	close(fd);
+	thp_inject_report("all", lazy, thp_inject_fired(), "not moved");
 	THP_CHECK_OK(snap_expect(&self->snap, 0, lazy ? 0 : n, &self->why), &self->why);
 	THP_CHECK(thp_inject_fired() >= n, "injected failures: expected at least %ld, got %ld", n,
 		  thp_inject_fired());
@@ -1261,8 +1262,7 @@ TEST_F(offline, soft_starved)
 		thp_sleep_ms(20);
 	}
 	after = corrupted_kb();
-	printf("# refusal: soft offline: %s, %ld tables refused\n", thp_errno_name(ret),
-	       thp_inject_fired());
+	thp_inject_report("targeted", lazy, thp_inject_fired(), "%s", thp_errno_name(ret));
 	if (lazy) {
 		THP_CHECK(thp_inject_fired() > 0, "soft offline asked for no table");
 		THP_CHECK(ret == -EBUSY, "MADV_SOFT_OFFLINE: expected EBUSY, got %s",

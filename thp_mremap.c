@@ -384,6 +384,7 @@ static int starve_once(const struct thp_move_case *c, struct thp_why *why)
 	allocs = mv.next.allocs;
 	mv.starve = true;
 	ret = thp_move_run(&mv);
+	thp_inject_report("targeted", allocs, mv.fired, "%s", thp_errno_name(ret));
 	if (!allocs && mv.fired)
 		return thp_why(why, -EPROTO, "asked for %ld tables, needs none", mv.fired);
 	if (allocs && !mv.fired)
@@ -507,7 +508,7 @@ TEST_F(move_nth, sweep)
 		THP_REQUIRE(hit >= 0, "allocation %d failed: %s", nth, why.text);
 		shots += hit;
 	}
-	TH_LOG("%d allocations failed one by one", shots);
+	thp_inject_report("fail-nth", mv.next.allocs, shots, "one by one");
 	THP_REQUIRE(!hit, "more than %d allocations", NTH_MAX);
 	/* mv.next is still the prediction of the last, undisturbed move. */
 	THP_CHECK(shots || !mv.next.allocs,
@@ -1102,6 +1103,7 @@ TEST_F(mremap, brk_shrink_starved)
 		err = ENOMEM;
 	(void)thp_inject_task(getpid(), false);
 	fired = thp_inject_fired();
+	thp_inject_report("targeted", lazy, fired, "%s", thp_errno_name(err));
 	if (lazy) {
 		THP_CHECK(fired > 0, "the injector did not fire");
 		THP_CHECK(err == ENOMEM, "brk: %s, expected ENOMEM", thp_errno_name(err));

@@ -10,6 +10,7 @@
  * unkillable livelock ends: more memory ends it.
  */
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/uio.h>
 
 #include "thp_cgroup.h"
@@ -30,6 +31,8 @@
 #define NTH_MAX		200
 /* What swaps out allocates for every page: that sweep ends with the time. */
 #define SWEEP_MS	50000
+/* Sweeps that may miss the table, see sweep(). */
+#define SWEEPS		4
 
 enum injector { TARGETED, MEMCG, NOTHING };
 
@@ -41,8 +44,10 @@ struct trial {
 	long fired;		/* injected failures */
 	long drained;		/* those that only prepared it, see thp_inject_drain() */
 	long failed_splits;	/* thp_split_pmd_failed */
+	bool still;		/* mapped as before, right after the operation */
 	bool waited;		/* it came back only after being fed */
 	bool partial;		/* success, and the rest is for another call */
+	bool reclaims;		/* empty tables are freed: fixture between only */
 };
 
 FIXTURE(split) {
@@ -68,6 +73,7 @@ FIXTURE_TEARDOWN_PARENT(split)
 struct job {
 	const struct split_op *op;
 	const struct edge_op *edge;	/* fixture edges only */
+	const struct between_op *between;	/* fixture between only */
 	unsigned int granted;		/* the same: tables that can still be had */
 	int (*fn)(struct thp_chan *chan, void *arg);	/* NULL: victim() */
 	enum thp_kind kind;
@@ -248,6 +254,7 @@ static int victim(struct thp_chan *chan, void *arg)
 	struct thp_why *why = &chan->why;
 	static struct thp_burner burner;
 	static struct thp_map m;
+	enum thp_state state;
 	long long tables;
 	bool strict;
 	int ret;
@@ -303,6 +310,10 @@ static int victim(struct thp_chan *chan, void *arg)
 	thp_chan_await_parent(chan, 4);
 
 	tables = thp_obs_vmpte(0) - tables;
+	ret = thp_obs_state(m.thp, thp_env.pmd, &state);
+	if (ret)
+		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
+	self->still = split_expected(op, m.kind) && state == thp_kind_state(m.kind);
 	/* Only the targeted injector fails nothing but tables. */
 	strict = job->injector == TARGETED && needs_table(op, job->kind);
 	ret = judge(op, &m, self->ret, before.layout, strict, why);
@@ -408,6 +419,13 @@ static const char *outcome(const struct trial *self)
 	return self->waited ? "waited" : thp_errno_name(self->ret);
 }
 
+static void report(const char *injector, const struct split_op *op, enum thp_kind kind,
+		   const struct trial *t, long refused)
+{
+	thp_inject_report(injector, needs_table(op, kind), refused,
+			  "%s, thp_split_pmd_failed %+ld", outcome(t), t->failed_splits);
+}
+
 /* Only PTE-table allocations fail, and all of them: the sharpest instrument. */
 TEST_F_TIMEOUT(split, targeted, 90)
 {
@@ -422,8 +440,7 @@ TEST_F_TIMEOUT(split, targeted, 90)
 	THP_NEEDS(THP_NEED_FAIL_PAGE);
 	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
 	THP_REQUIRE_OK(watch(&job, &why), &why);
-	printf("# refusal: %s %s: %s, %ld tables refused, thp_split_pmd_failed %+ld\n", op->name,
-	       thp_kind_name(variant->kind), outcome(t), t->fired, t->failed_splits);
+	report("targeted", op, variant->kind, t, t->fired);
 	if (!needed) {
 		/* Eager kernels have the table; without a THP there is no need for one. */
 		THP_CHECK(!t->fired, "%s of %s asked for %ld tables, expected none", op->name,
@@ -454,8 +471,7 @@ TEST_F_TIMEOUT(split, memcg, 90)
 	THP_NEEDS(THP_NEED_MEMCG | THP_NEED_POPULATE);
 	THP_REQUIRE_OK(thp_cg_create(&t->cg, "victim", &why), &why);
 	THP_REQUIRE_OK(watch(&job, &why), &why);
-	printf("# refusal: %s %s: %s, memcg at its limit, thp_split_pmd_failed %+ld\n", op->name,
-	       thp_kind_name(variant->kind), outcome(t), t->failed_splits);
+	report("memcg", op, variant->kind, t, t->ret || t->waited || t->still);
 	/* Zapping base pages takes nothing; that must not change. */
 	if (is_plain(variant->kind) && (op->flags & OP_ZAPS))
 		THP_CHECK(!t->ret, "%s of %s: %s, expected success", op->name,
@@ -475,7 +491,7 @@ static int sweep(struct thp_chan *chan, void *arg)
 	struct thp_events e0, e1;
 	static struct thp_map m;
 	long long end = thp_now_ms() + SWEEP_MS;
-	int fd, nth, ret, fired;
+	int fd, nth, ret, fired, again = 0;
 
 	thp_warm_up();
 	fd = thp_inject_nth_open();
@@ -525,11 +541,17 @@ static int sweep(struct thp_chan *chan, void *arg)
 		if (!(op->flags & OP_NO_ZAP))
 			thp_map_zap(&m);
 		thp_map_destroy(&m);
-		if (!fired || (op->starved == ADVICE && thp_now_ms() > end))
+		thp_obs_events(&e1);
+		job->trial->failed_splits = e1.split_pmd_failed - e0.split_pmd_failed;
+		if (op->starved == ADVICE && thp_now_ms() > end)
 			break;
+		if (fired)
+			continue;
+		/* A slab that needed a page may have drawn the shot at the table. */
+		if (job->trial->failed_splits || !needs_table(op, job->kind) || ++again == SWEEPS)
+			break;
+		nth = 0;
 	}
-	thp_obs_events(&e1);
-	job->trial->failed_splits = e1.split_pmd_failed - e0.split_pmd_failed;
 	if (nth > NTH_MAX && op->starved != ADVICE)
 		return thp_why(why, -EPROTO, "still failing at nth=%d", NTH_MAX);
 	return 0;
@@ -546,6 +568,7 @@ TEST_F_TIMEOUT(split, fail_nth, 120)
 	THP_NEEDS(THP_NEED_FAIL_NTH);
 	THP_REQUIRE_OK(thp_inject_setup(false, 0, &why), &why);
 	THP_REQUIRE_OK(thp_child_run(sweep, &job, 100000, &why), &why);
+	report("fail-nth", variant->op, variant->kind, t, t->fired);
 	if (!needs_table(variant->op, variant->kind))
 		return;
 	THP_CHECK(t->fired > 0, "%s of %s: the injector never fired", variant->op->name,
@@ -669,7 +692,7 @@ TEST_F_TIMEOUT(unasked, ksm, 90)
 		for (end = thp_now_ms() + FINISH_MS; thp_now_ms() < end; thp_sleep_ms(20))
 			if (thp_inject_fired() >= 3)
 				break;
-		printf("# refusal: ksmd: %ld tables refused\n", thp_inject_fired());
+		thp_inject_report("targeted", true, thp_inject_fired(), "tries again");
 		THP_CHECK(thp_inject_fired() > 0, "KSM asked for no table in %d ms", FINISH_MS);
 		THP_CHECK_OK(thp_map_expect(&m[0], THP_STATE_PMD, &why), &why);
 		THP_CHECK_OK(thp_map_expect(&m[1], THP_STATE_PMD, &why), &why);
@@ -719,8 +742,8 @@ TEST_F_TIMEOUT(unasked, underused, 90)
 	}
 	THP_REQUIRE_OK(thp_inject_task(self->pid, false), &why);
 	thp_obs_events(&e1);
-	printf("# refusal: underused: %ld tables refused, range is %s\n", thp_inject_fired(),
-	       thp_state_name(state));
+	thp_inject_report("targeted", lazy, thp_inject_fired(), "range is %s",
+			  thp_state_name(state));
 	THP_CHECK(lazy ? thp_inject_fired() > 0 : !thp_inject_fired(),
 		  "the shrinker asked for %ld tables, expected %s", thp_inject_fired(),
 		  lazy ? "some" : "none");
@@ -816,8 +839,8 @@ TEST_F_TIMEOUT(unasked, damon, 90)
 		if (thp_inject_fired() >= 2 || state == THP_STATE_PTE)
 			break;
 	}
-	printf("# refusal: damon: %ld tables refused, range is %s\n", thp_inject_fired(),
-	       thp_state_name(state));
+	thp_inject_report("targeted", lazy, thp_inject_fired(), "range is %s",
+			  thp_state_name(state));
 	THP_CHECK(lazy ? thp_inject_fired() > 0 : !thp_inject_fired(),
 		  "DAMON asked for %ld tables, expected %s", thp_inject_fired(),
 		  lazy ? "some" : "none");
@@ -1501,9 +1524,9 @@ TEST_F_TIMEOUT(edges, refused, 120)
 		THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
 		ret = watch(&job, &why);
 		THP_REQUIRE(!ret, "with %u of %u tables: %s", job.granted, e->tables, why.text);
-		printf("# refusal: edges, %s: %s%s, %u of %u tables, %ld refused\n", job.op->name,
-		       outcome(t), t->partial ? " (a part)" : "", job.granted, e->tables,
-		       t->fired);
+		thp_inject_report("targeted", !enough, t->fired, "with %u of %u tables %s%s",
+				  job.granted, e->tables, outcome(t),
+				  t->partial ? " (a part)" : "");
 		if (enough) {
 			THP_CHECK(!t->fired, "asked for %ld tables more, there are %u edges",
 				  t->fired, e->tables);
@@ -1520,6 +1543,258 @@ TEST_F_TIMEOUT(edges, refused, 120)
 				  "with %u of %u tables: thp_split_pmd_failed +0, expected more",
 				  job.granted, e->tables);
 	}
+}
+
+/*
+ * A huge PMD that appears across the edge of a range after the edges were split: while
+ * the operation is busy with base pages, another thread zaps what is behind them and
+ * faults it in anew. There is one table for the first split and none for the second,
+ * which fails where nothing can be taken back; it may fail, but it has to say so.
+ */
+#define BETWEEN_PMDS	256
+#define BETWEEN_TRIES	400
+#define BETWEEN_HITS	5
+#define BETWEEN_MS	20000
+
+struct between_op {
+	const char *row;	/* the operation */
+	uint64_t features, mode;	/* of a userfaultfd, or 0 */
+};
+
+enum { REST, READY, GO, QUIT };
+
+/* The other thread, and what it works on. */
+static struct {
+	char *tail;
+	int delay_us;		/* before it begins: the first split comes first */
+	int want, is;
+} refaulter;
+
+static int refaulter_wants(void)
+{
+	return __atomic_load_n(&refaulter.want, __ATOMIC_ACQUIRE);
+}
+
+static void *refault(void *arg)
+{
+	long long begin;
+	int want;
+
+	(void)arg;
+	while ((want = refaulter_wants()) != QUIT) {
+		__atomic_store_n(&refaulter.is, want, __ATOMIC_RELEASE);
+		if (want == REST)
+			usleep(100);
+		if (want != GO)
+			continue;
+		begin = thp_now_us();
+		while (thp_now_us() - begin < refaulter.delay_us)
+			;
+		while (refaulter_wants() == GO) {
+			madvise(refaulter.tail, thp_env.pmd, MADV_DONTNEED);
+			(void)thp_peek(refaulter.tail + thp_env.pmd - thp_env.page);
+		}
+	}
+	return NULL;
+}
+
+/* Returns at once from GO, which has to be quick, else when it is so. */
+static void refaulter_set(int want)
+{
+	__atomic_store_n(&refaulter.want, want, __ATOMIC_RELEASE);
+	while (want < GO && __atomic_load_n(&refaulter.is, __ATOMIC_ACQUIRE) != want)
+		usleep(100);
+}
+
+/* A base page, the zero page, for each of many PTE tables, and a huge zero PMD behind them. */
+static int between_new(struct thp_map *m, const struct between_op *b, struct thp_why *why)
+{
+	size_t small = BETWEEN_PMDS * thp_env.pmd;
+	enum thp_state state = THP_STATE_NONE;
+	size_t i;
+	int ret;
+
+	thp_map_init(m, THP_ZERO);
+	m->area_len = small + thp_env.pmd;
+	m->area = edges_reserve(m->area_len);
+	if (m->area == MAP_FAILED) {
+		m->area = NULL;
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	}
+	m->thp = m->area + small;
+	if (mprotect(m->area, m->area_len, PROT_READ | PROT_WRITE) ||
+	    madvise(m->area, m->area_len, MADV_NOHUGEPAGE))
+		return thp_why(why, -errno, "madvise: %s", strerror(errno));
+	for (i = 0; i < BETWEEN_PMDS; i++)
+		(void)thp_peek(m->area + i * thp_env.pmd);
+	if (madvise(m->area, m->area_len, MADV_HUGEPAGE))
+		return thp_why(why, -errno, "MADV_HUGEPAGE: %s", strerror(errno));
+	if (b->mode) {
+		m->uffd = thp_uffd_open(b->features);
+		if (m->uffd < 0)
+			return thp_why(why, m->uffd, "userfaultfd: %s", thp_errno_name(m->uffd));
+		ret = thp_uffd_register(m->uffd, m->area, m->area_len, b->mode);
+		if (ret)
+			return thp_why(why, ret, "UFFDIO_REGISTER: %s", thp_errno_name(ret));
+	}
+	(void)thp_peek(m->thp);
+	ret = thp_obs_state(m->thp, thp_env.pmd, &state);
+	if (!ret && state != THP_STATE_PMD_ZERO)
+		ret = -EPROTO;
+	return ret ? thp_why(why, ret, "the tail is %s", thp_state_name(state)) : 0;
+}
+
+/* Whether zapping a split PMD makes room for a huge one: CONFIG_PT_RECLAIM. */
+static bool between_reclaims(struct thp_map *m)
+{
+	enum thp_state state;
+
+	if (madvise(m->thp, thp_env.page, MADV_DONTNEED) ||
+	    madvise(m->thp, thp_env.pmd, MADV_DONTNEED))
+		return false;
+	(void)thp_peek(m->thp);
+	return !thp_obs_state(m->thp, thp_env.pmd, &state) && state == THP_STATE_PMD_ZERO;
+}
+
+/* One operation against the other thread. 1 if it was refused a table, 0, -errno. */
+static int between_once(struct job *job, struct thp_map *m, struct thp_why *why)
+{
+	struct trial *self = job->trial;
+	const struct split_op *op = job->op;
+	long long begin;
+	long fired;
+	int ret;
+
+	ret = thp_inject_task(getpid(), true);
+	if (!ret)
+		ret = thp_inject_grant(1);
+	fired = thp_inject_fired() - thp_inject_drained();
+	if (ret || fired < 0)
+		return thp_why(why, -EIO, "PTE tables cannot be limited");
+	refaulter_set(READY);
+	refaulter_set(GO);
+	begin = thp_now_ms();
+	self->ret = op->run(m, m->area, m->area_len - thp_env.pmd / 2);
+	refaulter_set(REST);
+	(void)thp_inject_task(getpid(), false);
+	fired = thp_inject_fired() - thp_inject_drained() - fired;
+	if (thp_now_ms() - begin > RETURN_MS)
+		return thp_why(why, -EPROTO, "%s took %lld ms: livelock", op->name,
+			       thp_now_ms() - begin);
+	if (fired && !self->ret)
+		return thp_why(why, -EPROTO, "%s was refused a table and returned success",
+			       op->name);
+	if (self->ret && (!fired || !split_errno_ok(op, self->ret)))
+		return thp_why(why, -EPROTO, "%s returned %s, with %ld tables refused", op->name,
+			       thp_errno_name(self->ret), fired);
+	return fired > 0;
+}
+
+static int between_victim(struct thp_chan *chan, void *arg)
+{
+	struct job *job = arg;
+	struct trial *self = job->trial;
+	struct thp_why *why = &chan->why;
+	long long end = thp_now_ms() + BETWEEN_MS;
+	static struct thp_map m;
+	int ret, try, hits = 0;
+	pthread_t thread;
+
+	thp_warm_up();
+	ret = between_new(&m, job->between, why);
+	if (ret)
+		return ret;
+	self->reclaims = between_reclaims(&m);
+	thp_map_destroy(&m);
+	if (pthread_create(&thread, NULL, refault, NULL))
+		return thp_why(why, -EAGAIN, "no thread");
+	thp_chan_post_parent(chan, 1);
+	thp_chan_await_parent(chan, 2);
+	for (try = 0; try < BETWEEN_TRIES && hits < BETWEEN_HITS && thp_now_ms() < end; try++) {
+		/* What prepares it gets its tables. */
+		ret = thp_inject_task(getpid(), false);
+		if (!ret)
+			ret = between_new(&m, job->between, why);
+		if (ret)
+			break;
+		refaulter.tail = m.thp;
+		refaulter.delay_us = 200 + try % 5 * 300;
+		ret = between_once(job, &m, why);
+		thp_map_destroy(&m);
+		if (ret < 0)
+			break;
+		hits += ret;
+	}
+	refaulter_set(QUIT);
+	self->drained = thp_inject_drained();
+	thp_chan_post_parent(chan, 3);
+	thp_chan_await_parent(chan, 4);
+	pthread_join(thread, NULL);
+	return ret < 0 ? thp_why(why, ret, "try %d: %s", try, thp_errno_name(ret)) : 0;
+}
+
+FIXTURE(between) {
+	struct trial trial;
+};
+
+FIXTURE_VARIANT(between) {
+	struct between_op op;
+};
+
+THP_COVERS_VARIANT(between, dontneed, reported, "zap-dontneed");
+FIXTURE_VARIANT_ADD(between, dontneed) { .op = { .row = "dontneed_mid" } };
+
+THP_COVERS_VARIANT(between, guard_install, reported, "zap-guard");
+FIXTURE_VARIANT_ADD(between, guard_install) { .op = { .row = "guard_install_mid" } };
+
+THP_COVERS_VARIANT(between, uffd_wp, reported, "protect-uffd-wp");
+FIXTURE_VARIANT_ADD(between, uffd_wp) {
+	.op = { .row = "uffd_wp_mid", .mode = UFFDIO_REGISTER_MODE_WP },
+};
+
+THP_COVERS_VARIANT(between, uffd_rwp, reported, "protect-uffd-rwp");
+FIXTURE_VARIANT_ADD(between, uffd_rwp) {
+	.op = {
+		.row = "uffd_rwp_mid", .mode = UFFDIO_REGISTER_MODE_RWP,
+		.features = UFFD_FEATURE_RWP | UFFD_FEATURE_RWP_ASYNC,
+	},
+};
+
+FIXTURE_SETUP(between)
+{
+	const struct split_op *op = op_by_name(variant->op.row);
+
+	THP_REQUIRE(op, "no operation %s", variant->op.row);
+	THP_NEEDS(op->needs | THP_NEED_FAIL_PAGE | THP_NEED_ZERO);
+}
+
+FIXTURE_TEARDOWN_PARENT(between)
+{
+	thp_teardown(_metadata);
+}
+
+TEST_F_TIMEOUT(between, reported, 120)
+{
+	bool lazy = thp_env.contract == THP_LAZY;
+	struct trial *t = &self->trial;
+	struct job job = {
+		.op = op_by_name(variant->op.row), .between = &variant->op, .trial = t,
+		.fn = between_victim, .injector = TARGETED, .return_ms = BETWEEN_MS + 2 * RETURN_MS,
+	};
+	struct thp_why why = { "" };
+
+	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+	THP_REQUIRE_OK(watch(&job, &why), &why);
+	thp_inject_report("targeted", lazy, t->fired, "another PMD became huge, then %s",
+			  outcome(t));
+	if (!lazy) {
+		THP_CHECK(!t->fired, "asked for %ld tables, expected none", t->fired);
+		return;
+	}
+	if (!t->reclaims)
+		THP_SKIP("needs a kernel that frees empty PTE tables (PT_RECLAIM)");
+	if (!t->fired)
+		THP_SKIP("no PMD became huge at the right time");
 }
 
 /*

@@ -12,12 +12,17 @@
 
 #include "thp_child.h"
 
-long long thp_now_ms(void)
+long long thp_now_us(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
+	return ts.tv_sec * 1000000LL + ts.tv_nsec / 1000;
+}
+
+long long thp_now_ms(void)
+{
+	return thp_now_us() / 1000;
 }
 
 void thp_sleep_ms(int ms)

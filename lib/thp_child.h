@@ -64,7 +64,8 @@ void thp_child_kill(struct thp_child *c);
 int thp_child_run(int (*fn)(struct thp_chan *chan, void *arg), void *arg, int timeout_ms,
 		  struct thp_why *why);
 
-/* Milliseconds of a monotonic clock. */
+/* Microseconds and milliseconds of a monotonic clock. */
+long long thp_now_us(void);
 long long thp_now_ms(void);
 void thp_sleep_ms(int ms);
 

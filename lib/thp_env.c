@@ -488,13 +488,15 @@ bool thp_env_zero_write_splits(void)
 
 bool thp_env_moves_tables(void)
 {
-#if defined(__powerpc64__)
-	return strcmp(thp_env.mmu, "Hash");
-#elif defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__riscv)
-	return true;
-#else
+	static const char * const machines[] = { "x86", "i686", "aarch64", "riscv", "ppc64" };
+	struct utsname u;
+	size_t i;
+
+	uname(&u);
+	for (i = 0; i < ARRAY_SIZE(machines); i++)
+		if (!strncmp(u.machine, machines[i], strlen(machines[i])))
+			return strcmp(thp_env.mmu, "Hash");
 	return false;
-#endif
 }
 
 bool thp_env_room(size_t bytes)

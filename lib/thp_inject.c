@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -422,4 +423,18 @@ int thp_pin_cpu(void)
 	CPU_ZERO(&set);
 	CPU_SET(cpu, &set);
 	return sched_setaffinity(0, sizeof(set), &set) ? -errno : 0;
+}
+
+void thp_inject_report(const char *injector, bool needed, long refused, const char *outcome, ...)
+{
+	char text[128];
+	va_list ap;
+
+	va_start(ap, outcome);
+	vsnprintf(text, sizeof(text), outcome, ap);
+	va_end(ap);
+	printf("# refusal: %s | %s | %ld | %s\n", injector, needed ? "needs a table" : "needs none",
+	       refused, text);
+	/* The caller may be a child that will not, or be about to fork. */
+	fflush(stdout);
 }

@@ -84,6 +84,16 @@ struct thp_burner {
 int thp_burner_create(struct thp_burner *b);
 int thp_burner_burn(struct thp_burner *b);
 
+/*
+ * Puts what starving came to into the output of a test, for the table of refusals:
+ * "# refusal: INJECTOR | NEED | REFUSED | OUTCOME". @injector: targeted, memcg,
+ * fail-nth or all; @needed: whether a PTE table has to be asked for; @refused:
+ * allocations, of tables or (fail-nth, all) of anything, or for a memcg whether it
+ * refused; @outcome: a few words.
+ */
+void thp_inject_report(const char *injector, bool needed, long refused,
+		       const char *outcome, ...) __attribute__((format(printf, 4, 5)));
+
 /* Binds the calling task to the CPU it is on: the stocks are per CPU. */
 int thp_pin_cpu(void);
 

@@ -4,7 +4,8 @@
 #
 # A run's folder gets the file summary, lines of "key value":
 #	status, time, release, thp, mode, bytes, program NAME CELL,
-#	pass/fail/skip COUNT, failed LINE, skipped COUNT REASON, log LINE, trouble LINE
+#	pass/fail/skip COUNT, failed LINE, skipped COUNT REASON, log LINE, trouble LINE,
+#	refusal INJECTOR COUNT..., oddity LINE
 
 # Lines of the kernel log that fail a run, without their time stamp. Reports of
 # injected failures and of the OOM killer are what some tests ask for.
@@ -91,6 +92,60 @@ lab_ktap_facts() (
 		}' "$1"
 )
 
+# What starving came to, from a KTAP: lines of test, injector, whether it needs a
+# table, refused allocations, outcome, separated by tabs. What a test said before it
+# tried once more does not count.
+lab_refusals() (
+	awk '
+		function flush(	i) {
+			for (i = 1; i <= n; i++)
+				print line[i]
+			n = 0
+		}
+		/^# #  RUN / {
+			flush()
+			test = $4
+			next
+		}
+		sub(/^# # refusal: /, "") {
+			gsub(/ \| /, "\t")
+			key = $0
+			sub(/ tables .*/, " tables", key)
+			if (key !~ / of .* tables$/)
+				n = 0
+			line[++n] = test "\t" $0
+		}
+		END { flush() }' "$1"
+)
+
+# Those in numbers: injector, triggers that need a table and those of them that were
+# refused, triggers that need none and those refused. And the exceptions, by name.
+lab_refusals_facts() (
+	awk -F '\t' '
+		{
+			refused = $4 > 0
+			if ($3 == "needs a table") {
+				need[$2]++
+				need_hit[$2] += refused
+				if (!refused)
+					odd[++n] = $2 " " $1 ": " $5
+			} else {
+				none[$2]++
+				none_hit[$2] += refused
+				if (refused && $2 == "targeted")
+					odd[++n] = $2 " " $1 ": " $5
+			}
+			seen[$2]
+		}
+		END {
+			for (i in seen)
+				print "refusal", i, need[i] + 0, need_hit[i] + 0,
+					none[i] + 0, none_hit[i] + 0
+			for (i = 1; i <= n; i++)
+				print "oddity", odd[i]
+		}' "$1"
+)
+
 # The counters of a kernel with gcov, from channel $1 into directory $2.
 lab_gcda_extract() (
 	grep -q '^@lab gcda ' "$1" || exit 0
@@ -123,6 +178,7 @@ lab_verdict() (
 		[ -s "$dir/config" ] || rm -f "$dir/config"
 	fi
 	lab_gcda_extract "$dir/channel.log" "$dir/gcda"
+	lab_refusals "$dir/ktap" >"$dir/refusals"
 	code=$(sed -n 's/^@lab exit //p' "$dir/channel.log")
 	failed=$(grep -m 1 -E '^(# )?not ok ' "$dir/ktap")
 	lab_splats "$dir/console.log" >"$dir/splats"
@@ -136,6 +192,7 @@ lab_verdict() (
 		echo "time $2"
 		sed -n 's/^@lab up \([^ ]*\).*/release \1/p' "$dir/channel.log"
 		lab_ktap_facts "$dir/ktap"
+		lab_refusals_facts "$dir/refusals"
 		sed 's/^/log /' "$dir/splats"
 		sed -n 's/^@lab fact \(swap none.*\|module.*\|cgroup.*\)/note \1/p' \
 			"$dir/channel.log"
@@ -231,6 +288,12 @@ lab_table() (
 		key == "failed" { failed = failed "  " name ": " rest "\n" }
 		key == "log" { log_ = log_ "  " name ": " rest "\n" }
 		key == "trouble" { trouble = trouble "  " name ": " rest "\n" }
+		key == "refusal" && ($3 || $5) {
+			refusal = refusal "  " name ": " $2 ": " $4 " of " $3 \
+				" that need a table, " $6 " of " $5 \
+				" that need none\n"
+		}
+		key == "oddity" { oddity = oddity "  " name ": " rest "\n" }
 		key == "note" { note = note "  " name ": " rest "\n" }
 		key == "skipped" {
 			sub(/^[^ ]+ /, "", rest)
@@ -275,6 +338,13 @@ lab_table() (
 						kernels[k] " " skips[id, kernels[k]]
 				print "  " id ": " line
 			}
+			if (refusal)
+				printf "Triggers that an injector refused" \
+					" (one by one in the file refusals of" \
+					" the run):\n%s", refusal
+			if (oddity)
+				printf "Needs a table and was not refused, or" \
+					" needs none and was:\n%s", oddity
 			printf "%d passed, %d failed, %d skipped\n",
 				pass, fail, skip
 		}'

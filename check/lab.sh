@@ -108,5 +108,14 @@ case " $kernels " in
 		fail "lazy-x86_64 skips nothing" "$(head -n 1 "$log")"
 	else
 		pass "lazy-x86_64 skips nothing"
+	fi
+	# Held to the other contract it fails, and says why.
+	"$lab" run --output "$work/wrong" --expect eager lazy-x86_64 -- \
+		-t thp_lazy_split:kernel.mode > "$log" 2>&1 </dev/null
+	status=$?
+	if [ $status -eq 1 ] && grep -q 'expected eager .*, measured lazy: ' "$log"; then
+		pass "lazy-x86_64 is not eager"
+	else
+		fail "lazy-x86_64 is not eager" "exit=$status"
 	fi;;
 esac

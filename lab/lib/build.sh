@@ -288,6 +288,7 @@ lab_build_image() (
 		exit "$LAB_ERROR"
 	}
 	mkdir -p "$dir"
+	grep 'warning: ' "$tree/obj/build.log" >"$dir/warnings"
 	if [ "$B_TARGET" = vmlinux ]; then
 		"${B_CROSS}strip" -o "$dir/vmlinuz" "$tree/obj/$B_IMAGE"
 	else
@@ -314,6 +315,8 @@ lab_build_kernel() (
 		rm -rf "$dir"
 		lab_build_image "$source" "$dir" || exit
 	fi
+	[ ! -s "$dir/warnings" ] ||
+		lab_say "the compiler warned: $(head -n 1 "$dir/warnings")"
 	printf '%s\n' "$dir"
 )
 

@@ -6,8 +6,9 @@
 # report.sh) and the file NAME.result, a line of fields separated by tabs:
 #	name, outcome, seconds, what told (test and cause), program
 # Outcomes: killed (a test failed), lab (no test failed, but the lab saw the
-# kernel complain or die), survived (everything passed), error (no verdict). A
-# case with a result is not run again, so a campaign can be taken up again.
+# kernel complain or die), compiler (all that told is a result that is not used),
+# survived (everything passed), error (no verdict). A case with a result is not run
+# again, so a campaign can be taken up again.
 
 LAB_MUTANTS=$LAB_DIR/kernel/mutants/list
 LAB_TAB=$(printf '\t')
@@ -95,6 +96,10 @@ lab_case_result() (
 			outcome=lab by=$trouble
 		fi ;;
 	*)	outcome=error by=$trouble ;;
+	esac
+	unused=$(grep -m 1 -o 'ignoring return value of .*' "$folder/output")
+	case $outcome:$unused in
+	survived:?*|error:?*) outcome=compiler by=$unused ;;
 	esac
 	printf '%s\t%s\t%s\t%s\t%s\n' "$name" "$outcome" "$seconds" \
 		"$(printf '%s' "$by" | tr -s '\t|#' ' ' | tr -s ' ')" \
@@ -307,17 +312,24 @@ lab_mutants_cases() (
 
 # --- reverts ---
 
+LAB_REVERTS=$LAB_DIR/kernel/reverts/list
+
+# The rows, fields separated by tabs: number, kernel, program, note
+lab_reverts_list() (
+	sed -e '/^#/d' -e '/^$/d' -e 's/ *| */'"$LAB_TAB"'/g' "$LAB_REVERTS"
+)
+
 # The cases: each caller patch of the series taken back.
 lab_reverts_cases() (
-	list=$LAB_DIR/kernel/reverts/list
 	for number in $2; do
-		grep -q "^$number " "$list" || lab_die "no patch '$number' in $list"
+		grep -q "^$number " "$LAB_REVERTS" ||
+			lab_die "no patch '$number' in $LAB_REVERTS"
 	done
-	sed -e '/^#/d' -e '/^$/d' -e 's/[ |]/ /g' "$list" |
-	while read -r number program; do
+	lab_reverts_list |
+	while IFS=$LAB_TAB read -r number kernel program _; do
 		case " $2 " in
 		'  '|*" $number "*)
-			printf '%s\tlazy-x86_64\t%s\t%s\t-\n' "$number" \
+			printf '%s\t%s\t%s\t%s\t-\n' "$number" "$kernel" \
 				"$program" "$number" ;;
 		esac
 	done >"$1/cases"
@@ -330,6 +342,11 @@ lab_reverts_table() (
 	while IFS=$LAB_TAB read -r name outcome seconds by program; do
 		subject=$(head -n 1 "$LAB_DIR/kernel/$name"-*.patch)
 		[ "$program" = - ] || by="$program: $by"
+		if [ "$outcome" = survived ]; then
+			by=$(lab_reverts_list | awk -F '\t' -v name="$name" \
+				'$1 == name && $4 != "-" { print $4 }')
+			by=${by:-**not explained**}
+		fi
 		echo "| $name | $subject | $outcome | $by | $seconds |"
 	done
 )

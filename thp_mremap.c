@@ -1283,11 +1283,9 @@ static int uffd_target(struct thp_map *m, struct thp_map *to, enum thp_kind kind
 
 	if (ret)
 		return ret;
-	m->uffd = thp_uffd_open(UFFD_FEATURE_MOVE);
-	if (m->uffd < 0)
-		return thp_why(why, m->uffd, "userfaultfd: %s", thp_errno_name(m->uffd));
-	ret = thp_uffd_register(m->uffd, to->thp, thp_env.pmd, UFFDIO_REGISTER_MODE_MISSING);
-	return ret ? thp_why(why, ret, "UFFDIO_REGISTER: %s", thp_errno_name(ret)) : 0;
+	m->uffd = thp_uffd_watch(to->thp, thp_env.pmd, UFFD_FEATURE_MOVE,
+				 UFFDIO_REGISTER_MODE_MISSING, why);
+	return m->uffd < 0 ? m->uffd : 0;
 }
 
 static int move_refused(struct thp_map *m, struct thp_map *to, size_t len, int err,

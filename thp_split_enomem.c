@@ -1010,13 +1010,8 @@ static int edges_locked(struct thp_map *m, struct thp_why *why)
 
 static int edges_uffd(struct thp_map *m, uint64_t features, uint64_t mode, struct thp_why *why)
 {
-	int ret;
-
-	m->uffd = thp_uffd_open(features);
-	if (m->uffd < 0)
-		return thp_why(why, m->uffd, "userfaultfd: %s", thp_errno_name(m->uffd));
-	ret = thp_uffd_register(m->uffd, m->thp, EDGE_THPS * thp_env.pmd, mode);
-	return ret ? thp_why(why, ret, "UFFDIO_REGISTER: %s", thp_errno_name(ret)) : 0;
+	m->uffd = thp_uffd_watch(m->thp, EDGE_THPS * thp_env.pmd, features, mode, why);
+	return m->uffd < 0 ? m->uffd : 0;
 }
 
 static int edges_uffd_wp(struct thp_map *m, struct thp_why *why)
@@ -1630,12 +1625,9 @@ static int between_new(struct thp_map *m, const struct between_op *b, struct thp
 	if (madvise(m->area, m->area_len, MADV_HUGEPAGE))
 		return thp_why(why, -errno, "MADV_HUGEPAGE: %s", strerror(errno));
 	if (b->mode) {
-		m->uffd = thp_uffd_open(b->features);
+		m->uffd = thp_uffd_watch(m->area, m->area_len, b->features, b->mode, why);
 		if (m->uffd < 0)
-			return thp_why(why, m->uffd, "userfaultfd: %s", thp_errno_name(m->uffd));
-		ret = thp_uffd_register(m->uffd, m->area, m->area_len, b->mode);
-		if (ret)
-			return thp_why(why, ret, "UFFDIO_REGISTER: %s", thp_errno_name(ret));
+			return m->uffd;
 	}
 	(void)thp_peek(m->thp);
 	ret = thp_obs_state(m->thp, thp_env.pmd, &state);

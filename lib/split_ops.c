@@ -262,12 +262,9 @@ static int uffd_wp_all(struct thp_map *m, uint64_t features, bool protect, struc
 {
 	int ret;
 
-	m->uffd = thp_uffd_open(features);
+	m->uffd = thp_uffd_watch(m->thp, thp_env.pmd, features, UFFDIO_REGISTER_MODE_WP, why);
 	if (m->uffd < 0)
-		return thp_why(why, m->uffd, "userfaultfd: %s", thp_errno_name(m->uffd));
-	ret = thp_uffd_register(m->uffd, m->thp, thp_env.pmd, UFFDIO_REGISTER_MODE_WP);
-	if (ret)
-		return thp_why(why, ret, "UFFDIO_REGISTER: %s", thp_errno_name(ret));
+		return m->uffd;
 	ret = protect ? thp_uffd_wp(m->uffd, m->thp, thp_env.pmd, 1) : 0;
 	return ret ? thp_why(why, ret, "UFFDIO_WRITEPROTECT: %s", thp_errno_name(ret)) : 0;
 }
@@ -277,12 +274,10 @@ static int uffd_rwp_all(struct thp_map *m, bool protect, struct thp_why *why)
 {
 	int ret;
 
-	m->uffd = thp_uffd_open(UFFD_FEATURE_RWP | UFFD_FEATURE_RWP_ASYNC);
+	m->uffd = thp_uffd_watch(m->thp, thp_env.pmd, UFFD_FEATURE_RWP | UFFD_FEATURE_RWP_ASYNC,
+				 UFFDIO_REGISTER_MODE_RWP, why);
 	if (m->uffd < 0)
-		return thp_why(why, m->uffd, "userfaultfd: %s", thp_errno_name(m->uffd));
-	ret = thp_uffd_register(m->uffd, m->thp, thp_env.pmd, UFFDIO_REGISTER_MODE_RWP);
-	if (ret)
-		return thp_why(why, ret, "UFFDIO_REGISTER: %s", thp_errno_name(ret));
+		return m->uffd;
 	ret = protect ? thp_uffd_rwp(m->uffd, m->thp, thp_env.pmd, 1) : 0;
 	return ret ? thp_why(why, ret, "UFFDIO_RWPROTECT: %s", thp_errno_name(ret)) : 0;
 }

@@ -356,13 +356,10 @@ static int prepare_extras(struct thp_move *mv, struct thp_why *why)
 		if (munmap(page_addr(mv, THP_SRC, slot, thp_env.nr), thp_env.pmd))
 			return thp_why(why, -errno, "munmap: %s", strerror(errno));
 	if (mv->c.how == THP_MOVE_UFFD) {
-		mv->uffd = thp_uffd_open(UFFD_FEATURE_MOVE);
+		mv->uffd = thp_uffd_watch(mv->site[THP_DST], site_len(mv), UFFD_FEATURE_MOVE,
+					  UFFDIO_REGISTER_MODE_MISSING, why);
 		if (mv->uffd < 0)
-			return thp_why(why, mv->uffd, "userfaultfd: %s", thp_errno_name(mv->uffd));
-		ret = thp_uffd_register(mv->uffd, mv->site[THP_DST], site_len(mv),
-					UFFDIO_REGISTER_MODE_MISSING);
-		if (ret)
-			return thp_why(why, ret, "UFFDIO_REGISTER: %s", thp_errno_name(ret));
+			return mv->uffd;
 	}
 	ret = thp_obs_smaps(0, mv->site[THP_SRC], site_len(mv), &mv->smaps);
 	return ret ? thp_why(why, ret, "smaps: %s", thp_errno_name(ret)) : 0;

@@ -63,6 +63,19 @@ int thp_uffd_register(int uffd, void *addr, size_t len, uint64_t mode)
 	return ioctl(uffd, UFFDIO_REGISTER, &reg) ? -errno : 0;
 }
 
+int thp_uffd_watch(void *addr, size_t len, uint64_t features, uint64_t mode, struct thp_why *why)
+{
+	int fd = thp_uffd_open(features), ret;
+
+	if (fd < 0)
+		return thp_why(why, fd, "userfaultfd: %s", thp_errno_name(fd));
+	ret = thp_uffd_register(fd, addr, len, mode);
+	if (!ret)
+		return fd;
+	close(fd);
+	return thp_why(why, ret, "UFFDIO_REGISTER: %s", thp_errno_name(ret));
+}
+
 int thp_uffd_unregister(int uffd, void *addr, size_t len)
 {
 	struct uffdio_range range = { .start = (uintptr_t)addr, .len = len };

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "thp_file.h"
+
 /* The feature bits that the kernel offers; 0 or -errno. */
 int thp_uffd_features(uint64_t *features);
 
@@ -15,6 +17,9 @@ int thp_uffd_open(uint64_t features);
 /* UFFDIO_REGISTER with @mode (UFFDIO_REGISTER_MODE_...); 0 or -errno. */
 int thp_uffd_register(int uffd, void *addr, size_t len, uint64_t mode);
 int thp_uffd_unregister(int uffd, void *addr, size_t len);
+
+/* Both at once: a descriptor with @features that watches the range, or -errno and a cause. */
+int thp_uffd_watch(void *addr, size_t len, uint64_t features, uint64_t mode, struct thp_why *why);
 
 /* UFFDIO_WRITEPROTECT: @protect sets or clears the protection; 0 or -errno. */
 int thp_uffd_wp(int uffd, void *addr, size_t len, int protect);

@@ -29,17 +29,21 @@ lab_first_program() (
 	done
 )
 
-# lab_case FOLDER NAME KERNEL PROGRAM REVERT APPEND: one run to one result. The test
-# that told in an earlier campaign is asked first, alone; what it does not notice is
-# run with the whole suite.
+# lab_case FOLDER NAME KERNEL PROGRAM[:TESTS] REVERT APPEND: one run to one result. The
+# test that told in an earlier campaign, or TESTS, are asked first, alone; what they do
+# not notice is run with the whole suite.
 lab_case() {
 	dir=$1 name=$2 kernel=$3 program=$4 revert=$5 append=$6
 	begin=$(date +%s)
 	hint=$LAB_CACHE/hints/$name
 	lab_load_arch "$kernel"
-	outcome=
-	if [ -s "$hint" ]; then
-		lab_case_run -t "$(cat "$hint")"
+	outcome='' tests=''
+	case $program in
+	*:*)	tests=$program program=${program%%:*} ;;
+	esac
+	[ ! -s "$hint" ] || tests=$(cat "$hint")
+	if [ -n "$tests" ]; then
+		lab_case_run -t "$tests"
 		outcome=$(cut -f 2 "$dir/$name.new")
 	fi
 	if [ "$outcome" != killed ]; then

@@ -721,14 +721,8 @@ TEST_F_TIMEOUT(unasked, underused, 90)
 	int try;
 
 	THP_NEEDS(THP_NEED_ROOT | THP_NEED_FAIL_PAGE);
+	THP_REQUIRE_OK(thp_map_underused(m, &why), &why);
 	thp_obs_events(&e0);
-	if (e0.underused == THP_EVENT_NONE)
-		THP_SKIP("needs the underused THP shrinker (Linux 6.12)");
-	THP_REQUIRE_OK(thp_settings_set(THP_SYSFS "khugepaged/max_ptes_none", "0"), &why);
-	THP_REQUIRE_OK(thp_map_create(m, THP_ANON, &why), &why);
-	thp_fill(m->thp, m->seed, 0);
-	if (thp_map_expect(m, THP_STATE_PMD, NULL))
-		THP_SKIP("needs memory that is less fragmented");
 	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
 	THP_REQUIRE_OK(drain_self(&why), &why);
 	self->pid = getpid();

@@ -8,6 +8,8 @@
 
 #include "thp_hmm.h"
 #include "thp_map.h"
+#include "thp_obs.h"
+#include "thp_settings.h"
 #include "thp_uapi.h"
 
 #define FAULT_TRIES 4
@@ -235,6 +237,25 @@ void thp_map_destroy(struct thp_map *m)
 		close(m->fd);
 	munmap(m->area, m->area_len);
 	m->area = NULL;
+}
+
+int thp_map_underused(struct thp_map *m, struct thp_why *why)
+{
+	struct thp_events ev;
+	int ret;
+
+	thp_obs_events(&ev);
+	if (ev.underused == THP_EVENT_NONE)
+		return thp_why(why, -ENOTSUP, "needs the underused THP shrinker (Linux 6.12)");
+	ret = thp_settings_set(THP_SYSFS "khugepaged/max_ptes_none", "0");
+	if (ret)
+		return thp_why(why, ret, "max_ptes_none: %s", thp_errno_name(ret));
+	ret = thp_map_create(m, THP_ANON, why);
+	if (ret)
+		return ret;
+	thp_fill(m->thp, m->seed, 0);
+	return thp_map_expect(m, THP_STATE_PMD, NULL) ?
+		thp_why(why, -ENOTSUP, "needs memory that is less fragmented") : 0;
 }
 
 void thp_warm_up(void)

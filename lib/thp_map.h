@@ -71,6 +71,14 @@ void thp_map_return(struct thp_map *m);
 /* create + fault. */
 int thp_map_new(struct thp_map *m, enum thp_kind kind, struct thp_why *why);
 
+/*
+ * Maps an anonymous THP of which page 0 is filled and the rest is zero: with
+ * khugepaged/max_ptes_none at 0, which this sets, the shrinker that a write of 2 to
+ * vm.drop_caches runs finds it underused and splits it. 0; -ENOTSUP (a reason to
+ * SKIP: no such shrinker before 6.12, or fragmentation) or another -errno.
+ */
+int thp_map_underused(struct thp_map *m, struct thp_why *why);
+
 /* munmap() of exactly the THP range: its tables must be gone. 0 or -errno. */
 int thp_map_zap(struct thp_map *m);
 

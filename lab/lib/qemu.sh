@@ -5,6 +5,9 @@
 # Seconds from "@lab exit" to the end of the virtual machine.
 LAB_GRACE=20
 
+# After its first failed test, where one is enough; empty: as long as it takes.
+LAB_FAIL_GRACE=${LAB_FAIL_GRACE:-}
+
 lab_qemu_binary() (
 	case $1 in
 	x86_64) echo qemu-system-x86_64 ;;
@@ -167,7 +170,7 @@ lab_qemu_guard() {
 		"$(lab_qemu_file channel "$dir/channel.log")" \
 		</dev/null >"$dir/qemu.log" 2>&1 &
 	qemu=$!
-	start=$(date +%s) up='' exited=''
+	start=$(date +%s) up='' exited='' failed=''
 	while kill -0 "$qemu" 2>/dev/null; do
 		# The lab itself may have been killed.
 		kill -0 "$LAB_PID" 2>/dev/null || exit 1
@@ -176,6 +179,11 @@ lab_qemu_guard() {
 			[ $((age - exited)) -lt "$LAB_GRACE" ] || break
 		elif grep -q '^@lab exit' "$dir/channel.log"; then
 			exited=$age
+		elif [ -n "$failed" ] &&
+		     [ $((age - failed)) -ge "$LAB_FAIL_GRACE" ]; then
+			echo "still there $LAB_FAIL_GRACE s after its first" \
+				"failure" >"$dir/trouble"
+			break
 		elif [ "$age" -ge "$LAB_TIMEOUT" ]; then
 			echo "timeout after $LAB_TIMEOUT s; last test:" \
 				"$(lab_last_test "$dir/channel.log")" \
@@ -189,6 +197,8 @@ lab_qemu_guard() {
 				break
 			fi
 		fi
+		[ -z "$LAB_FAIL_GRACE" ] || [ -n "$failed" ] ||
+			! grep -q '^# not ok' "$dir/channel.log" || failed=$age
 		# Not in the foreground: a signal need not wait for it.
 		sleep 1 &
 		wait $! 2>/dev/null

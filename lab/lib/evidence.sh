@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
-# docs/evidence.md: what the campaigns measured, as they printed it.
+# docs/evidence.md: what the campaigns measured, as they printed it. Each part is a
+# file that begins with the day and the kernel.
 
 # lab_evidence_part FOLDER NAME COMMAND...: what it prints goes into FOLDER/NAME. Fails
 # if the command does.
@@ -9,16 +10,38 @@ lab_evidence_part() {
 	shift 2
 	lab_say "evidence: $*"
 	"$LAB_DIR/lab" "$@" ${LAB_OFFLINE:+--offline} \
-		${LAB_ACCEL:+--accel "$LAB_ACCEL"} >"$part.new"
+		${LAB_ACCEL:+--accel "$LAB_ACCEL"} >"$part.out"
 	code=$?
-	[ -s "$part.new" ] || lab_die "$1 has printed nothing"
-	mv "$part.new" "$part"
+	[ -s "$part.out" ] || lab_die "$1 has printed nothing"
+	lab_evidence_stamp "$part.out" >"$part"
 	[ "$code" -eq 0 ] || lab_say "$1 ended with status $code"
 	return "$code"
 }
 
-# The table of the refusals that the runs named in "$@" have left: all triggers, what
-# each injector did to them.
+# The part of file $1.
+lab_evidence_stamp() (
+	lab_kernel_load lazy-x86_64
+	lab_build_load
+	printf '%s, %s, %s processors.\n\n' "$(date +%Y-%m-%d)" \
+		"$(basename "$(cat "$B_LAST")")" "$(nproc)"
+	cat "$1"
+)
+
+# One run of each of the two kernels, and what was refused in it.
+lab_evidence_runs() {
+	rm -rf "$1/runs.d"
+	lab_evidence_part "$1" runs run --jobs "$O_JOBS" --timeout 2400 \
+		--output "$1/runs.d" lazy-x86_64 eager-x86_64
+	code=$?
+	for name in lazy eager; do
+		lab_evidence_refusals "$1/runs.d/$name-x86_64/refusals" \
+			>"$1/$name.out"
+		lab_evidence_stamp "$1/$name.out" >"$1/refusals-$name"
+	done
+	return "$code"
+}
+
+# A table of file refusals of a run: all triggers, what each injector did to them.
 lab_evidence_refusals() (
 	awk -F '\t' '
 		{
@@ -35,8 +58,8 @@ lab_evidence_refusals() (
 			what = $5 " (" $4 ")"
 			if ($3 == "needs none")
 				what = "*" what "*"
-			cell[test, $2] = cell[test, $2] (cell[test, $2] == "" ? \
-				"" : "; ") what
+			old = cell[test, $2]
+			cell[test, $2] = old (old == "" ? "" : "; ") what
 		}
 		END {
 			printf "| trigger |"
@@ -52,7 +75,7 @@ lab_evidence_refusals() (
 					printf " %s |", cell[order[i], column[c]]
 				print ""
 			}
-		}' "$@"
+		}' "$1"
 )
 
 # How many of the baseline's mutants had outcome $2 in the table $1 of the suite.
@@ -62,67 +85,72 @@ lab_evidence_both() (
 	done | awk '{ n += $1 } END { print n + 0 }'
 )
 
+lab_evidence_show() {
+	if [ -s "$1" ]; then
+		cat "$1"
+	else
+		echo "Not measured yet."
+	fi
+}
+
 # The document, from the parts in folder $1.
 lab_evidence_write() (
-	lab_kernel_load mutants-x86_64
-	lab_build_load
-	source=$(basename "$(cat "$B_LAST")")
 	cat <<-EOF
 	# Evidence
 
-	What the suite catches and what it executes, measured with \`lab/lab evidence\` on
-	$(date +%Y-%m-%d): $source with the series of
-	[lab/kernel/](../lab/kernel/), $(nproc) processors, QEMU. Nothing here is written by
-	hand but the reasons, which are in \`lab/kernel/mutants/list\`, \`lab/kernel/reverts/list\`
-	and \`lab/kernel/unreached\`.
+	What the suite catches and what it executes, measured with \`lab/lab evidence\`, which
+	has written this, on Debian's linux-source with the series of
+	[lab/kernel/](../lab/kernel/), in QEMU. Written by hand are only the reasons in
+	\`lab/kernel/mutants/list\`, \`lab/kernel/reverts/list\` and \`lab/kernel/unreached\`.
 
 	* [Mutants](#mutants)
 	* [Without one patch](#without-one-patch)
 	* [Refusals](#refusals)
 	* [Coverage](#coverage)
-	* [Baseline: the kernel's own mm selftests](#baseline-the-kernels-own-mm-selftests)
+	* [Baseline](#baseline)
 
 	## Mutants
 
-	The kernel with one deliberate bug at a time ([what guided the
-	choice](../lab/kernel/mutants/README.md)); the suite ends at its first failure. *killed*: a
-	test failed, or the kernel complained or died and a test or the runner reported it. *lab*:
+	The lazy kernel with one deliberate bug at a time ([how they were
+	chosen](../lab/kernel/mutants/README.md)); the suite ends at its first failure.
+	*killed*: a test failed, or the kernel complained or died and the suite said so. *lab*:
 	only the lab saw it.
 
-	$(cat "$1/mutants")
+	$(lab_evidence_show "$1/mutants")
 
 	## Without one patch
 
-	The lazy kernel with one patch of its series taken back.
+	The lazy kernel with one patch of its series taken back. *compiler*: it refuses to
+	ignore the result.
 
-	$(cat "$1/reverts")
+	$(lab_evidence_show "$1/reverts")
 
 	## Refusals
 
-	On the lazy kernel (x86-64, all tests): what a trigger came to when page tables
-	(targeted), one allocation after the other (fail-nth), or all memory of its control
-	group (memcg) was refused, and how many allocations that were. In italics: what needs
-	no PTE table, or gets one.
+	What a trigger came to when page tables (targeted), one allocation after the other
+	(fail-nth), or all memory of its control group (memcg) were refused, and how many
+	allocations that were. In italics: what needs no PTE table, or gets one. First the lazy
+	kernel:
 
-	$(cat "$1/refusals")
+	$(lab_evidence_show "$1/refusals-lazy")
 
-	The same on the eager kernel: what is not in italics needs tables for something else
-	than the split of a PMD.
+	The eager kernel; what is not in italics needs tables for something else than the split
+	of a PMD:
 
-	$(cat "$1/refusals-eager")
+	$(lab_evidence_show "$1/refusals-eager")
 
 	## Coverage
 
-	Lines with code that a patch has added or changed, by gcov.
+	Lines with code that a patch of the series has added or changed, by gcov.
 
-	$(cat "$1/coverage")
+	$(lab_evidence_show "$1/coverage")
 
-	## Baseline: the kernel's own mm selftests
+	## Baseline
 
-	On every eighth mutant, $(lab_baseline_sample | wc -l) in all, with the kernel and the
-	guest of the campaign above, in which the suite killed
-	$(lab_evidence_both "$1/mutants" killed) of these.
+	The kernel's own mm selftests that touch THP (\`lab/baseline/programs\`), on every eighth
+	mutant, $(lab_baseline_sample | wc -l) in all, in the same guest. In the campaign above the
+	suite killed $(lab_evidence_both "$1/mutants" killed 2>/dev/null) of these.
 
-	$(cat "$1/baseline")
+	$(lab_evidence_show "$1/baseline")
 	EOF
 )

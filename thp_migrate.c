@@ -1091,6 +1091,50 @@ TEST_F(device, populate_starved)
 	set_destroy(&self->set);
 }
 
+/* What userfaultfd protects on the device is protected after a split of the PMD, too. */
+THP_COVERS(device, protected_split, "protect-uffd-wp");
+TEST_F(device, protected_split)
+{
+	size_t mid = thp_env.nr / 2, p;
+	unsigned int i;
+	uint64_t entry;
+	int uffd;
+
+	THP_NEEDS(THP_NEED_UFFD_WP);
+	uffd = thp_uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+	THP_REQUIRE(uffd >= 0, "userfaultfd: %s", thp_errno_name(uffd));
+	THP_REQUIRE_OK(set_new(&self->set, variant->kind, &self->why), &self->why);
+	THP_REQUIRE_OK(set_to_device(&self->set, 0, &self->why), &self->why);
+	for (i = 0; i < self->set.n; i++) {
+		char *thp = self->set.m[i].thp;
+
+		THP_REQUIRE_OK(thp_uffd_register(uffd, thp, thp_env.pmd, UFFDIO_REGISTER_MODE_WP),
+			       &self->why);
+		THP_REQUIRE_OK(thp_uffd_wp(uffd, thp, thp_env.pmd, 1), &self->why);
+	}
+	THP_CHECK_OK(set_on_device(&self->set, &self->why), &self->why);
+	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	for (i = 0; i < self->set.n; i++)
+		THP_REQUIRE_OK(thp_uffd_wp(uffd, thp_page(&self->set.m[i], mid), thp_env.page, 0),
+			       &self->why);
+	THP_CHECK_OK(snap_expect(&self->snap, self->set.n * at_split(), self->set.n, &self->why),
+		     &self->why);
+	for (i = 0; i < self->set.n; i++) {
+		for (p = 0; p < thp_env.nr; p++) {
+			char *page = thp_page(&self->set.m[i], p);
+
+			THP_REQUIRE(thp_hmm_holds(page), "page %zu is not on the device", p);
+			THP_REQUIRE(!thp_obs_pagemap(page, &entry), "pagemap: %s",
+				    strerror(errno));
+			THP_REQUIRE(!!(entry & THP_PM_UFFD_WP) == (p != mid),
+				    "page %zu is %suffd-wp", p, p == mid ? "" : "not ");
+		}
+	}
+	close(uffd);
+	THP_CHECK_OK(set_zap(&self->set, 1, &self->why), &self->why);
+	set_destroy(&self->set);
+}
+
 /* ---------------------------------------------------------------- pages that go bad */
 
 FIXTURE(offline) {

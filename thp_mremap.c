@@ -1371,6 +1371,76 @@ TEST_F(mremap, uffd_move_onto_thp)
 	REQUIRE_RESULT(ret, &why);
 }
 
+/*
+ * Of two THPs the first moves as it is, the second would have to be split: without a
+ * table the kernel reports what it has moved, and the next call says why it stopped.
+ */
+static int uffd_second_once(struct thp_map *m, struct thp_why *why)
+{
+	size_t pmd = thp_env.pmd, nr = thp_env.nr, i;
+	enum thp_state state = THP_STATE_NONE;
+	long long moved;
+	int ret, ret2;
+	char *to;
+
+	thp_map_init(m, THP_ANON);
+	m->thp = thp_move_reserve(4 * pmd, pmd, &m->area, &m->area_len);
+	if (!m->thp)
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	to = m->thp + 2 * pmd;
+	if (mprotect(m->thp, 4 * pmd, PROT_READ | PROT_WRITE) ||
+	    madvise(m->thp, 4 * pmd, MADV_HUGEPAGE))
+		return thp_why(why, -errno, "madvise: %s", strerror(errno));
+	m->uffd = thp_uffd_watch(to, 2 * pmd, UFFD_FEATURE_MOVE, UFFDIO_REGISTER_MODE_MISSING,
+				 why);
+	if (m->uffd < 0)
+		return m->uffd;
+	for (i = 0; i < 2 * nr; i++)
+		thp_fill(thp_page(m, i), m->seed, i);
+	for (i = 0; i < 2; i++)
+		if (thp_obs_state(m->thp + i * pmd, pmd, &state) || state != THP_STATE_PMD)
+			return thp_why(why, -ENOTSUP, "needs memory that is less fragmented");
+
+	(void)thp_inject_task(getpid(), true);
+	ret = thp_inject_drain(-1);
+	if (ret) {
+		(void)thp_inject_task(getpid(), false);
+		return thp_why(why, ret, "PTE tables cannot be used up: %s", thp_errno_name(ret));
+	}
+	ret = thp_uffd_move(m->uffd, to, m->thp, pmd + pmd / 2, &moved);
+	ret2 = thp_uffd_move(m->uffd, to + pmd, m->thp + pmd, pmd / 2, NULL);
+	(void)thp_inject_task(getpid(), false);
+	if (moved == -EAGAIN)
+		return thp_why(why, -EAGAIN, "the first THP is in use");
+	if (ret != -EAGAIN || moved != (long long)pmd)
+		return thp_why(why, -EPROTO,
+			       "%s, %lld B moved without a table, expected EAGAIN and %zu B",
+			       thp_errno_name(ret), moved, pmd);
+	if (ret2 != -ENOMEM)
+		return thp_why(why, -EPROTO, "the rest: %s, expected ENOMEM",
+			       thp_errno_name(ret2));
+	if (thp_obs_populated(m->thp, pmd))
+		return thp_why(why, -EPROTO, "the first THP was moved and is still there");
+	ret = thp_check(to, m->seed, 0, nr, why);
+	return ret ? ret : thp_map_check(m, nr, nr, why);
+}
+
+THP_COVERS(mremap, uffd_move_second_starved, "uffd-move-split uffd-move-pmd");
+TEST_F(mremap, uffd_move_second_starved)
+{
+	struct thp_why why = { "" };
+	int try, ret = -EAGAIN;
+
+	THP_NEEDS(THP_NEED_UFFD_MOVE | THP_NEED_FAIL_PAGE);
+	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+	for (try = 0; try < TRIES && ret == -EAGAIN; try++) {
+		why.text[0] = '\0';
+		ret = uffd_second_once(&self->map, &why);
+		thp_map_destroy(&self->map);
+	}
+	REQUIRE_RESULT(ret, &why);
+}
+
 /* IDs of the table-driven tests, from what their case does. */
 static const char *cover_ids(const char *fixture, const char *variant, const char *test)
 {

@@ -80,6 +80,7 @@ struct job {
 	enum injector injector;
 	struct trial *trial;
 	int return_ms;		/* 0: RETURN_MS */
+	bool mirrored;		/* by a device */
 };
 
 /* Whether a lazy kernel needs a table for this. */
@@ -275,7 +276,9 @@ static int victim(struct thp_chan *chan, void *arg)
 	ret = thp_pin_cpu();
 	if (ret)
 		return thp_why(why, ret, "sched_setaffinity: %s", thp_errno_name(ret));
-	ret = rehearse(op, job->kind, why);
+	ret = job->mirrored ? thp_hmm_open(why) : 0;
+	if (!ret)
+		ret = rehearse(op, job->kind, why);
 	if (!ret)
 		ret = thp_map_new(&m, job->kind, why);
 	if (!ret)
@@ -885,7 +888,7 @@ struct edge_op {
 	const char *row;	/* of the split table: the call, its errors, what it needs */
 	int (*prepare)(struct thp_map *m, struct thp_why *why);
 	/* After success. */
-	int (*verify)(struct thp_map *m, struct thp_why *why);
+	int (*verify)(const struct edge_op *e, struct thp_map *m, struct thp_why *why);
 	unsigned int tables;	/* that it needs: the edges that lie in a THP */
 	unsigned int from;	/* where the range begins, in halves of a THP */
 	bool small_mid;		/* THP 1 is base pages instead */
@@ -893,6 +896,7 @@ struct edge_op {
 	bool zaps;		/* THP 1 is unmapped by success */
 	bool cuts;		/* the first edge may stay split after a failure */
 	bool two_vmas;		/* the second begins with THP 2 */
+	bool to_end;		/* the range ends with THP 2, not in it */
 	bool wp;		/* what it changes is the userfaultfd bit: ... */
 	bool wp_before;		/* ... from this to the opposite */
 	bool scan;		/* PAGEMAP_SCAN: may stop on its way, and says where */
@@ -903,9 +907,9 @@ static size_t edge_first(const struct edge_op *e)
 	return e->from * thp_env.nr / 2;
 }
 
-static size_t edge_end(void)
+static size_t edge_end(const struct edge_op *e)
 {
-	return (EDGE_THPS - 1) * thp_env.nr + thp_env.nr / 2;
+	return EDGE_THPS * thp_env.nr - (e->to_end ? 0 : thp_env.nr / 2);
 }
 
 /* What one table of the level above maps: at least, or a multiple of it. */
@@ -1034,9 +1038,9 @@ static int edges_uffd_async(struct thp_map *m, struct thp_why *why)
 			  UFFDIO_REGISTER_MODE_WP, why);
 }
 
-static int edges_verify_mprotect(struct thp_map *m, struct thp_why *why)
+static int edges_verify_mprotect(const struct edge_op *e, struct thp_map *m, struct thp_why *why)
 {
-	size_t pages[] = { thp_env.nr / 2, thp_env.nr, edge_end() - 1 }, i;
+	size_t pages[] = { edge_first(e), thp_env.nr, edge_end(e) - 1 }, i;
 
 	for (i = 0; i < ARRAY_SIZE(pages); i++) {
 		char byte = SPLIT_BYTE;
@@ -1049,9 +1053,9 @@ static int edges_verify_mprotect(struct thp_map *m, struct thp_why *why)
 	return 0;
 }
 
-static int edges_verify_mlock(struct thp_map *m, struct thp_why *why)
+static int edges_verify_mlock(const struct edge_op *e, struct thp_map *m, struct thp_why *why)
 {
-	unsigned long long want = (edge_end() - thp_env.nr / 2) * thp_env.page / 1024;
+	unsigned long long want = (edge_end(e) - edge_first(e)) * thp_env.page / 1024;
 	static struct thp_smaps sm;
 	int ret = thp_obs_smaps(0, m->area, m->area_len, &sm);
 
@@ -1096,7 +1100,7 @@ static int do_scan(struct scan *s, const char *from, const char *to)
 /* 0 or -errno; the range begins at page @from. */
 static int edge_run(const struct edge_op *e, struct thp_map *m, size_t from)
 {
-	char *start = thp_page(m, from), *end = thp_page(m, edge_end());
+	char *start = thp_page(m, from), *end = thp_page(m, edge_end(e));
 	int ret;
 
 	if (!e->scan)
@@ -1118,7 +1122,8 @@ static long page_of(const struct thp_map *m, uint64_t addr)
  * All pages had been written to: the regions have to name each of those that the scan
  * has got to, and no other. Returns up to which page that is, or -errno.
  */
-static long check_regions(const struct thp_map *m, size_t from, struct thp_why *why)
+static long check_regions(const struct edge_op *e, const struct thp_map *m, size_t from,
+			  struct thp_why *why)
 {
 	uint64_t pos = (uintptr_t)thp_page(m, from);
 	int i;
@@ -1134,7 +1139,7 @@ static long check_regions(const struct thp_map *m, size_t from, struct thp_why *
 	if (scan.arg.walk_end != pos)
 		return thp_why(why, -EPROTO, "walk_end is page %ld, the pages reported end at %ld",
 			       page_of(m, scan.arg.walk_end), page_of(m, pos));
-	if (pos != (uintptr_t)thp_page(m, edge_end()) && scan_rest.n != -ENOMEM)
+	if (pos != (uintptr_t)thp_page(m, edge_end(e)) && scan_rest.n != -ENOMEM)
 		return thp_why(why, -EPROTO, "the scan that goes on returned %s, expected ENOMEM",
 			       scan_rest.n < 0 ? thp_errno_name(scan_rest.n) : "regions");
 	return page_of(m, pos);
@@ -1208,7 +1213,7 @@ static int check_plain(const struct edge_op *e, const struct thp_map *m, size_t 
 static int check_edge_data(const struct edge_op *e, struct thp_map *m, bool done,
 			   struct thp_why *why)
 {
-	size_t first = edge_first(e), end = edge_end(), all = EDGE_THPS * thp_env.nr;
+	size_t first = edge_first(e), end = edge_end(e), all = EDGE_THPS * thp_env.nr;
 	const struct split_op *op = op_by_name(e->row);
 	int ret;
 
@@ -1228,7 +1233,7 @@ static int check_edge_data(const struct edge_op *e, struct thp_map *m, bool done
 	else
 		ret = check_plain(e, m, first, end, why);
 	if (!ret && e->verify)
-		ret = e->verify(m, why);
+		ret = e->verify(e, m, why);
 	return ret;
 }
 
@@ -1268,7 +1273,7 @@ static int judge_done(const struct edge_op *e, struct thp_map *m, const struct e
 			       want);
 	ret = check_edge_tables(e, b, e->tables, true, why);
 	if (!ret)
-		ret = check_bits(e, m, edge_first(e), edge_end(), why);
+		ret = check_bits(e, m, edge_first(e), edge_end(e), why);
 	return ret ? ret : check_edge_data(e, m, true, why);
 }
 
@@ -1343,13 +1348,13 @@ static int edge_victim(struct thp_chan *chan, void *arg)
 	thp_chan_post_parent(chan, 3);
 	thp_chan_await_parent(chan, 4);
 
-	reached = self->ret ? edge_first(e) : edge_end();
+	reached = self->ret ? edge_first(e) : edge_end(e);
 	if (e->scan && !self->ret) {
-		reached = check_regions(&m, edge_first(e), why);
+		reached = check_regions(e, &m, edge_first(e), why);
 		if (reached < 0)
 			return reached;
 	}
-	self->partial = !self->ret && reached < (long)edge_end();
+	self->partial = !self->ret && reached < (long)edge_end(e);
 	if (self->ret || self->partial) {
 		ret = judge_refused(e, &m, &before, self->ret, job->granted, reached, why);
 		if (ret)
@@ -1358,7 +1363,7 @@ static int edge_victim(struct thp_chan *chan, void *arg)
 		if (ret)
 			return thp_why(why, -EPROTO, "still returns %s with memory at hand",
 				       thp_errno_name(ret));
-		if (e->scan && check_regions(&m, reached, why) != (long)edge_end())
+		if (e->scan && check_regions(e, &m, reached, why) != (long)edge_end(e))
 			return thp_why(why, -EPROTO, "no complete scan with memory at hand");
 	}
 	ret = judge_done(e, &m, &before, why);
@@ -1417,6 +1422,15 @@ FIXTURE_VARIANT_ADD(edges, uffd_wp_two_vmas) {
 	},
 };
 
+/* The one table is for the first VMA: that the second needs none may not hide it. */
+THP_COVERS_VARIANT(edges, uffd_wp_first_vma, refused, "protect-uffd-wp");
+FIXTURE_VARIANT_ADD(edges, uffd_wp_first_vma) {
+	.op = {
+		.row = "uffd_wp_mid", .prepare = edges_uffd_wp, .tables = 1, .from = 1, .wp = true,
+		.two_vmas = true, .to_end = true,
+	},
+};
+
 THP_COVERS_VARIANT(edges, uffd_unwp, refused, "protect-uffd-wp");
 FIXTURE_VARIANT_ADD(edges, uffd_unwp) {
 	.op = {
@@ -1438,6 +1452,14 @@ FIXTURE_VARIANT_ADD(edges, uffd_rwp_two_vmas) {
 	.op = {
 		.row = "uffd_rwp_mid", .prepare = edges_uffd_rwp, .tables = 2, .from = 1,
 		.wp = true, .two_vmas = true, .cuts = true,
+	},
+};
+
+THP_COVERS_VARIANT(edges, uffd_rwp_first_vma, refused, "protect-uffd-rwp");
+FIXTURE_VARIANT_ADD(edges, uffd_rwp_first_vma) {
+	.op = {
+		.row = "uffd_rwp_mid", .prepare = edges_uffd_rwp, .tables = 1, .from = 1,
+		.wp = true, .two_vmas = true, .to_end = true,
 	},
 };
 
@@ -1787,6 +1809,68 @@ TEST_F_TIMEOUT(between, reported, 120)
 	}
 	if (!t->fired)
 		THP_SKIP("no PMD became huge at the right time");
+}
+
+/*
+ * A device that mirrors the process is told when page tables begin to change and when
+ * that is over, also if it has failed: else the device waits for ever, and so does the
+ * process when it closes it.
+ */
+FIXTURE(mirror) {
+	struct trial trial;
+};
+
+FIXTURE_VARIANT(mirror) {
+	const char *row;	/* the operation */
+};
+
+THP_COVERS_VARIANT(mirror, munmap, released, "split-munmap");
+FIXTURE_VARIANT_ADD(mirror, munmap) { .row = "munmap_mid" };
+THP_COVERS_VARIANT(mirror, dontneed, released, "zap-dontneed");
+FIXTURE_VARIANT_ADD(mirror, dontneed) { .row = "dontneed_mid" };
+THP_COVERS_VARIANT(mirror, uffd_wp, released, "protect-uffd-wp");
+FIXTURE_VARIANT_ADD(mirror, uffd_wp) { .row = "uffd_wp_mid" };
+THP_COVERS_VARIANT(mirror, uffd_move, released, "uffd-move-split");
+FIXTURE_VARIANT_ADD(mirror, uffd_move) { .row = "uffd_move_mid" };
+THP_COVERS_VARIANT(mirror, mremap, released, "move-partial");
+FIXTURE_VARIANT_ADD(mirror, mremap) { .row = "mremap_move_mid" };
+THP_COVERS_VARIANT(mirror, pagemap_scan, released, "walk-pagemap-scan");
+FIXTURE_VARIANT_ADD(mirror, pagemap_scan) { .row = "pagemap_scan_wp_mid" };
+THP_COVERS_VARIANT(mirror, cow_write, released, "cow-write");
+FIXTURE_VARIANT_ADD(mirror, cow_write) { .row = "cow_write_mid" };
+THP_COVERS_VARIANT(mirror, cold, released, "folio-split-advice folio-split");
+FIXTURE_VARIANT_ADD(mirror, cold) { .row = "cold_mid" };
+THP_COVERS_VARIANT(mirror, pageout, released, "reclaim-unmap");
+FIXTURE_VARIANT_ADD(mirror, pageout) { .row = "pageout_whole" };
+
+FIXTURE_SETUP(mirror)
+{
+	const struct split_op *op = op_by_name(variant->row);
+
+	THP_REQUIRE(op, "no operation %s", variant->row);
+	THP_NEEDS(op->needs | THP_NEED_HMM | THP_NEED_FAIL_PAGE);
+}
+
+FIXTURE_TEARDOWN_PARENT(mirror)
+{
+	thp_teardown(_metadata);
+}
+
+TEST_F_TIMEOUT(mirror, released, 120)
+{
+	struct trial *t = &self->trial;
+	struct job job = {
+		.op = op_by_name(variant->row), .kind = THP_ANON, .injector = TARGETED,
+		.trial = t, .mirrored = true,
+	};
+	bool needed = needs_table(job.op, THP_ANON);
+	struct thp_why why = { "" };
+
+	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+	/* A process that waits for ever cannot be killed: that is what this reports. */
+	THP_REQUIRE_OK(watch(&job, &why), &why);
+	report("targeted", job.op, THP_ANON, t, t->fired);
+	THP_CHECK(needed == (t->fired > 0), "%s: %ld tables refused", job.op->name, t->fired);
 }
 
 /*
@@ -2249,12 +2333,23 @@ TEST_F_TIMEOUT(remains, charged, 180)
 		  of->op, kernel, refused, max);
 }
 
-/* A folio split may not take more than the limit of the memory group allows. */
-#define LIMIT_THPS 16
+/*
+ * A folio split may not take more than the limit of the memory group allows: neither
+ * those of many folios by a table each, nor that of one that many processes map.
+ */
+#define LIMIT_THPS	16
+#define LIMIT_MAPPERS	12
+#define CHARGED_MS	2500
 
 FIXTURE(limit) {
 	struct thp_cg cg;
 	struct thp_child child;
+};
+
+/* What the child does; copied by fork(). */
+struct limit_job {
+	int thps;
+	int mappers;		/* other processes that map them, too */
 };
 
 FIXTURE_SETUP(limit)
@@ -2272,13 +2367,14 @@ FIXTURE_TEARDOWN_PARENT(limit)
 
 static int split_at_limit(struct thp_chan *chan, void *arg)
 {
+	static struct thp_child mappers[LIMIT_MAPPERS];
 	static struct thp_map maps[LIMIT_THPS];
 	static struct thp_burner burner;
+	struct limit_job *job = arg;
 	struct thp_why *why = &chan->why;
 	enum thp_state state;
 	int i, ret;
 
-	(void)arg;
 	/* Nobody may be killed here: see victim(). */
 	ret = thp_write_file("/proc/self/oom_score_adj", "-1000");
 	if (ret && thp_env.memcg == 2)
@@ -2286,10 +2382,17 @@ static int split_at_limit(struct thp_chan *chan, void *arg)
 	thp_warm_up();
 	thp_chan_post_parent(chan, 1);
 	thp_chan_await_parent(chan, 2);
-	for (i = 0; i < LIMIT_THPS; i++) {
+	for (i = 0; i < job->thps; i++) {
 		ret = thp_map_new(&maps[i], THP_ANON, why);
 		if (ret)
 			return ret;
+	}
+	for (i = 0; i < job->mappers; i++) {
+		ret = thp_child_start(&mappers[i], hold, NULL);
+		if (!ret)
+			ret = thp_child_await(&mappers[i], 1, FINISH_MS);
+		if (ret)
+			return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
 	}
 	ret = thp_burner_create(&burner);
 	if (ret)
@@ -2297,6 +2400,7 @@ static int split_at_limit(struct thp_chan *chan, void *arg)
 	ret = thp_pin_cpu();
 	if (ret)
 		return thp_why(why, ret, "sched_setaffinity: %s", thp_errno_name(ret));
+	chan->val[LIMIT_THPS + 1] = (uintptr_t)thp_page(&maps[0], 1);
 	thp_chan_post_parent(chan, 3);
 	thp_chan_await_parent(chan, 4);
 	/* The failure itself makes other CPUs give back their stocks, a little later. */
@@ -2304,14 +2408,19 @@ static int split_at_limit(struct thp_chan *chan, void *arg)
 		ret = thp_burner_burn(&burner);
 		thp_sleep_ms(20);
 	}
-	for (i = 0; i < LIMIT_THPS && !ret; i++)
-		chan->val[i] = madvise(thp_page(&maps[i], 1), thp_env.page, MADV_COLD) ?
-			       -errno : 0;
 	thp_chan_post_parent(chan, 5);
 	thp_chan_await_parent(chan, 6);
+	/* Advice about a folio that others map as well is not heeded. */
+	for (i = 0; i < job->thps && !job->mappers && !ret; i++)
+		chan->val[i] = madvise(thp_page(&maps[i], 1), thp_env.page, MADV_COLD) ?
+			       -errno : 0;
+	thp_chan_post_parent(chan, 7);
+	thp_chan_await_parent(chan, 8);
+	for (i = 0; i < job->mappers; i++)
+		thp_child_kill(&mappers[i]);
 	if (ret)
 		return thp_why(why, ret, "the limit did not bite: %s", thp_errno_name(ret));
-	for (i = 0; i < LIMIT_THPS; i++) {
+	for (i = 0; i < job->thps; i++) {
 		ret = thp_obs_state(maps[i].thp, thp_env.pmd, &state);
 		if (!ret)
 			ret = thp_map_check(&maps[i], 0, thp_env.nr, why);
@@ -2322,47 +2431,242 @@ static int split_at_limit(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-THP_COVERS(limit, folio_split, "folio-split-advice folio-split");
-TEST_F_TIMEOUT(limit, folio_split, 90)
+/* The first folio of @c, by debugfs: whoever asks for it has memory. */
+static void split_from_outside(const struct thp_child *c)
 {
-	long long usage, limit, over, slack;
-	struct thp_child *c = &self->child;
+	long long addr = c->chan->val[LIMIT_THPS + 1];
+	char path[192];
+
+	snprintf(path, sizeof(path), "%s/split_huge_pages", thp_env.debugfs);
+	(void)thp_write_fmt(path, "%d,0x%llx,0x%llx", c->pid, addr, addr + thp_env.page);
+}
+
+static void check_limit(struct __test_metadata *_metadata, struct thp_cg *cg, struct thp_child *c,
+			struct limit_job *job)
+{
+	long long usage, limit, over, slack, left;
 	struct thp_why why = { "" };
+	struct thp_events e0, e1;
 	siginfo_t info;
 	int i;
 
 	if (!thp_env_room(2 * LIMIT_THPS * thp_env.pmd))
 		THP_SKIP("needs more free memory");
-	THP_REQUIRE_OK(thp_cg_create(&self->cg, "limit", &why), &why);
-	THP_REQUIRE_OK(thp_child_start(c, split_at_limit, NULL), &why);
+	THP_REQUIRE_OK(thp_cg_create(cg, "limit", &why), &why);
+	THP_REQUIRE_OK(thp_child_start(c, split_at_limit, job), &why);
 	THP_REQUIRE_OK(thp_child_await(c, 1, FINISH_MS), &why);
-	THP_REQUIRE_OK(thp_cg_join(&self->cg, c->pid), &why);
+	THP_REQUIRE_OK(thp_cg_join(cg, c->pid), &why);
 	thp_chan_post_child(c->chan, 2);
 	THP_REQUIRE_OK(thp_child_await(c, 3, FINISH_MS), &why);
 	/* Within reach of the burner, and a limit that the group has kept so far. */
-	limit = (thp_cg_usage(&self->cg) + (1 << 20)) & -(long long)thp_env.page;
-	THP_REQUIRE_OK(thp_cg_limit(&self->cg, limit), &why);
+	limit = (thp_cg_usage(cg) + (1 << 20)) & -(long long)thp_env.page;
+	THP_REQUIRE_OK(thp_cg_limit(cg, limit), &why);
 	thp_chan_post_child(c->chan, 4);
-	THP_CHECK_OK(thp_child_await(c, 5, FINISH_MS), &why);
-	usage = thp_cg_usage(&self->cg);
-	THP_CHECK_OK(thp_cg_limit(&self->cg, THP_CG_MAX), &why);
+	THP_REQUIRE_OK(thp_child_await(c, 5, FINISH_MS), &why);
+	/* Room for one table, where many are wanted. */
+	if (job->mappers) {
+		limit += thp_env.page;
+		THP_REQUIRE_OK(thp_cg_limit(cg, limit), &why);
+	}
+	/* Now somebody may be killed: nobody has to. */
+	if (thp_env.memcg == 2) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", c->pid);
+		THP_REQUIRE(!thp_write_file(path, "0"), "%s cannot be set", path);
+	}
+	thp_obs_events(&e0);
 	thp_chan_post_child(c->chan, 6);
+	THP_CHECK_OK(thp_child_await(c, 7, FINISH_MS), &why);
+	if (job->mappers)
+		split_from_outside(c);
+	thp_obs_events(&e1);
+	usage = thp_cg_usage(cg);
+	THP_CHECK_OK(thp_cg_limit(cg, THP_CG_MAX), &why);
+	thp_chan_post_child(c->chan, 8);
 	if (!waitid(P_PID, c->pid, &info, WEXITED | WNOWAIT)) {
 		over = usage - limit;
+		left = job->thps - c->chan->val[LIMIT_THPS];
 		/* The kernel may exceed it by a page here and there, not by one per split. */
 		slack = LIMIT_THPS / 4 * (long long)thp_env.table;
 		if (slack < 2 * (long long)thp_env.page)
 			slack = 2 * (long long)thp_env.page;
 		printf("# limit: %lld of %d folios split, usage is %+lld B from the limit\n",
-		       c->chan->val[LIMIT_THPS], LIMIT_THPS, over);
+		       c->chan->val[LIMIT_THPS], job->thps, over);
 		THP_CHECK(over <= slack,
 			  "%lld folio splits took the group %lld B over its limit",
 			  c->chan->val[LIMIT_THPS], over);
-		for (i = 0; i < LIMIT_THPS; i++)
+		for (i = 0; i < job->thps; i++)
 			THP_CHECK(!c->chan->val[i], "MADV_COLD is advice: expected 0, got %s",
 				  thp_errno_name(c->chan->val[i]));
+		/* Whoever looks for the cause finds it there. */
+		if (thp_env.contract == THP_LAZY && left &&
+		    thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE)
+			THP_CHECK(e1.split_pmd_failed > e0.split_pmd_failed,
+				  "%lld folios could not be split, thp_split_pmd_failed +0", left);
 	}
 	THP_CHECK_OK(thp_child_join(c, FINISH_MS, &why), &why);
+}
+
+THP_COVERS(limit, folio_split, "folio-split-advice folio-split");
+TEST_F_TIMEOUT(limit, folio_split, 90)
+{
+	struct limit_job job = { .thps = LIMIT_THPS };
+
+	check_limit(_metadata, &self->cg, &self->child, &job);
+}
+
+THP_COVERS(limit, shared_folio_split, "folio-split-debugfs folio-split multi-mm-split");
+TEST_F_TIMEOUT(limit, shared_folio_split, 90)
+{
+	struct limit_job job = { .thps = 1, .mappers = LIMIT_MAPPERS };
+
+	THP_NEEDS(THP_NEED_DEBUGFS);
+	check_limit(_metadata, &self->cg, &self->child, &job);
+}
+
+/* The table of a split is charged to the group of the process, like any other. */
+static int split_charged(struct thp_chan *chan, void *arg)
+{
+	static struct thp_map maps[LIMIT_THPS];
+	struct thp_why *why = &chan->why;
+	int i, ret;
+
+	(void)arg;
+	thp_warm_up();
+	thp_chan_post_parent(chan, 1);
+	thp_chan_await_parent(chan, 2);
+	for (i = 0; i < LIMIT_THPS; i++) {
+		ret = thp_map_new(&maps[i], THP_ANON, why);
+		if (ret)
+			return ret;
+	}
+	thp_chan_post_parent(chan, 3);
+	thp_chan_await_parent(chan, 4);
+	for (i = 0; i < LIMIT_THPS; i++) {
+		ret = madvise(thp_page(&maps[i], 1), thp_env.page, MADV_DONTNEED) ? -errno :
+		      thp_map_expect(&maps[i], THP_STATE_PTE, why);
+		if (ret)
+			return thp_why(why, ret, "MADV_DONTNEED: %s", thp_errno_name(ret));
+	}
+	thp_chan_post_parent(chan, 5);
+	thp_chan_await_parent(chan, 6);
+	return 0;
+}
+
+/* What the group has of page tables; the kernel brings that up to date every 2 s. */
+static long long charged_tables(struct thp_cg *cg)
+{
+	thp_sleep_ms(CHARGED_MS);
+	return thp_cg_stat(cg, "pagetables");
+}
+
+THP_COVERS(limit, split_charged, "zap-dontneed");
+TEST_F_TIMEOUT(limit, split_charged, 90)
+{
+	long long before, after, want;
+	struct thp_child *c = &self->child;
+	struct thp_why why = { "" };
+
+	if (thp_env.memcg != 2)
+		THP_SKIP("needs version 2 of the memory controller");
+	if (thp_env.table < thp_env.page)
+		THP_SKIP("needs PTE tables of a whole page");
+	if (!thp_env_room(2 * LIMIT_THPS * thp_env.pmd))
+		THP_SKIP("needs more free memory");
+	THP_REQUIRE_OK(thp_cg_create(&self->cg, "charged", &why), &why);
+	if (thp_cg_stat(&self->cg, "pagetables") < 0)
+		THP_SKIP("needs pagetables in memory.stat");
+	THP_REQUIRE_OK(thp_child_start(c, split_charged, NULL), &why);
+	THP_REQUIRE_OK(thp_child_await(c, 1, FINISH_MS), &why);
+	THP_REQUIRE_OK(thp_cg_join(&self->cg, c->pid), &why);
+	thp_chan_post_child(c->chan, 2);
+	THP_REQUIRE_OK(thp_child_await(c, 3, FINISH_MS), &why);
+	before = charged_tables(&self->cg);
+	thp_chan_post_child(c->chan, 4);
+	THP_REQUIRE_OK(thp_child_await(c, 5, FINISH_MS), &why);
+	after = charged_tables(&self->cg);
+	thp_chan_post_child(c->chan, 6);
+	THP_CHECK_OK(thp_child_join(c, FINISH_MS, &why), &why);
+	want = thp_env.contract == THP_LAZY ? LIMIT_THPS * (long long)thp_env.table : 0;
+	THP_CHECK(after - before == want,
+		  "%d splits: %+lld B of page tables charged, expected %+lld", LIMIT_THPS,
+		  after - before, want);
+}
+
+/*
+ * The huge zero PMD is written to, and there is neither a THP to take its place nor a
+ * table to split it: the fault waits until there is one of them.
+ */
+static int write_zero(struct thp_chan *chan, void *arg)
+{
+	static struct thp_map m;
+	struct thp_why *why = &chan->why;
+	int ret;
+
+	(void)arg;
+	thp_warm_up();
+	ret = thp_map_new(&m, THP_ZERO, why);
+	if (ret)
+		return ret;
+	thp_chan_post_parent(chan, 1);
+	thp_chan_await_parent(chan, 2);
+	thp_touch(m.thp);
+	thp_chan_post_parent(chan, 3);
+	thp_chan_await_parent(chan, 4);
+	if (thp_peek(m.thp) != 1)
+		return thp_why(why, -EPROTO, "the written byte is lost");
+	*m.thp = 0;
+	return thp_check_zero(m.thp, thp_env.nr, why);
+}
+
+FIXTURE(zero) {
+	struct thp_child child;
+};
+
+FIXTURE_SETUP(zero)
+{
+	(void)self;
+	THP_NEEDS(THP_NEED_ZERO | THP_NEED_FAIL_NTH);
+}
+
+FIXTURE_TEARDOWN_PARENT(zero)
+{
+	(void)self;
+	thp_teardown(_metadata);
+}
+
+THP_COVERS(zero, write_waits, "zero-write-fallback");
+TEST_F_TIMEOUT(zero, write_waits, 90)
+{
+	struct thp_child *c = &self->child;
+	struct thp_why why = { "" };
+	struct thp_events e0, e1;
+	char knob[192];
+	int ret;
+
+	THP_REQUIRE_OK(thp_inject_setup(false, 0, &why), &why);
+	/* The THP, too. */
+	snprintf(knob, sizeof(knob), "%s/fail_page_alloc/ignore-gfp-highmem", thp_env.debugfs);
+	THP_REQUIRE(!thp_settings_set(knob, "N"), "%s cannot be set", knob);
+	THP_REQUIRE_OK(thp_child_start(c, write_zero, NULL), &why);
+	THP_REQUIRE_OK(thp_child_await(c, 1, FINISH_MS), &why);
+	THP_REQUIRE_OK(thp_inject_task(c->pid, true), &why);
+	thp_obs_events(&e0);
+	thp_chan_post_child(c->chan, 2);
+	ret = thp_child_await(c, 3, WAIT_MS);
+	thp_obs_events(&e1);
+	(void)thp_inject_task(c->pid, false);
+	THP_CHECK(ret != 0, "the write came through without memory");
+	if (ret == -ETIMEDOUT)
+		THP_CHECK_OK(thp_child_await(c, 3, RETURN_MS), &why);
+	thp_chan_post_child(c->chan, 4);
+	THP_CHECK_OK(thp_child_join(c, FINISH_MS, &why), &why);
+	/* A table that is a part of a page may be left from before: it waits for the page then. */
+	if (thp_env.contract == THP_LAZY && thp_env.table >= thp_env.page &&
+	    thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE)
+		THP_CHECK(e1.split_pmd_failed > e0.split_pmd_failed,
+			  "thp_split_pmd_failed +0, expected more");
 }
 
 /*

@@ -407,6 +407,23 @@ static int verify_wp_outside(struct thp_map *m, struct thp_why *why)
 	return check_wp(m, why, false, true);
 }
 
+/* ... and whoever reads one of those pages is noticed, who takes its protection off. */
+static int verify_rwp_outside(struct thp_map *m, struct thp_why *why)
+{
+	char *page = thp_page(m, 1);
+	uint64_t entry;
+	int ret = verify_wp_outside(m, why);
+
+	if (ret)
+		return ret;
+	(void)thp_peek(page);
+	ret = thp_obs_pagemap(page, &entry);
+	if (ret)
+		return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));
+	return entry & THP_PM_UFFD_WP ?
+		thp_why(why, -EPROTO, "page 1 was read, and is still protected: no fault") : 0;
+}
+
 static int verify_wp_none(struct thp_map *m, struct thp_why *why)
 {
 	return check_wp(m, why, false, false);
@@ -928,14 +945,14 @@ const struct split_op split_ops[] = {
 		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO, .where = AT_MID,
 	}, {
 		.name = "uffd_unrwp_mid", .covers = "protect-uffd-rwp", .run = run_uffd_unrwp,
-		.prepare = prepare_uffd_rwped, .verify = verify_wp_outside,
+		.prepare = prepare_uffd_rwped, .verify = verify_rwp_outside,
 		.untouched = verify_wp_all, .again = again_uffd_rwped,
 		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO, .where = AT_MID,
 	}, {
 		.name = "uffd_rwp_unregister_mid",
 		.covers = "protect-uffd-rwp protect-uffd-unregister",
 		.run = run_uffd_unregister, .prepare = prepare_uffd_rwped,
-		.verify = verify_wp_outside,
+		.verify = verify_rwp_outside,
 		.untouched = verify_wp_all, .again = again_uffd_rwped,
 		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO, .where = AT_MID,
 	}, {

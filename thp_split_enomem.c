@@ -365,7 +365,9 @@ static int watch(struct job *job, struct thp_why *why)
 	struct thp_child *c = &self->victim;
 	struct thp_why inner = { "" };
 	struct thp_events e0, e1;
-	int limit = job->return_ms ? job->return_ms : RETURN_MS;
+	/* A full control group makes the kernel write an OOM report for each attempt. */
+	int slow = job->injector == MEMCG ? 2 : 1;
+	int limit = job->return_ms ? job->return_ms : slow * RETURN_MS;
 	bool stuck = false;
 	int ret;
 

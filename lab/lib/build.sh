@@ -6,8 +6,8 @@
 # hard links to it, in which only files that the wanted patches change differ,
 # and an object directory; going from one set of patches to another touches those
 # files and no more, so kbuild makes what depends on them. Images are kept by
-# what they were made from: package, patches, configuration, compiler, make's
-# arguments.
+# what they were made from: package, patches, configuration, compiler, additions to
+# the makefiles.
 
 # Changes whenever the recipe below makes another image of the same things.
 LAB_BUILD_RECIPE=1
@@ -62,12 +62,12 @@ lab_build_reverted() (
 	printf '%s\n' "$patch"
 )
 
-# make's arguments that profile the files of the patches.
+# A makefile that profiles the files of the patches; there are others of the same
+# names, in arch/x86/boot for instance.
 lab_build_gcov() (
 	# shellcheck disable=SC2046 # a list of files
 	lab_patch_files $(lab_build_patches) |
-		sed -n 's|.*/\([^/]*\)\.c$|GCOV_PROFILE_\1.o=y|p' | sort -u |
-		paste -s -d ' '
+		sed -n 's|^\(.*\)/\([^/]*\)\.c$|GCOV_PROFILE_\2.o = $(filter \1,$(obj))|p'
 )
 
 # What gcov needs to tell lines from counters, into directory $3: the notes of
@@ -255,10 +255,14 @@ lab_build_make() (
 	# Not a part of the make that may have called the lab.
 	unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES GNUMAKEFLAGS \
 		KBUILD_OUTPUT
-	# shellcheck disable=SC2086 # a list of words
+	if [ -n "$B_MAKE" ]; then
+		# Read before all others.
+		printf '%s\n' "$B_MAKE" >"$obj/lab.mk"
+		export MAKEFILES="$obj/lab.mk"
+	fi
 	exec make -C "$src" O="$obj" ARCH="$B_KARCH" CROSS_COMPILE="$B_CROSS" \
 		KBUILD_BUILD_USER=lab KBUILD_BUILD_HOST=lab \
-		KBUILD_BUILD_TIMESTAMP=@0 -j "$(nproc)" $B_MAKE "$@" \
+		KBUILD_BUILD_TIMESTAMP=@0 -j "$(nproc)" "$@" \
 		>>"$obj/build.log" 2>&1
 )
 

@@ -1142,7 +1142,12 @@ size_t split_count(const struct split_op *op)
 
 int split_prepare(const struct split_op *op, struct thp_map *m, struct thp_why *why)
 {
-	return op->prepare ? op->prepare(m, why) : 0;
+	int ret = op->prepare ? op->prepare(m, why) : 0;
+
+	/* What comes now may have to do without memory. */
+	if (!ret && m->child.pid > 0)
+		thp_own_pages();
+	return ret;
 }
 
 void split_again(const struct split_op *op, struct thp_map *m)

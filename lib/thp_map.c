@@ -258,6 +258,32 @@ int thp_map_underused(struct thp_map *m, struct thp_why *why)
 		thp_why(why, -ENOTSUP, "needs memory that is less fragmented") : 0;
 }
 
+void thp_own_pages(void)
+{
+	static char text[65536];
+	char *line, *save = NULL;
+	unsigned long last = 0;
+
+	if (thp_read_file("/proc/self/maps", text, sizeof(text)) < 0)
+		return;
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		bool named = strchr(line, '/') || strstr(line, "[heap]") || strstr(line, "[stack]");
+		unsigned long start, end, p, tls = (unsigned long)&errno;
+		char prot[8];
+
+		if (sscanf(line, "%lx-%lx %7s", &start, &end, prot) != 3)
+			continue;
+		/* What has no name may be what a test maps, but not if it goes on from data. */
+		if (!named && start != last && (tls < start || tls >= end))
+			continue;
+		last = end;
+		if (strcmp(prot, "rw-p"))
+			continue;
+		for (p = start; p < end; p += thp_env.page)
+			__atomic_fetch_or((char *)p, 0, __ATOMIC_RELAXED);
+	}
+}
+
 void thp_warm_up(void)
 {
 	static char text[65536];

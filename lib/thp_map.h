@@ -119,6 +119,13 @@ enum thp_state thp_kind_state(enum thp_kind kind);
  */
 void thp_warm_up(void);
 
+/*
+ * Writes to every page of the program's data, heap and stack, and changes nothing:
+ * after a fork each takes a page of its own at the first write, for which a process
+ * that gets no memory would wait.
+ */
+void thp_own_pages(void);
+
 /* One access that the compiler cannot drop. */
 static inline void thp_touch(char *p)
 {

@@ -65,7 +65,7 @@ lab_build_reverted() (
 # A makefile that profiles the files of the patches; there are others of the same
 # names, in arch/x86/boot for instance.
 lab_build_gcov() (
-	# shellcheck disable=SC2046 # a list of files
+	# shellcheck disable=SC2016,SC2046 # $(filter) is for make; a list of files
 	lab_patch_files $(lab_build_patches) |
 		sed -n 's|^\(.*\)/\([^/]*\)\.c$|GCOV_PROFILE_\2.o = $(filter \1,$(obj))|p'
 )

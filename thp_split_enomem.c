@@ -1567,7 +1567,10 @@ TEST_F_TIMEOUT(edges, refused, 120)
  */
 #define BETWEEN_PMDS	256
 #define BETWEEN_TRIES	400
-#define BETWEEN_HITS	5	/* refusals that are reported, or are not */
+/* Refusals that are reported, or are not. */
+#define BETWEEN_HITS	5
+/* The same where most are those of markers. */
+#define MARKER_HITS	25
 #define BETWEEN_MS	20000
 
 struct between_op {
@@ -1712,6 +1715,7 @@ static int between_victim(struct thp_chan *chan, void *arg)
 	struct thp_why *why = &chan->why;
 	long long end = thp_now_ms() + BETWEEN_MS;
 	static struct thp_map m;
+	int want = job->between->installs ? MARKER_HITS : BETWEEN_HITS;
 	int ret, try, hits[3] = { 0 };
 	pthread_t thread;
 
@@ -1725,7 +1729,7 @@ static int between_victim(struct thp_chan *chan, void *arg)
 		return thp_why(why, -EAGAIN, "no thread");
 	thp_chan_post_parent(chan, 1);
 	thp_chan_await_parent(chan, 2);
-	for (try = 0; try < BETWEEN_TRIES && hits[1] < BETWEEN_HITS && hits[2] < BETWEEN_HITS &&
+	for (try = 0; try < BETWEEN_TRIES && hits[1] < want && hits[2] < want &&
 	     thp_now_ms() < end && self->reclaims; try++) {
 		/* What prepares it gets its tables. */
 		ret = thp_inject_task(getpid(), false);

@@ -82,7 +82,7 @@ lab_coverage_report() (
 		}
 		BEGIN {
 			while ((getline s < unreached) > 0) {
-				if (s ~ /^#/ || split(s, f, /[ \t]*\|[ \t]*/) < 4)
+				if (s ~ /^#/ || split(s, f, / [|] /) < 4)
 					continue
 				why[f[1], trim(f[2]), trim(f[3])] = f[4]
 			}
@@ -107,6 +107,10 @@ lab_coverage_report() (
 			if (!(($1, $2) in has))
 				next
 			all[$3]++
+			# The same text more than once gets a number.
+			s = text($1, $2)
+			n = ++nth[$3, $1, s]
+			name[$1, $2] = s (n > 1 ? " (" n ")" : "")
 			if (counts[$1, $2])
 				hit[$3]++
 			else
@@ -136,8 +140,9 @@ lab_coverage_report() (
 				p = order[i]
 				for (m = 1; m <= nmiss[p]; m++) {
 					split(miss[p, m], f, "\t")
-					s = text(f[1], f[2])
+					s = name[f[1], f[2]]
 					r = why[p, f[1], s]
+					gsub(/[|]/, "\\|", s)
 					if (r == "") {
 						r = "**not explained**"
 						open++

@@ -258,6 +258,9 @@ int thp_map_underused(struct thp_map *m, struct thp_why *why)
 		thp_why(why, -ENOTSUP, "needs memory that is less fragmented") : 0;
 }
 
+/* More than the zeroed data of any program or library here, bytes. */
+#define OWN_BSS	(4UL << 20)
+
 void thp_own_pages(void)
 {
 	static char text[65536];
@@ -273,9 +276,18 @@ void thp_own_pages(void)
 
 		if (sscanf(line, "%lx-%lx %7s", &start, &end, prot) != 3)
 			continue;
-		/* What has no name may be what a test maps, but not if it goes on from data. */
-		if (!named && start != last && (tls < start || tls >= end))
+		/*
+		 * What has no name may be what a test maps, even where it is one VMA with
+		 * something else: only what is next to data, or to this thread's own.
+		 */
+		if (!named && start == last) {
+			end = end - start > OWN_BSS ? start + OWN_BSS : end;
+		} else if (!named && tls >= start && tls < end) {
+			start = tls & ~(thp_env.page - 1);
+			end = start + thp_env.page;
+		} else if (!named) {
 			continue;
+		}
 		last = end;
 		if (strcmp(prot, "rw-p"))
 			continue;

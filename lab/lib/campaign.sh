@@ -295,13 +295,24 @@ lab_mutants_table() (
 		}' "$1/results" "$1/mutants"
 )
 
+# Whether these are mutants, or the numbers of patches.
+lab_mutants_check() (
+	for name; do
+		lab_mutants | cut -f 1 | grep -qxF "$name" ||
+			lab_die "no mutant '$name' in $LAB_MUTANTS"
+	done
+)
+
+lab_reverts_check() (
+	for name; do
+		lab_reverts_list | cut -f 1 | grep -qxF "$name" ||
+			lab_die "no patch '$name' in $LAB_REVERTS"
+	done
+)
+
 # The cases of the mutants named, or of all: first the kernel without any.
 lab_mutants_cases() (
 	lab_mutants >"$1/mutants"
-	for name in $2; do
-		cut -f 1 "$1/mutants" | grep -qxF "$name" ||
-			lab_die "no mutant '$name' in $LAB_MUTANTS"
-	done
 	awk -F '\t' -v names=" $2 " '
 		names ~ /^ *$/ || index(names, " " $1 " ") {
 			kernel = "mutants-" $2
@@ -325,10 +336,6 @@ lab_reverts_list() (
 
 # The cases: each caller patch of the series taken back.
 lab_reverts_cases() (
-	for number in $2; do
-		grep -q "^$number " "$LAB_REVERTS" ||
-			lab_die "no patch '$number' in $LAB_REVERTS"
-	done
 	lab_reverts_list |
 	while IFS=$LAB_TAB read -r number kernel program _; do
 		case " $2 " in

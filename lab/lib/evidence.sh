@@ -129,8 +129,8 @@ lab_evidence_write() (
 
 	What a trigger came to when page tables (targeted), one allocation after the other
 	(fail-nth), or all memory of its control group (memcg) were refused, and how many
-	allocations that were. In italics: what needs no PTE table, or gets one. First the lazy
-	kernel:
+	allocations that were. In italics: what needs no PTE table, or gets one. Under memcg, 0
+	is advice that was heeded after all: reclaim found room. First the lazy kernel:
 
 	$(lab_evidence_show "$1/refusals-lazy")
 

@@ -3,6 +3,8 @@
 # docs/evidence.md: what the campaigns measured, as they printed it. Each part is a
 # file that begins with the day and the kernel.
 
+LAB_EVIDENCE=$LAB_SUITE_SRC/docs/evidence.md
+
 # lab_evidence_part FOLDER NAME COMMAND...: what it prints goes into FOLDER/NAME. Fails
 # if the command does.
 lab_evidence_part() {
@@ -85,15 +87,21 @@ lab_evidence_both() (
 	done | awk '{ n += $1 } END { print n + 0 }'
 )
 
+# Part $2: from folder $1, or else as the document has it.
 lab_evidence_show() {
-	if [ -s "$1" ]; then
-		cat "$1"
+	echo "<!-- $2 -->"
+	if [ -s "$1/$2" ]; then
+		cat "$1/$2"
+	elif grep -qxF "<!-- $2 -->" "$LAB_EVIDENCE" 2>/dev/null; then
+		sed -n "/^<!-- $2 -->\$/,/^<!-- end -->\$/p" "$LAB_EVIDENCE" |
+			sed -e 1d -e '$d'
 	else
 		echo "Not measured yet."
 	fi
+	echo "<!-- end -->"
 }
 
-# The document, from the parts in folder $1.
+# The document, from the parts in folder $1, and from what it is by now.
 lab_evidence_write() (
 	cat <<-EOF
 	# Evidence
@@ -116,14 +124,14 @@ lab_evidence_write() (
 	*killed*: a test failed, or the kernel complained or died and the suite said so. *lab*:
 	only the lab saw it.
 
-	$(lab_evidence_show "$1/mutants")
+	$(lab_evidence_show "$1" mutants)
 
 	## Without one patch
 
 	The lazy kernel with one patch of its series taken back. *compiler*: it refuses to
 	ignore the result.
 
-	$(lab_evidence_show "$1/reverts")
+	$(lab_evidence_show "$1" reverts)
 
 	## Refusals
 
@@ -132,18 +140,18 @@ lab_evidence_write() (
 	allocations that were. In italics: what needs no PTE table, or gets one. Under memcg, 0
 	is advice that was heeded after all: reclaim found room. First the lazy kernel:
 
-	$(lab_evidence_show "$1/refusals-lazy")
+	$(lab_evidence_show "$1" refusals-lazy)
 
 	The eager kernel; what is not in italics needs tables for something else than the split
 	of a PMD:
 
-	$(lab_evidence_show "$1/refusals-eager")
+	$(lab_evidence_show "$1" refusals-eager)
 
 	## Coverage
 
 	Lines with code that a patch of the series has added or changed, by gcov.
 
-	$(lab_evidence_show "$1/coverage")
+	$(lab_evidence_show "$1" coverage)
 
 	## Baseline
 
@@ -151,6 +159,6 @@ lab_evidence_write() (
 	mutant, $(lab_baseline_sample | wc -l) in all, in the same guest. In the campaign above the
 	suite killed $(lab_evidence_both "$1/mutants" killed 2>/dev/null) of these.
 
-	$(lab_evidence_show "$1/baseline")
+	$(lab_evidence_show "$1" baseline)
 	EOF
 )

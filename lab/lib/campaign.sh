@@ -13,11 +13,32 @@
 LAB_MUTANTS=$LAB_DIR/kernel/mutants/list
 LAB_TAB=$(printf '\t')
 
-# One line per mutant, fields separated by tabs:
-#	name, arch, kind, patch, place, bug, harm, program, note
-lab_mutants() (
+LAB_REVERTS=$LAB_DIR/kernel/reverts/list
+
+# The rows of list $1, their fields separated by tabs.
+lab_rows() (
 	sed -e '/^#/d' -e '/^[[:space:]]*$/d' \
-		-e 's/[[:space:]]*|[[:space:]]*/'"$LAB_TAB"'/g' "$LAB_MUTANTS"
+		-e 's/[[:space:]]*|[[:space:]]*/'"$LAB_TAB"'/g' "$1"
+)
+
+# lab_rows_check LIST WHAT NAME...: whether each has a row.
+lab_rows_check() (
+	list=$1 what=$2
+	shift 2
+	for name; do
+		lab_rows "$list" | cut -f 1 | grep -qxF "$name" ||
+			lab_die "no $what '$name' in $list"
+	done
+)
+
+# Fields: name, arch, kind, patch, place, bug, harm, program, note
+lab_mutants() (
+	lab_rows "$LAB_MUTANTS"
+)
+
+# Fields: number, kernel, program, note
+lab_reverts_list() (
+	lab_rows "$LAB_REVERTS"
 )
 
 # The programs, the one that is expected to notice first.
@@ -295,21 +316,6 @@ lab_mutants_table() (
 		}' "$1/results" "$1/mutants"
 )
 
-# Whether these are mutants, or the numbers of patches.
-lab_mutants_check() (
-	for name; do
-		lab_mutants | cut -f 1 | grep -qxF "$name" ||
-			lab_die "no mutant '$name' in $LAB_MUTANTS"
-	done
-)
-
-lab_reverts_check() (
-	for name; do
-		lab_reverts_list | cut -f 1 | grep -qxF "$name" ||
-			lab_die "no patch '$name' in $LAB_REVERTS"
-	done
-)
-
 # The cases of the mutants named, or of all: first the kernel without any.
 lab_mutants_cases() (
 	lab_mutants >"$1/mutants"
@@ -326,13 +332,6 @@ lab_mutants_cases() (
 )
 
 # --- reverts ---
-
-LAB_REVERTS=$LAB_DIR/kernel/reverts/list
-
-# The rows, fields separated by tabs: number, kernel, program, note
-lab_reverts_list() (
-	sed -e '/^#/d' -e '/^$/d' -e 's/ *| */'"$LAB_TAB"'/g' "$LAB_REVERTS"
-)
 
 # The cases: each caller patch of the series taken back.
 lab_reverts_cases() (

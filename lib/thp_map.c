@@ -309,9 +309,12 @@ void thp_warm_up(void)
 
 		if (sscanf(line, "%lx-%lx %7s", &start, &end, prot) != 3)
 			continue;
-		if (prot[0] != 'r' || strstr(line, "[v"))
+		/* The rest of the kernel's pages may not be read by everybody. */
+		if (prot[0] != 'r' || (strstr(line, "[v") && !strstr(line, "[vdso]")))
 			continue;
 		for (p = start; p < end; p = (p | (thp_env.pmd - 1)) + 1)
 			thp_peek((const char *)p);
 	}
+	/* The data of the vDSO may lie in a PMD range of its own. */
+	thp_now_ms();
 }

@@ -114,8 +114,8 @@ enum thp_state thp_kind_state(enum thp_kind kind);
 
 /*
  * Touches one byte of every PMD range of every readable mapping of the process:
- * code and libraries are not mapped by fork(), and their tables would otherwise
- * appear in the middle of a measurement.
+ * code, libraries and the vDSO are not mapped by fork(), and their tables would
+ * otherwise appear in the middle of a measurement.
  */
 void thp_warm_up(void);
 

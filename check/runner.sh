@@ -20,7 +20,9 @@ case "$*" in
 *-L*)	printf 'split.anon.counts\tzap\nsplit.anon.keeps\tzap fork\n'
 	exit;;
 *-i*)	echo "# kernel: fake"
-	exit;;
+	[ "$COMPLAINT" ] || exit 0
+	echo "# after the tests: kernel log: $COMPLAINT"
+	exit 1;;
 esac
 printf '%s\n' "$prog $*" >> "$CALLS"
 if [ "$prog" = thp_mremap ] && [ "$BEHAVIOUR" ]; then
@@ -107,6 +109,11 @@ check_shell()
 		"$tap; echo 'not ok 2 b'; exit 0"
 	verdict "exit code 1 and no failure" 1 \
 		'^#   thp_mremap: exit=1$' "$tap; echo 'ok 2 b'; exit 1"
+	COMPLAINT='BUG: fake'
+	export COMPLAINT
+	verdict "the kernel complains before the first test" 1 \
+		'^#   thp_lazy_split: before the tests: kernel log: BUG: fake$' ''
+	COMPLAINT=
 	verdict "a test is missing" 1 \
 		'^not ok 4 thp_mremap # planned 2 tests, reported 1$' \
 		"$tap; exit 0"

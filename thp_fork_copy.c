@@ -2344,63 +2344,200 @@ TEST_F(race, fork_writes)
 	THP_SCENARIO(fork_races_writes, NULL);
 }
 
-static int split_forever(struct thp_chan *chan, void *arg)
+/*
+ * A folio split by way of one process reaches all others by rmap, without the mmap
+ * lock of any of them: that of the named one is held, so it must not be the one that
+ * is to be met. What fork() and exit come to first, in address order, is ballast of
+ * small pages. It gives the split time to begin meanwhile.
+ */
+#define RMAP_THPS	4
+#define RMAP_ROUNDS	60
+#define RMAP_BALLAST	(16UL << 20)
+
+struct rmap_area {
+	char *base;
+	size_t ballast;		/* PMD ranges before those of the THPs */
+	pid_t by;		/* whom to name */
+	int ret;
+	int done;
+};
+
+static char *rmap_range(const struct rmap_area *a, size_t i)
 {
-	const pid_t *pid = arg;
-	unsigned int i;
+	return a->base + i * thp_env.pmd;
+}
+
+/* Two pages tell one range from another. */
+static void rmap_fill(const struct rmap_area *a, size_t i)
+{
+	thp_fill(rmap_range(a, i), i, 0);
+	thp_fill(rmap_range(a, i + 1) - thp_env.page, i, 1);
+}
+
+static int rmap_check(const struct rmap_area *a, struct thp_why *why)
+{
+	size_t i;
 	int ret = 0;
 
-	while (__atomic_load_n(&chan->to_child, __ATOMIC_SEQ_CST) < 1 && !ret) {
-		for (i = 0; i < thp_group.n && !ret; i++)
-			ret = split_folio(*pid, i);
-		chan->val[0]++;
+	for (i = a->ballast; i < a->ballast + RMAP_THPS && !ret; i++) {
+		ret = thp_check(rmap_range(a, i), i, 0, 1, why);
+		if (!ret)
+			ret = thp_check(rmap_range(a, i + 1) - thp_env.page, i, 1, 1, why);
 	}
-	if (ret && ret != -ESRCH && ret != -EINVAL)
-		return thp_why(&chan->why, ret, "split_huge_pages: %s", thp_errno_name(ret));
+	return ret;
+}
+
+static int rmap_new(struct rmap_area *a, struct thp_why *why)
+{
+	size_t len;
+
+	a->ballast = RMAP_BALLAST / thp_env.pmd;
+	len = (a->ballast + RMAP_THPS + 1) * thp_env.pmd;
+	a->base = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (a->base == MAP_FAILED || madvise(a->base, len, MADV_HUGEPAGE))
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	a->base += thp_env.pmd - (uintptr_t)a->base % thp_env.pmd;
 	return 0;
 }
 
-/* The folio is split through another process while fork() copies the PMD. */
-static int fork_races_split(const void *arg, struct thp_why *why)
+/* New THPs behind ballast that grows and, full, begins anew. */
+static int rmap_renew(const struct rmap_area *a, unsigned int round, struct thp_why *why)
 {
-	long long end = thp_now_ms() + RACE_MS * thp_env.scale;
-	const struct thp_map *map;
-	struct thp_child splitter = { 0 };
-	pid_t self = getpid();
-	unsigned int i, k;
-	size_t p;
-	int ret;
+	size_t i, n = round % (a->ballast + 1);
 
-	(void)arg;
-	ret = thp_group_new(THP_ANON, 0, why);
-	if (ret)
-		return ret;
-	ret = thp_child_start(&splitter, split_forever, &self);
-	if (ret)
-		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
-	for (i = 0; i < RACE_ROUNDS * thp_env.scale && thp_now_ms() < end && !ret; i++) {
-		ret = fork_and_check(why);
-		/* New THPs, which the other process may split while they are filled. */
-		madvise(thp_group.base, thp_group.n * thp_env.pmd, MADV_DONTNEED);
-		for (k = 0; k < thp_group.n; k++) {
-			map = &thp_group.map[k];
-			for (p = 0; p < thp_env.nr; p++)
-				thp_fill(thp_page(map, p), map->seed, p);
-		}
+	if (!n) {
+		madvise(a->base, a->ballast * thp_env.pmd, MADV_DONTNEED);
+	} else {
+		rmap_fill(a, n - 1);
+		/* Splits it. */
+		madvise(rmap_range(a, n - 1) + thp_env.pmd / 2, thp_env.page, MADV_DONTNEED);
 	}
-	thp_chan_post_child(splitter.chan, 1);
-	if (ret)
-		thp_child_kill(&splitter);
-	else
-		ret = thp_child_join(&splitter, THP_ORDER_MS, why);
-	return ret ? ret : finish_race(why);
+	if (madvise(rmap_range(a, a->ballast), RMAP_THPS * thp_env.pmd, MADV_DONTNEED))
+		return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
+	for (i = 0; i < RMAP_THPS; i++)
+		rmap_fill(a, a->ballast + i);
+	return 0;
 }
 
-THP_COVERS(race, fork_split, "fork-anon multi-mm-split");
+static void *rmap_split(void *arg)
+{
+	struct rmap_area *a = arg;
+	char path[192];
+
+	snprintf(path, sizeof(path), "%s/split_huge_pages", thp_env.debugfs);
+	a->ret = thp_write_fmt(path, "%d,0x%lx,0x%lx", a->by,
+			       (unsigned long)rmap_range(a, a->ballast),
+			       (unsigned long)rmap_range(a, a->ballast + RMAP_THPS));
+	__atomic_store_n(&a->done, 1, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+/* Shares the THPs until it is told to end, at once. */
+static int rmap_sharer(struct thp_chan *chan, void *arg)
+{
+	(void)arg;
+	thp_chan_post_parent(chan, 1);
+	while (__atomic_load_n(&chan->to_child, __ATOMIC_SEQ_CST) < 2)
+		sched_yield();
+	return 0;
+}
+
+/* Forks while the folios are split by way of the sharer. */
+static int rmap_meets_fork(struct rmap_area *a, struct thp_child *sharer, struct thp_why *why)
+{
+	pthread_t thread;
+	int ret, status;
+	pid_t pid = 0;
+
+	a->by = sharer->pid;
+	a->done = 0;
+	ret = pthread_create(&thread, NULL, rmap_split, a);
+	if (ret)
+		return thp_why(why, -ret, "pthread_create: %s", strerror(ret));
+	do {
+		pid = fork();
+		if (!pid)
+			_exit(0);
+		if (pid > 0 && waitpid(pid, &status, 0) != pid)
+			pid = -1;
+	} while (pid > 0 && !__atomic_load_n(&a->done, __ATOMIC_SEQ_CST));
+	if (pid < 0)
+		ret = thp_why(why, -errno, "fork: %s", strerror(errno));
+	pthread_join(thread, NULL);
+	thp_chan_post_child(sharer->chan, 2);
+	return ret;
+}
+
+/* Splits the folios while the sharer exits. */
+static int rmap_meets_exit(struct rmap_area *a, struct thp_child *sharer, struct thp_why *why)
+{
+	(void)why;
+	a->by = getpid();
+	thp_chan_post_child(sharer->chan, 2);
+	rmap_split(a);
+	return 0;
+}
+
+struct rmap_race {
+	int (*meet)(struct rmap_area *a, struct thp_child *sharer, struct thp_why *why);
+};
+
+static int race_by_rmap(const void *arg, struct thp_why *why)
+{
+	long long end = thp_now_ms() + 4 * RACE_MS * thp_env.scale;
+	const struct rmap_race *race = arg;
+	struct thp_child sharer = { 0 };
+	struct thp_events ev[2] = { 0 };
+	struct rmap_area a = { 0 };
+	unsigned int i;
+	int ret;
+
+	ret = rmap_new(&a, why);
+	thp_obs_events(&ev[0]);
+	for (i = 0; i < RMAP_ROUNDS * thp_env.scale && thp_now_ms() < end && !ret; i++) {
+		ret = rmap_renew(&a, i, why);
+		if (ret)
+			break;
+		ret = thp_child_start(&sharer, rmap_sharer, NULL);
+		if (!ret)
+			ret = thp_child_await(&sharer, 1, THP_ORDER_MS);
+		if (ret) {
+			ret = thp_why(why, ret, "fork: %s", thp_errno_name(ret));
+			break;
+		}
+		ret = race->meet(&a, &sharer, why);
+		if (!ret)
+			ret = thp_child_join(&sharer, THP_ORDER_MS, why);
+		if (!ret && a.ret && a.ret != -ESRCH && a.ret != -EINVAL)
+			ret = thp_why(why, a.ret, "split_huge_pages: %s", thp_errno_name(a.ret));
+		if (!ret)
+			ret = rmap_check(&a, why);
+	}
+	thp_child_kill(&sharer);
+	thp_obs_events(&ev[1]);
+	printf("# by rmap: %u rounds, %lld of %u folios split\n", i,
+	       (long long)(ev[1].split_page - ev[0].split_page), i * RMAP_THPS);
+	return ret;
+}
+
+THP_COVERS(race, fork_split, "race-fork fork-anon multi-mm-split");
 TEST_F(race, fork_split)
 {
+	const struct rmap_race race = { rmap_meets_fork };
+
 	THP_NEEDS(THP_NEED_DEBUGFS);
-	THP_SCENARIO(fork_races_split, NULL);
+	THP_SCENARIO(race_by_rmap, &race);
+}
+
+/* An exiting mm gets no table any more: what is still mapped is unmapped anyhow. */
+THP_COVERS(race, exit_split, "multi-mm-split");
+TEST_F(race, exit_split)
+{
+	const struct rmap_race race = { rmap_meets_exit };
+
+	THP_NEEDS(THP_NEED_DEBUGFS);
+	THP_SCENARIO(race_by_rmap, &race);
 }
 
 /* Memory that is on a device: a PMD entry that is not present. */

@@ -1591,6 +1591,22 @@ static int act_pageout(struct thp_race *r, struct thp_actor *a, struct thp_why *
 	return 0;
 }
 
+#define NODE_RECLAIM	"/sys/devices/system/node/node%ld/reclaim"
+
+/* Reclaim as kswapd does it, of everything: it may find nothing, or be busy. */
+static int act_reclaim(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	char path[sizeof(NODE_RECLAIM) + 20];
+	int ret;
+
+	snprintf(path, sizeof(path), NODE_RECLAIM, r->nodes[0] < 0 ? 0 : r->nodes[0]);
+	ret = thp_write_file(path, "1M swappiness=max");
+	if (ret && ret != -EAGAIN && ret != -EBUSY)
+		return thp_why(why, ret, "%s: %s", path, thp_errno_name(ret));
+	a->hits += !ret;
+	return 0;
+}
+
 static int act_move(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
 	void *page = thp_page(&r->map, a->loops / 2 % thp_env.nr);
@@ -1824,6 +1840,7 @@ FIXTURE_VARIANT(race) {
 #define FORK_W	{ .name = "fork", .step = act_fork_words }
 #define PAGEOUT	{ .name = "pageout", .step = act_pageout }
 #define MOVE	{ .name = "move", .step = act_move }
+#define RECLAIM	{ .name = "reclaim", .step = act_reclaim }
 
 FIXTURE_VARIANT_ADD(race, split_collapse) {
 	.set = { { SPLIT, COLLAPSE, TOUCH }, THP_NEED_COLLAPSE, false, RACE_MS, 0 },
@@ -2021,6 +2038,46 @@ TEST_F(vma, split_fault)
 	/* Nothing is known about the kernel then, only that CPUs were too busy. */
 	if (!self->hits[0])
 		THP_SKIP("needs CPUs that are free for a fault to meet a VMA split");
+}
+
+/*
+ * Reclaim waits for rmap locks, which folio splits hold for write: whoever enters it
+ * with one of them held may wait for itself. Lock debugging tells after the two have
+ * met once. Without it the memory of others would be swapped out to no purpose.
+ */
+FIXTURE(locks) {
+	struct thp_map map;
+	struct thp_why why;
+	long hits[THP_RACE_ACTORS];
+	long loops[THP_RACE_ACTORS];
+};
+
+FIXTURE_SETUP(locks)
+{
+	(void)sys_policy_local();
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(locks)
+{
+	thp_teardown(_metadata);
+}
+
+THP_COVERS(locks, reclaim_split, "race-split reclaim-unmap");
+TEST_F(locks, reclaim_split)
+{
+	const struct race_set set = {
+		{ RECLAIM, SPLIT, COLLAPSE, TOUCH }, THP_NEED_SWAP | THP_NEED_COLLAPSE, false,
+		5 * RACE_MS, 0
+	};
+	char path[sizeof(NODE_RECLAIM) + 20];
+
+	snprintf(path, sizeof(path), NODE_RECLAIM, nodes[0] < 0 ? 0 : nodes[0]);
+	if (!thp_file_exists("/proc/lockdep_chains") || access(path, W_OK))
+		THP_SKIP("needs root, lock debugging and reclaim of a node (Linux 6.17)");
+	/* Else little page cache would be reason enough to reclaim nothing. */
+	THP_REQUIRE_OK(thp_settings_set("/proc/sys/vm/min_slab_ratio", "0"), &self->why);
+	RUN_RACE(&set);
 }
 
 /* ---------------------------------------------------------------- migration entries */

@@ -283,16 +283,6 @@ programs=$all_programs
 
 # shellcheck disable=SC2086 # a list
 set -- $programs
-trouble=
-facts=$("$dir/$1" -e "$expect" -s "$scale" -i 2>&1)
-case $? in
-0 | 4)	;;
-# The kernel complained of what tells an eager kernel from a lazy one.
-1)	trouble=$(printf '%s\n' "$facts" | tail -n 1)
-	trouble="before the tests: ${trouble#"# after the tests: "}";;
-*)	bad "$1: $(printf '%s\n' "$facts" | tail -n 1)";;
-esac
-
 tmp=
 child=
 trap cleanup EXIT
@@ -308,9 +298,20 @@ limit=$(time_limit)
 timeout="timeout -k 20 $limit"
 $timeout true 2>/dev/null || timeout=
 
+# Not by a pipe, which a process that cannot be killed would keep open.
+trouble=
+"$dir/$1" -e "$expect" -s "$scale" -i > "$tmp/facts" 2>&1 < /dev/null
+case $? in
+0 | 4)	;;
+# The kernel complained of what tells an eager kernel from a lazy one, or crashed.
+1)	trouble=$(tail -n 1 "$tmp/facts")
+	trouble="before the tests: ${trouble#"# after the tests: "}";;
+*)	bad "$1: $(tail -n 1 "$tmp/facts")";;
+esac
+
 echo "TAP version 13"
 echo "1..$#"
-printf '%s\n' "$facts" | sed 's/^1\.\.0 # SKIP /# /; /^#/!d'
+sed 's/^1\.\.0 # SKIP /# /; /^#/!d' "$tmp/facts"
 
 number=0
 passed=0
@@ -335,7 +336,8 @@ for prog in $programs; do
 	done
 	run_program "$@"
 	wrong=$(judge)
-	[ "$wrong" ] || wrong=$trouble
+	[ -z "$trouble" ] || wrong=$trouble
+	trouble=
 	if [ "$wrong" ]; then
 		echo "not ok $number $prog # $wrong"
 		failed=$((failed + 1))

@@ -24,6 +24,9 @@
 
 #define KILL_WAIT_MS 10000
 
+/* For all that is found out before the tests; it takes a second or two. */
+#define READY_WAIT_MS 60000
+
 #define KHUGEPAGED_SLEEP THP_SYSFS "khugepaged/scan_sleep_millisecs"
 /* It is the process that a busy machine cares for least. */
 #define KHUGEPAGED_WAIT_MS 20000
@@ -185,6 +188,58 @@ static int kill_all(void)
 	}
 }
 
+/* Set by the child; the page is shared. */
+static int *ready;
+
+void thp_guard_ready(void)
+{
+	if (ready)
+		__atomic_store_n(ready, 1, __ATOMIC_SEQ_CST);
+}
+
+static bool is_ready(void)
+{
+	return !ready || __atomic_load_n(ready, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * Until the child ends: its wait status. A signal to the guardian, *@sig, or a child
+ * that is not ready in time ends it; -ETIMEDOUT if it cannot be killed.
+ */
+static int await_child(pid_t child, const sigset_t *set, int *sig, int *status)
+{
+	long long end = thp_now_ms() + READY_WAIT_MS;
+	const struct timespec second = { .tv_sec = 1 };
+	bool killed = false;
+	pid_t pid;
+	int ret;
+
+	for (;;) {
+		pid = waitpid(-1, status, WNOHANG);
+		if (pid == child)
+			return 0;
+		if (pid > 0)
+			continue;
+		ret = sigtimedwait(set, NULL, &second);
+		if (ret > 0 && ret != SIGCHLD && !*sig) {
+			*sig = ret;
+			printf("\n# interrupted by SIG%s: restoring settings\n",
+			       sigabbrev_np(*sig));
+		} else if (thp_now_ms() < end || (!killed && is_ready())) {
+			continue;
+		} else if (killed) {
+			return -ETIMEDOUT;
+		} else {
+			printf("# what this kernel does was not found out within %d s\n",
+			       READY_WAIT_MS / 1000);
+		}
+		fflush(stdout);
+		kill(child, SIGKILL);
+		killed = true;
+		end = thp_now_ms() + KILL_WAIT_MS;
+	}
+}
+
 static int exit_code(int status, int sig)
 {
 	if (sig)
@@ -202,9 +257,13 @@ int thp_guard_run(int (*body)(void *arg), void *arg)
 	int status = 0, sig = 0, code, ret;
 	struct thp_kmsg log;
 	sigset_t set, old;
-	pid_t child, pid;
+	pid_t child;
 
 	thp_env_find_mounts();
+	ready = mmap(NULL, sizeof(*ready), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		     -1, 0);
+	if (ready == MAP_FAILED)
+		ready = NULL;
 	ret = thp_settings_open(&why);
 	if (ret) {
 		fprintf(stderr, "%s\n", why.text);
@@ -238,21 +297,8 @@ int thp_guard_run(int (*body)(void *arg), void *arg)
 		exit(body(arg));
 	}
 
-	for (;;) {
-		pid = waitpid(-1, &status, WNOHANG);
-		if (pid == child)
-			break;
-		if (pid > 0)
-			continue;
-		ret = sigwaitinfo(&set, NULL);
-		if (ret > 0 && ret != SIGCHLD) {
-			sig = ret;
-			kill(child, SIGKILL);
-			printf("\n# interrupted by SIG%s: restoring settings\n", sigabbrev_np(sig));
-			fflush(stdout);
-		}
-	}
-	code = exit_code(status, sig);
+	ret = await_child(child, &set, &sig, &status);
+	code = ret ? 1 : exit_code(status, sig);
 
 	if (kill_all()) {
 		printf("# a process of this test cannot be killed\n");

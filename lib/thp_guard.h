@@ -19,6 +19,12 @@
  */
 int thp_guard_run(int (*body)(void *arg), void *arg);
 
+/*
+ * To be called by the body, once it knows the machine: until then the guardian goes by
+ * a time limit of its own, as what is found out may be that this kernel crashes.
+ */
+void thp_guard_ready(void);
+
 /* Restores what a killed run left; 0, or 1 with a message on stderr. */
 int thp_guard_repair(void);
 

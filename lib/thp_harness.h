@@ -258,6 +258,7 @@ static inline int thp_main_body(void *arg)
 		fprintf(stderr, "%s\n", why.text);
 		return 2;
 	}
+	thp_guard_ready();
 	if (tm->info) {
 		thp_env_print();
 		return 0;

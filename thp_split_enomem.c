@@ -1904,7 +1904,13 @@ struct leak_of {
 	bool refused;		/* tables cannot be allocated */
 	bool edges;		/* with two edges, of which the first gets its table */
 	const char *rival;	/* another thread does this to the first page meanwhile */
+	bool collapse;		/* ... and MADV_COLLAPSE; that takes time: fewer rounds */
 };
+
+static unsigned int leak_count(const struct leak_of *of)
+{
+	return (of->collapse ? LEAK_ROUNDS / 4 : LEAK_ROUNDS) * thp_env.scale;
+}
 
 FIXTURE_VARIANT(leak) {
 	struct leak_of of;
@@ -1970,6 +1976,10 @@ FIXTURE_VARIANT_ADD(leak, cold_raced) {
 	.of = { .op = "cold_mid", .kind = THP_ANON, .rival = "dontneed_mid" },
 };
 
+FIXTURE_VARIANT_ADD(leak, collapse) {
+	.of = { .op = "dontneed_mid", .kind = THP_ANON, .collapse = true },
+};
+
 FIXTURE_SETUP(leak)
 {
 	const struct leak_of *of = &variant->of;
@@ -1977,7 +1987,8 @@ FIXTURE_SETUP(leak)
 
 	THP_REQUIRE(op, "no operation %s", of->op);
 	THP_NEEDS(op->needs | thp_kind_needs(of->kind) |
-		  (of->refused ? THP_NEED_FAIL_PAGE : 0));
+		  (of->refused ? THP_NEED_FAIL_PAGE : 0) |
+		  (of->collapse ? THP_NEED_COLLAPSE : 0));
 }
 
 FIXTURE_TEARDOWN_PARENT(leak)
@@ -2052,7 +2063,7 @@ static int leak_rounds(struct thp_chan *chan, void *arg)
 	thp_warm_up();
 	thp_chan_post_parent(chan, 1);
 	thp_chan_await_parent(chan, 2);
-	for (i = 0; i < LEAK_ROUNDS * thp_env.scale; i++) {
+	for (i = 0; i < leak_count(v); i++) {
 		/* One byte is enough: contents are checked elsewhere. */
 		ret = v->edges ? edges_create(&m, v->kind, &chan->why) :
 		      thp_map_create(&m, v->kind, &chan->why);
@@ -2081,6 +2092,8 @@ static int leak_rounds(struct thp_chan *chan, void *arg)
 		if (v->refused)
 			thp_inject_task(getpid(), false);
 		chan->val[0] += !!ret;
+		if (v->collapse)
+			chan->val[1] += !madvise(m.thp, thp_env.pmd, MADV_COLLAPSE);
 		thp_map_destroy(&m);
 	}
 	if (v->rival) {
@@ -2126,10 +2139,10 @@ TEST_F_TIMEOUT(leak, page_tables, 300)
 	const struct leak_of *of = &variant->of;
 	struct thp_child *c = &self->child;
 	struct thp_why why = { "" };
-	long long failed;
+	long long failed, collapsed;
 	int try;
 
-	all = (long long)(LEAK_ROUNDS * thp_env.scale * thp_env.table / 1024);
+	all = (long long)(leak_count(of) * thp_env.table / 1024);
 	/* One leaked table a round, or one in four; a race need not be met that often. */
 	slack = of->rival ? all / 64 : all / 4;
 	if (slack < 4 * (long long)thp_env.page / 1024)
@@ -2143,6 +2156,7 @@ TEST_F_TIMEOUT(leak, page_tables, 300)
 	while (thp_child_await(c, 3, 1000) == -ETIMEDOUT)
 		;
 	failed = c->chan->val[0];
+	collapsed = c->chan->val[1];
 	THP_CHECK_OK(thp_child_join(c, 1000, &why), &why);
 	/* Leaks are for ever. */
 	for (try = 0; try < 10; try++) {
@@ -2152,12 +2166,15 @@ TEST_F_TIMEOUT(leak, page_tables, 300)
 	}
 	printf("# leak: %s of %s%s: PageTables of no process %+lld kB in %u rounds, %lld refused\n",
 	       of->op, thp_kind_name(of->kind), of->rival ? ", raced" :
+	       of->collapse ? ", collapsed" :
 	       of->edges ? ", second edge refused" : of->refused ? ", refused" : "", after - before,
-	       LEAK_ROUNDS * thp_env.scale, failed);
+	       leak_count(of), failed);
 	THP_CHECK(after - before < slack,
 		  "%s of %s: PageTables of no process grew by %lld kB in %u rounds, expected < %lld",
 		  of->op,
-		  thp_kind_name(of->kind), after - before, LEAK_ROUNDS * thp_env.scale, slack);
+		  thp_kind_name(of->kind), after - before, leak_count(of), slack);
+	if (of->collapse && collapsed < leak_count(of) / 2)
+		THP_SKIP("needs more free huge pages for MADV_COLLAPSE");
 	if (of->refused && thp_env.contract == THP_LAZY)
 		THP_CHECK(thp_inject_fired() >= LEAK_ROUNDS,
 			  "only %ld tables were refused in %u rounds", thp_inject_fired(),

@@ -16,6 +16,7 @@
 #include <setjmp.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "thp_cgroup.h"
 #include "thp_harness.h"
@@ -1583,6 +1584,48 @@ static int act_collapse(struct thp_race *r, struct thp_actor *a, struct thp_why 
 	return thp_why(why, -errno, "MADV_COLLAPSE: %s", strerror(errno));
 }
 
+/* In turn, so that there is something to collapse every time. */
+static int act_recollapse(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	int ret = zap_own(r, a, why);
+
+	fill_own(r, a);
+	if (!ret)
+		ret = act_collapse(r, a, why);
+	return ret ? ret : check_own(r, a, why);
+}
+
+static void spin_us(long us)
+{
+	struct timespec begin, now;
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	do
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	while ((now.tv_sec - begin.tv_sec) * 1000000 + (now.tv_nsec - begin.tv_nsec) / 1000 < us);
+}
+
+/*
+ * Holds a page for a moment, now and then: a collapse that has found all pages free
+ * may find this one held when it is about to take them.
+ */
+static int act_pin(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	struct iovec iov = { thp_page(&r->map, stable_page(a)), 1 };
+	static int fds[2] = { -1, -1 };
+	char byte;
+
+	if (fds[0] < 0 && pipe2(fds, O_CLOEXEC))
+		return thp_why(why, -errno, "pipe: %s", strerror(errno));
+	if (vmsplice(fds[1], &iov, 1, 0) != 1)
+		return thp_why(why, -errno, "vmsplice: %s", strerror(errno));
+	spin_us(a->loops % 8 * 100);
+	if (read(fds[0], &byte, 1) != 1)
+		return thp_why(why, -errno, "read: %s", strerror(errno));
+	spin_us(a->loops / 8 % 8 * 100);
+	return 0;
+}
+
 static int act_pageout(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
 	(void)a;
@@ -1836,9 +1879,11 @@ FIXTURE_VARIANT(race) {
 #define TOUCH_W	{ .name = "touch", .step = act_words }
 #define ZAP	{ .name = "zap", .step = act_zap }
 #define COLLAPSE { .name = "collapse", .step = act_collapse }
+#define RECOLLAPSE { .name = "recollapse", .step = act_recollapse }
 #define FORK	{ .name = "fork", .step = act_fork }
 #define FORK_W	{ .name = "fork", .step = act_fork_words }
 #define PAGEOUT	{ .name = "pageout", .step = act_pageout }
+#define PIN	{ .name = "pin", .step = act_pin }
 #define MOVE	{ .name = "move", .step = act_move }
 #define RECLAIM	{ .name = "reclaim", .step = act_reclaim }
 
@@ -1856,6 +1901,10 @@ FIXTURE_VARIANT_ADD(race, split_fork_fault) {
 
 FIXTURE_VARIANT_ADD(race, collapse_fork) {
 	.set = { { COLLAPSE, FORK, TOUCH }, THP_NEED_COLLAPSE, false, RACE_MS, 0 },
+};
+
+FIXTURE_VARIANT_ADD(race, pin_collapse) {
+	.set = { { RECOLLAPSE, PIN }, THP_NEED_COLLAPSE, false, 10 * RACE_MS, 0 },
 };
 
 FIXTURE_VARIANT_ADD(race, zap_fault) {

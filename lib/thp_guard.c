@@ -225,11 +225,11 @@ static int await_child(pid_t child, const sigset_t *set, int *sig, int *status)
 			*sig = ret;
 			printf("\n# interrupted by SIG%s: restoring settings\n",
 			       sigabbrev_np(*sig));
-		} else if (thp_now_ms() < end || (!killed && is_ready())) {
-			continue;
-		} else if (killed) {
-			return -ETIMEDOUT;
 		} else {
+			if (thp_now_ms() < end || (!killed && is_ready()))
+				continue;
+			if (killed)
+				return -ETIMEDOUT;
 			printf("# what this kernel does was not found out within %d s\n",
 			       READY_WAIT_MS / 1000);
 		}

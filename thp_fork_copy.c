@@ -19,6 +19,7 @@
 
 #include "thp_cgroup.h"
 #include "thp_family.h"
+#include "thp_race.h"
 #include "thp_uapi.h"
 
 #ifdef HAVE_LIBURING
@@ -1182,6 +1183,62 @@ FIXTURE_SETUP(longterm)
 FIXTURE_TEARDOWN_PARENT(longterm)
 {
 	thp_teardown(_metadata);
+}
+
+/* Other memory in place of that in a range: MADV_DONTNEED may leave an empty table. */
+static int anew(char *at, size_t len, struct thp_why *why)
+{
+	if (mmap(at, len, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED ||
+	    madvise(at, len, MADV_HUGEPAGE))
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	return 0;
+}
+
+#define PINNED_FORKS	200
+
+/* Only to be seen in all of the system: a table that was meant for the child. */
+static int fork_pinned_often(const void *arg, struct thp_why *why)
+{
+	const enum pin_at *at = arg;
+	unsigned int i, k;
+	int ret, status;
+	pid_t pid;
+
+	ret = pin_group(*at, why);
+	for (i = 0; i < PINNED_FORKS && !ret; i++) {
+		pid = fork();
+		if (!pid)
+			_exit(0);
+		if (pid < 0 || waitpid(pid, &status, 0) != pid)
+			return thp_why(why, -errno, "fork: %s", strerror(errno));
+		ret = ring_unpin(why);
+		if (!ret)
+			ret = anew(thp_group.base, thp_group.n * thp_env.pmd, why);
+		if (ret)
+			break;
+		for (k = 0; k < thp_group.n; k++)
+			thp_touch(thp_group.map[k].thp);
+		ret = ring_pin(pin_page(*at), 1, why);
+	}
+	if (!ret)
+		ret = ring_unpin(why);
+	thp_group_free();
+	return ret;
+}
+
+THP_COVERS(longterm, fork_no_leak, "fork-pinned leak-page-tables");
+TEST_F_TIMEOUT(longterm, fork_no_leak, 120)
+{
+	/* A page is there as long as one of its tables is. */
+	long long slack = PINNED_FORKS / 4 * (long long)thp_env.page / 1024, before;
+	const enum pin_at at = PIN_MIDDLE;
+	struct thp_why why = { "" };
+
+	THP_NEEDS_RING();
+	THP_REQUIRE_OK(thp_race_residue(&before), &why);
+	THP_SCENARIO(fork_pinned_often, &at);
+	THP_CHECK_OK(thp_race_no_residue(before, slack, &why), &why);
 }
 
 /* A pin of shared memory has to take a copy first: it must see later writes. */
@@ -2405,16 +2462,20 @@ static int rmap_new(struct rmap_area *a, struct thp_why *why)
 static int rmap_renew(const struct rmap_area *a, unsigned int round, struct thp_why *why)
 {
 	size_t i, n = round % (a->ballast + 1);
+	int ret;
 
 	if (!n) {
-		madvise(a->base, a->ballast * thp_env.pmd, MADV_DONTNEED);
+		ret = anew(a->base, a->ballast * thp_env.pmd, why);
+		if (ret)
+			return ret;
 	} else {
 		rmap_fill(a, n - 1);
 		/* Splits it. */
 		madvise(rmap_range(a, n - 1) + thp_env.pmd / 2, thp_env.page, MADV_DONTNEED);
 	}
-	if (madvise(rmap_range(a, a->ballast), RMAP_THPS * thp_env.pmd, MADV_DONTNEED))
-		return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
+	ret = anew(rmap_range(a, a->ballast), RMAP_THPS * thp_env.pmd, why);
+	if (ret)
+		return ret;
 	for (i = 0; i < RMAP_THPS; i++)
 		rmap_fill(a, a->ballast + i);
 	return 0;

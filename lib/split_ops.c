@@ -568,12 +568,13 @@ static int run_to_device(struct thp_map *m, char *addr, size_t len)
 static int run_to_device_split(struct thp_map *m, char *addr, size_t len)
 {
 	int ret = thp_hmm_no_huge();
+	bool again = m->priv++;
 
 	if (ret)
 		return ret;
 	ret = thp_hmm_to_device(addr, len);
 	/* Without a THP the driver leaves one page out: a retry is for that one, too. */
-	if (ret == -ENOENT && m->priv++)
+	if (ret == -ENOENT && again)
 		ret = thp_hmm_to_device(addr, len);
 	return ret;
 }

@@ -2448,7 +2448,7 @@ static int rmap_new(struct rmap_area *a, struct thp_why *why)
 {
 	size_t len;
 
-	a->ballast = RMAP_BALLAST / thp_env.pmd;
+	a->ballast = (RMAP_BALLAST + thp_env.pmd - 1) / thp_env.pmd;
 	len = (a->ballast + RMAP_THPS + 1) * thp_env.pmd;
 	a->base = mmap(NULL, len, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -1634,18 +1634,17 @@ static int act_pageout(struct thp_race *r, struct thp_actor *a, struct thp_why *
 	return 0;
 }
 
-#define NODE_RECLAIM	"/sys/devices/system/node/node%ld/reclaim"
+/* The file that reclaims from the test's node. */
+static char node_reclaim[64];
 
 /* Reclaim as kswapd does it, of everything: it may find nothing, or be busy. */
 static int act_reclaim(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
-	char path[sizeof(NODE_RECLAIM) + 20];
-	int ret;
+	int ret = thp_write_file(node_reclaim, "1M swappiness=max");
 
-	snprintf(path, sizeof(path), NODE_RECLAIM, r->nodes[0] < 0 ? 0 : r->nodes[0]);
-	ret = thp_write_file(path, "1M swappiness=max");
+	(void)r;
 	if (ret && ret != -EAGAIN && ret != -EBUSY)
-		return thp_why(why, ret, "%s: %s", path, thp_errno_name(ret));
+		return thp_why(why, ret, "%s: %s", node_reclaim, thp_errno_name(ret));
 	a->hits += !ret;
 	return 0;
 }
@@ -2119,10 +2118,10 @@ TEST_F(locks, reclaim_split)
 		{ RECLAIM, SPLIT, COLLAPSE, TOUCH }, THP_NEED_SWAP | THP_NEED_COLLAPSE, false,
 		5 * RACE_MS, 0
 	};
-	char path[sizeof(NODE_RECLAIM) + 20];
 
-	snprintf(path, sizeof(path), NODE_RECLAIM, nodes[0] < 0 ? 0 : nodes[0]);
-	if (!thp_file_exists("/proc/lockdep_chains") || access(path, W_OK))
+	snprintf(node_reclaim, sizeof(node_reclaim), "/sys/devices/system/node/node%ld/reclaim",
+		 nodes[0] < 0 ? 0 : nodes[0]);
+	if (!thp_file_exists("/proc/lockdep_chains") || access(node_reclaim, W_OK))
 		THP_SKIP("needs root, lock debugging and reclaim of a node (Linux 6.17)");
 	/* Else little page cache would be reason enough to reclaim nothing. */
 	THP_REQUIRE_OK(thp_settings_set("/proc/sys/vm/min_slab_ratio", "0"), &self->why);

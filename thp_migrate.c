@@ -1595,6 +1595,26 @@ static int act_recollapse(struct thp_race *r, struct thp_actor *a, struct thp_wh
 	return ret ? ret : check_own(r, a, why);
 }
 
+#define PREY_CYCLES 32
+
+/*
+ * Splits a folio and offers its pages to reclaim, which has to wait for the rmap
+ * lock as long as VMA splits hold it: a lock that is free is only tried, and lock
+ * debugging learns nothing from that.
+ */
+static int act_prey(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	int ret = act_collapse(r, a, why), i;
+
+	if (!ret)
+		ret = cold(r, a, why);
+	if (!ret && madvise(r->map.thp, thp_env.pmd, MADV_COLD) && errno != EINVAL)
+		ret = thp_why(why, -errno, "MADV_COLD: %s", strerror(errno));
+	for (i = 0; !ret && i < PREY_CYCLES; i++)
+		ret = protect_cycle(r, a, why);
+	return ret;
+}
+
 static void spin_us(long us)
 {
 	struct timespec begin, now;
@@ -1634,18 +1654,24 @@ static int act_pageout(struct thp_race *r, struct thp_actor *a, struct thp_why *
 	return 0;
 }
 
-/* The file that reclaims from the test's node. */
-static char node_reclaim[64];
+/* Files that reclaim from the nodes with memory; the second may be empty. */
+static char node_reclaim[2][64];
 
-/* Reclaim as kswapd does it, of everything: it may find nothing, or be busy. */
+/*
+ * Reclaim as kswapd does it: less than it was asked for is -EAGAIN. Only what is
+ * swapped out has taken rmap locks to wait for. Little at a time, as one call beside
+ * busy threads may last as long as the race.
+ */
 static int act_reclaim(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
-	int ret = thp_write_file(node_reclaim, "1M swappiness=max");
+	const char *file = node_reclaim[node_reclaim[1][0] ? a->loops % 2 : 0];
+	uint64_t before = thp_obs_vmstat("pswpout");
+	int ret = thp_write_file(file, "128K swappiness=max");
 
 	(void)r;
 	if (ret && ret != -EAGAIN && ret != -EBUSY)
-		return thp_why(why, ret, "%s: %s", node_reclaim, thp_errno_name(ret));
-	a->hits += !ret;
+		return thp_why(why, ret, "%s: %s", file, thp_errno_name(ret));
+	a->hits += thp_obs_vmstat("pswpout") != before;
 	return 0;
 }
 
@@ -1878,6 +1904,7 @@ FIXTURE_VARIANT(race) {
 #define TOUCH_W	{ .name = "touch", .step = act_words }
 #define ZAP	{ .name = "zap", .step = act_zap }
 #define COLLAPSE { .name = "collapse", .step = act_collapse }
+#define PREY	{ .name = "prey", .step = act_prey }
 #define RECOLLAPSE { .name = "recollapse", .step = act_recollapse }
 #define FORK	{ .name = "fork", .step = act_fork }
 #define FORK_W	{ .name = "fork", .step = act_fork_words }
@@ -2115,17 +2142,25 @@ THP_COVERS(locks, reclaim_split, "race-split reclaim-unmap");
 TEST_F(locks, reclaim_split)
 {
 	const struct race_set set = {
-		{ RECLAIM, SPLIT, COLLAPSE, TOUCH }, THP_NEED_SWAP | THP_NEED_COLLAPSE, false,
-		5 * RACE_MS, 0
+		{ PREY, RECLAIM }, THP_NEED_SWAP | THP_NEED_COLLAPSE, false, 12 * RACE_MS, 20
 	};
+	int i;
 
-	snprintf(node_reclaim, sizeof(node_reclaim), "/sys/devices/system/node/node%ld/reclaim",
-		 nodes[0] < 0 ? 0 : nodes[0]);
-	if (!thp_file_exists("/proc/lockdep_chains") || access(node_reclaim, W_OK))
+	for (i = 0; i < 2; i++)
+		if (!i || nodes[i] >= 0)
+			snprintf(node_reclaim[i], sizeof(node_reclaim[i]),
+				 "/sys/devices/system/node/node%ld/reclaim",
+				 nodes[i] < 0 ? 0 : nodes[i]);
+	if (!thp_file_exists("/proc/lockdep_chains") || access(node_reclaim[0], W_OK))
 		THP_SKIP("needs root, lock debugging and reclaim of a node (Linux 6.17)");
 	/* Else little page cache would be reason enough to reclaim nothing. */
 	THP_REQUIRE_OK(thp_settings_set("/proc/sys/vm/min_slab_ratio", "0"), &self->why);
+	/* What is old goes first: else the race were over before its own memory's turn. */
+	for (i = 0; i < 2 && node_reclaim[i][0]; i++)
+		(void)thp_write_file(node_reclaim[i], "32M swappiness=max");
 	RUN_RACE(&set);
+	if (!self->hits[0] || !self->hits[1])
+		THP_SKIP("needs memory to swap out, and a huge page to split meanwhile");
 }
 
 /* ---------------------------------------------------------------- migration entries */

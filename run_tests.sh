@@ -95,7 +95,17 @@ time_limit()
 nest_output()
 {
 	trap '' INT TERM HUP PIPE
+	ended=
 	while IFS= read -r line || [ "$line" ]; do
+		# The harness tells of a test that died in a line before.
+		case $line in
+		'# '*': Test terminated '*)
+			ended=${line#*: };;
+		'not ok '*'#'*)	;;
+		'not ok '*)
+			line="$line # ${ended:-no cause given}"
+			ended=;;
+		esac
 		printf '# %s\n' "$line"
 		case $line in
 		1..[0-9]*'# SKIP '*)
@@ -113,6 +123,8 @@ nest_output()
 			line=${line#not ok }
 			printf '%s:%s\n' "$prog" "${line#* }" >> "$tmp/failures"
 			[ -z "$first_only" ] || stop_program;;
+		'# after the tests: '*)
+			printf '%s: %s\n' "$prog" "${line#\# }" >> "$tmp/failures";;
 		esac
 	done 2>/dev/null
 }

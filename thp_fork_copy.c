@@ -2409,6 +2409,7 @@ TEST_F(race, fork_writes)
  */
 #define RMAP_THPS	4
 #define RMAP_ROUNDS	60
+#define RMAP_MS		15000	/* well below a test's time limit */
 #define RMAP_BALLAST	(16UL << 20)
 
 struct rmap_area {
@@ -2546,7 +2547,7 @@ struct rmap_race {
 
 static int race_by_rmap(const void *arg, struct thp_why *why)
 {
-	long long end = thp_now_ms() + 4 * RACE_MS * thp_env.scale;
+	long long end = thp_now_ms() + RMAP_MS;
 	const struct rmap_race *race = arg;
 	struct thp_child sharer = { 0 };
 	struct thp_events ev[2] = { 0 };

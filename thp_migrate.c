@@ -1584,14 +1584,66 @@ static int act_collapse(struct thp_race *r, struct thp_actor *a, struct thp_why 
 	return thp_why(why, -errno, "MADV_COLLAPSE: %s", strerror(errno));
 }
 
-/* In turn, so that there is something to collapse every time. */
+/* The handshake of two actors that are to be at it at the same time. */
+enum { IDLE, GO, FAULTING, DONE };
+
+static int race_phase;
+
+static void phase(int next)
+{
+	__atomic_store_n(&race_phase, next, __ATOMIC_SEQ_CST);
+}
+
+static int phase_now(void)
+{
+	return __atomic_load_n(&race_phase, __ATOMIC_SEQ_CST);
+}
+
+/* True, or false if the race is over. */
+static bool await_phase(const struct thp_race *r, int wanted)
+{
+	while (phase_now() != wanted) {
+		if (__atomic_load_n(&r->ended, __ATOMIC_SEQ_CST))
+			return false;
+		sched_yield();
+	}
+	return true;
+}
+
+/* What the last collapse took that worked; 0: none has yet. */
+static long collapse_us;
+
+static long now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000L + now.tv_nsec / 1000;
+}
+
+static void spin_us(long us)
+{
+	long begin = now_us();
+
+	while (now_us() - begin < us)
+		;
+}
+
+/* There is something to collapse every time, and somebody to meet. */
 static int act_recollapse(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
 	int ret = zap_own(r, a, why);
+	long begin, hits = a->hits;
 
 	fill_own(r, a);
-	if (!ret)
-		ret = act_collapse(r, a, why);
+	if (ret || !await_phase(r, IDLE))
+		return ret;
+	phase(GO);
+	begin = now_us();
+	ret = act_collapse(r, a, why);
+	if (a->hits > hits)
+		__atomic_store_n(&collapse_us, now_us() - begin, __ATOMIC_SEQ_CST);
+	phase(DONE);
 	return ret ? ret : check_own(r, a, why);
 }
 
@@ -1615,34 +1667,34 @@ static int act_prey(struct thp_race *r, struct thp_actor *a, struct thp_why *why
 	return ret;
 }
 
-static void spin_us(long us)
-{
-	struct timespec begin, now;
-
-	clock_gettime(CLOCK_MONOTONIC, &begin);
-	do
-		clock_gettime(CLOCK_MONOTONIC, &now);
-	while ((now.tv_sec - begin.tv_sec) * 1000000 + (now.tv_nsec - begin.tv_nsec) / 1000 < us);
-}
+#define PIN_SWEEP 32
 
 /*
- * Holds a page for a moment, now and then: a collapse that has found all pages free
- * may find this one held when it is about to take them.
+ * Takes a page while a collapse is under way, each time at another moment of it: a
+ * page that it has found free may be held when it comes to take it.
  */
 static int act_pin(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
 	struct iovec iov = { thp_page(&r->map, stable_page(a)), 1 };
+	long us = __atomic_load_n(&collapse_us, __ATOMIC_SEQ_CST);
 	static int fds[2] = { -1, -1 };
 	char byte;
 
 	if (fds[0] < 0 && pipe2(fds, O_CLOEXEC))
 		return thp_why(why, -errno, "pipe: %s", strerror(errno));
-	if (vmsplice(fds[1], &iov, 1, 0) != 1)
-		return thp_why(why, -errno, "vmsplice: %s", strerror(errno));
-	spin_us(a->loops % 8 * 100);
-	if (read(fds[0], &byte, 1) != 1)
+	if (!await_phase(r, GO))
+		return 0;
+	if (us) {
+		spin_us(us * (a->loops % PIN_SWEEP) / PIN_SWEEP);
+		if (vmsplice(fds[1], &iov, 1, 0) != 1)
+			return thp_why(why, -errno, "vmsplice: %s", strerror(errno));
+		a->hits += phase_now() == GO;
+	}
+	if (!await_phase(r, DONE))
+		return 0;
+	if (us && read(fds[0], &byte, 1) != 1)
 		return thp_why(why, -errno, "read: %s", strerror(errno));
-	spin_us(a->loops / 8 % 8 * 100);
+	phase(IDLE);
 	return 0;
 }
 
@@ -1999,21 +2051,6 @@ TEST_F(race, bounded)
  * would leave a PMD that belongs to two VMAs: the flag-only splits below never
  * look at page tables again, so it would stay.
  */
-enum { IDLE, GO, FAULTING, DONE };
-
-/* The handshake of the two: one fault for every split, at the same time. */
-static int vma_phase;
-
-static void phase(int next)
-{
-	__atomic_store_n(&vma_phase, next, __ATOMIC_SEQ_CST);
-}
-
-static int phase_now(void)
-{
-	return __atomic_load_n(&vma_phase, __ATOMIC_SEQ_CST);
-}
-
 /* Exchanges the range for a new one, without any table. */
 static int renew(struct thp_race *r, struct thp_why *why)
 {
@@ -2046,8 +2083,7 @@ static int act_vma_split(struct thp_race *r, struct thp_actor *a, struct thp_why
 	if (flag ? madvise(mid, thp_env.page, MADV_DONTDUMP) :
 		   mprotect(mid, thp_env.page, PROT_READ))
 		return thp_why(why, -errno, "VMA split: %s", strerror(errno));
-	while (phase_now() != DONE && !__atomic_load_n(&r->ended, __ATOMIC_SEQ_CST))
-		;
+	(void)await_phase(r, DONE);
 	/* No VMA holds the whole range now. */
 	ret = thp_obs_smaps(0, r->map.thp, thp_env.pmd, &sm);
 	if (ret)
@@ -2070,9 +2106,8 @@ static int act_vma_split(struct thp_race *r, struct thp_actor *a, struct thp_why
 static int act_refault(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
 	(void)why;
-	while (phase_now() != GO)
-		if (__atomic_load_n(&r->ended, __ATOMIC_SEQ_CST))
-			return 0;
+	if (!await_phase(r, GO))
+		return 0;
 	phase(FAULTING);
 	thp_touch(r->map.thp);
 	phase(DONE);

@@ -104,6 +104,14 @@ check_shell()
 	verdict "the cause is listed" 1 \
 		'^#   thp_mremap:b # 3 tables, not 4$' \
 		"$tap; echo 'not ok 2 b # 3 tables, not 4'; exit 1"
+	verdict "a test that died has a cause" 1 \
+		'^#   thp_mremap:b # Test terminated by timeout$' \
+		"$tap; echo '# b: Test terminated by timeout'; echo 'not ok 2 b'; exit 1"
+	verdict "a failure without a cause" 1 '^# not ok 2 b # no cause given$' \
+		"$tap; echo 'not ok 2 b'; exit 1"
+	verdict "the kernel complains after the last test" 1 \
+		'^#   thp_mremap: after the tests: kernel log: BUG: fake$' \
+		"$tap; echo 'ok 2 b'; echo '# after the tests: kernel log: BUG: fake'; exit 1"
 	verdict "a failure and exit code 0" 1 \
 		'^not ok 4 thp_mremap # exit=0 although tests failed$' \
 		"$tap; echo 'not ok 2 b'; exit 0"

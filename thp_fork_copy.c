@@ -2410,11 +2410,15 @@ TEST_F(race, fork_writes)
 #define RMAP_THPS	4
 #define RMAP_ROUNDS	60
 #define RMAP_MS		15000	/* well below a test's time limit */
-#define RMAP_BALLAST	(16UL << 20)
+#define RMAP_BALLAST	2048	/* pages */
 
 struct rmap_area {
 	char *base;
 	size_t ballast;		/* PMD ranges before those of the THPs */
+	size_t thps;
+	char *spare;		/* SPARE_RANGES for the sharer, or NULL */
+	size_t spares;		/* how many of them it takes tables for */
+	long long linger_us;	/* how long it stays when told to end */
 	pid_t by;		/* whom to name */
 	int ret;
 	int done;
@@ -2437,7 +2441,7 @@ static int rmap_check(const struct rmap_area *a, struct thp_why *why)
 	size_t i;
 	int ret = 0;
 
-	for (i = a->ballast; i < a->ballast + RMAP_THPS && !ret; i++) {
+	for (i = a->ballast; i < a->ballast + a->thps && !ret; i++) {
 		ret = thp_check(rmap_range(a, i), i, 0, 1, why);
 		if (!ret)
 			ret = thp_check(rmap_range(a, i + 1) - thp_env.page, i, 1, 1, why);
@@ -2449,8 +2453,8 @@ static int rmap_new(struct rmap_area *a, struct thp_why *why)
 {
 	size_t len;
 
-	a->ballast = (RMAP_BALLAST + thp_env.pmd - 1) / thp_env.pmd;
-	len = (a->ballast + RMAP_THPS + 1) * thp_env.pmd;
+	a->ballast = (RMAP_BALLAST + thp_env.nr - 1) / thp_env.nr;
+	len = (a->ballast + a->thps + 1) * thp_env.pmd;
 	a->base = mmap(NULL, len, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (a->base == MAP_FAILED || madvise(a->base, len, MADV_HUGEPAGE))
@@ -2459,10 +2463,10 @@ static int rmap_new(struct rmap_area *a, struct thp_why *why)
 	return 0;
 }
 
-/* New THPs behind ballast that grows and, full, begins anew. */
+/* New THPs behind ballast that grows and, full, begins anew or, with spares, stays. */
 static int rmap_renew(const struct rmap_area *a, unsigned int round, struct thp_why *why)
 {
-	size_t i, n = round % (a->ballast + 1);
+	size_t i, n = a->spare ? a->ballast : round % (a->ballast + 1);
 	int ret;
 
 	if (!n) {
@@ -2474,10 +2478,10 @@ static int rmap_renew(const struct rmap_area *a, unsigned int round, struct thp_
 		/* Splits it. */
 		madvise(rmap_range(a, n - 1) + thp_env.pmd / 2, thp_env.page, MADV_DONTNEED);
 	}
-	ret = anew(rmap_range(a, a->ballast), RMAP_THPS * thp_env.pmd, why);
+	ret = anew(rmap_range(a, a->ballast), a->thps * thp_env.pmd, why);
 	if (ret)
 		return ret;
-	for (i = 0; i < RMAP_THPS; i++)
+	for (i = 0; i < a->thps; i++)
 		rmap_fill(a, a->ballast + i);
 	return 0;
 }
@@ -2490,18 +2494,42 @@ static void *rmap_split(void *arg)
 	snprintf(path, sizeof(path), "%s/split_huge_pages", thp_env.debugfs);
 	a->ret = thp_write_fmt(path, "%d,0x%lx,0x%lx", a->by,
 			       (unsigned long)rmap_range(a, a->ballast),
-			       (unsigned long)rmap_range(a, a->ballast + RMAP_THPS));
+			       (unsigned long)rmap_range(a, a->ballast + a->thps));
 	__atomic_store_n(&a->done, 1, __ATOMIC_SEQ_CST);
 	return NULL;
 }
 
-/* Shares the THPs until it is told to end, at once. */
+/* What a sharer needs before it takes its tables: later ones would be uncounted. */
+static void spare_begin(struct thp_chan *chan)
+{
+	chan->val[0] = 0;
+	(void)thp_obs_pagetables_kb();
+}
+
+/* The zero page will do: a table, and no memory. */
+static void spare_take(const struct rmap_area *a, size_t i)
+{
+	(void)thp_peek(a->spare + i * thp_env.pmd);
+}
+
+/* Shares the THPs until it is told to end. */
 static int rmap_sharer(struct thp_chan *chan, void *arg)
 {
-	(void)arg;
+	const struct rmap_area *a = arg;
+	long long begin;
+	size_t i;
+
+	if (a->spare) {
+		spare_begin(chan);
+		for (i = 0; i < a->spares; i++)
+			spare_take(a, i);
+	}
 	thp_chan_post_parent(chan, 1);
 	while (__atomic_load_n(&chan->to_child, __ATOMIC_SEQ_CST) < 2)
 		sched_yield();
+	begin = thp_now_us();
+	while (thp_now_us() - begin < a->linger_us)
+		;
 	return 0;
 }
 
@@ -2531,37 +2559,110 @@ static int rmap_meets_fork(struct rmap_area *a, struct thp_child *sharer, struct
 	return ret;
 }
 
-/* Splits the folios while the sharer exits. */
+#define EXIT_SWEEP	16
+
+/* Splits the folios while the sharer exits, each time at another moment of it. */
 static int rmap_meets_exit(struct rmap_area *a, struct thp_child *sharer, struct thp_why *why)
 {
+	static unsigned int round;
+	long long begin;
+
 	(void)why;
 	a->by = getpid();
 	thp_chan_post_child(sharer->chan, 2);
+	begin = thp_now_us();
 	rmap_split(a);
+	/* Of the next sharer. Later ones are met before they begin to exit. */
+	a->linger_us = (thp_now_us() - begin) / 3 * (round++ % EXIT_SWEEP) / EXIT_SWEEP;
 	return 0;
+}
+
+#define SPARE_RANGES	1024
+#define SPARE_ROUNDS	600
+
+/*
+ * In a process like a sharer: how many tables it takes until the page that they are
+ * cut from is used up, to the last.
+ */
+static int spare_count(struct thp_chan *chan, void *arg)
+{
+	size_t per = thp_env.page / thp_env.table, jumps[16], n = 0, i, k;
+	const struct rmap_area *a = arg;
+	long long before, now;
+
+	spare_begin(chan);
+	before = thp_obs_pagetables_kb();
+	for (i = 0; i < SPARE_RANGES && n < ARRAY_SIZE(jumps); i++) {
+		spare_take(a, i);
+		now = thp_obs_pagetables_kb();
+		if (now > before) {
+			/* Others have tables, too, and there are PMD tables. */
+			for (k = 0; k < n; k++)
+				if (jumps[k] + per == i)
+					chan->val[0] = i;
+			jumps[n++] = i;
+			if (chan->val[0]) {
+				thp_chan_post_parent(chan, 1);
+				return 0;
+			}
+		}
+		before = now;
+	}
+	return thp_why(&chan->why, -ENODATA, "PageTables does not grow with PTE tables");
+}
+
+static int spare_new(struct rmap_area *a, struct thp_why *why)
+{
+	struct thp_child child = { 0 };
+	unsigned int i;
+	int ret = 0;
+
+	/* Always the same tables from here on. */
+	for (i = 0; i <= a->ballast && !ret; i++)
+		ret = rmap_renew(a, i, why);
+	if (ret)
+		return ret;
+	a->spare = mmap(NULL, SPARE_RANGES * thp_env.pmd, PROT_READ,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (a->spare == MAP_FAILED)
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	madvise(a->spare, SPARE_RANGES * thp_env.pmd, MADV_NOHUGEPAGE);
+	ret = thp_child_start(&child, spare_count, a);
+	if (ret)
+		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
+	if (!thp_child_await(&child, 1, THP_ORDER_MS))
+		a->spares = child.chan->val[0];
+	return thp_child_join(&child, THP_ORDER_MS, why);
 }
 
 struct rmap_race {
 	int (*meet)(struct rmap_area *a, struct thp_child *sharer, struct thp_why *why);
+	bool spare;		/* sharers use up what tables are cut from */
 };
 
 static int race_by_rmap(const void *arg, struct thp_why *why)
 {
-	long long end = thp_now_ms() + RMAP_MS;
 	const struct rmap_race *race = arg;
+	long long end = thp_now_ms() + (race->spare ? 2 : 1) * RMAP_MS;
 	struct thp_child sharer = { 0 };
 	struct thp_events ev[2] = { 0 };
+	unsigned int i, rounds;
 	struct rmap_area a = { 0 };
-	unsigned int i;
 	int ret;
 
+	/* Of several the first might be split before the exit, and leave something. */
+	a.thps = race->spare ? 1 : RMAP_THPS;
+	/* Tables that are whole pages are never cut from what was set aside. */
+	rounds = race->spare && thp_env.table < thp_env.page ? SPARE_ROUNDS : RMAP_ROUNDS;
 	ret = rmap_new(&a, why);
+	if (!ret && race->spare)
+		ret = spare_new(&a, why);
 	thp_obs_events(&ev[0]);
-	for (i = 0; i < RMAP_ROUNDS * thp_env.scale && thp_now_ms() < end && !ret; i++) {
+	for (i = 0; i < rounds * thp_env.scale && thp_now_ms() < end && !ret; i++) {
 		ret = rmap_renew(&a, i, why);
 		if (ret)
 			break;
-		ret = thp_child_start(&sharer, rmap_sharer, NULL);
+		ret = thp_child_start(&sharer, rmap_sharer, &a);
 		if (!ret)
 			ret = thp_child_await(&sharer, 1, THP_ORDER_MS);
 		if (ret) {
@@ -2578,25 +2679,43 @@ static int race_by_rmap(const void *arg, struct thp_why *why)
 	}
 	thp_child_kill(&sharer);
 	thp_obs_events(&ev[1]);
-	printf("# by rmap: %u rounds, %lld of %u folios split\n", i,
-	       (long long)(ev[1].split_page - ev[0].split_page), i * RMAP_THPS);
+	printf("# by rmap: %u rounds, %lld of %zu folios split\n", i,
+	       (long long)(ev[1].split_page - ev[0].split_page), i * a.thps);
 	return ret;
 }
 
 THP_COVERS(race, fork_split, "race-fork fork-anon multi-mm-split");
 TEST_F(race, fork_split)
 {
-	const struct rmap_race race = { rmap_meets_fork };
+	const struct rmap_race race = { rmap_meets_fork, false };
 
 	THP_NEEDS(THP_NEED_DEBUGFS);
 	THP_SCENARIO(race_by_rmap, &race);
 }
 
-/* An exiting mm gets no table any more: what is still mapped is unmapped anyhow. */
+/*
+ * An exiting mm gets no table any more: what it has set aside for new ones is gone,
+ * and if there was nothing, what it sets aside now is never given back.
+ */
+THP_COVERS(race, exit_no_leak, "multi-mm-split leak-page-tables");
+TEST_F_TIMEOUT(race, exit_no_leak, 60)
+{
+	/* Fewer than are met, and what other processes may come to. */
+	long long slack = 2 * (long long)thp_env.page / 1024 + 64, before;
+	const struct rmap_race race = { rmap_meets_exit, true };
+	struct thp_why why = { "" };
+
+	THP_NEEDS(THP_NEED_DEBUGFS);
+	THP_REQUIRE_OK(thp_race_residue(&before), &why);
+	THP_SCENARIO(race_by_rmap, &race);
+	THP_CHECK_OK(thp_race_no_residue(before, slack, &why), &why);
+}
+
+/* What is still mapped is unmapped anyhow. */
 THP_COVERS(race, exit_split, "multi-mm-split");
 TEST_F(race, exit_split)
 {
-	const struct rmap_race race = { rmap_meets_exit };
+	const struct rmap_race race = { rmap_meets_exit, false };
 
 	THP_NEEDS(THP_NEED_DEBUGFS);
 	THP_SCENARIO(race_by_rmap, &race);

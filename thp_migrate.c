@@ -1585,7 +1585,7 @@ static int act_collapse(struct thp_race *r, struct thp_actor *a, struct thp_why 
 }
 
 /* The handshake of two actors that are to be at it at the same time. */
-enum { IDLE, GO, FAULTING, DONE };
+enum { IDLE, GO, MEETING, DONE };
 
 static int race_phase;
 
@@ -1610,8 +1610,9 @@ static bool await_phase(const struct thp_race *r, int wanted)
 	return true;
 }
 
-/* What the last collapse took that worked; 0: none has yet. */
+/* What the last collapse took, and whether it worked. */
 static long collapse_us;
+static bool collapse_worked;
 
 static long now_us(void)
 {
@@ -1629,20 +1630,29 @@ static void spin_us(long us)
 		;
 }
 
-/* There is something to collapse every time, and somebody to meet. */
+/*
+ * There is something to collapse every time, and somebody to meet: what has to be
+ * swapped in first, after the look at the pages, gives him time.
+ */
 static int act_recollapse(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
+	void *swapped = r->map.thp + thp_env.pmd / 2;
 	int ret = zap_own(r, a, why);
 	long begin, hits = a->hits;
 
 	fill_own(r, a);
+	if (!ret && madvise(swapped, thp_env.pmd / 8, MADV_PAGEOUT) && errno != EINVAL)
+		ret = thp_why(why, -errno, "MADV_PAGEOUT: %s", strerror(errno));
 	if (ret || !await_phase(r, IDLE))
 		return ret;
 	phase(GO);
+	/* Else it may be over before the other has seen that it began. */
+	if (!await_phase(r, MEETING))
+		return 0;
 	begin = now_us();
 	ret = act_collapse(r, a, why);
-	if (a->hits > hits)
-		__atomic_store_n(&collapse_us, now_us() - begin, __ATOMIC_SEQ_CST);
+	collapse_us = now_us() - begin;
+	collapse_worked = a->hits > hits;
 	phase(DONE);
 	return ret ? ret : check_own(r, a, why);
 }
@@ -1667,33 +1677,37 @@ static int act_prey(struct thp_race *r, struct thp_actor *a, struct thp_why *why
 	return ret;
 }
 
-#define PIN_SWEEP 32
-
 /*
- * Takes a page while a collapse is under way, each time at another moment of it: a
- * page that it has found free may be held when it comes to take it.
+ * Takes a page while a collapse is under way. If that succeeded all the same, the next
+ * time earlier, else later: around the moment at which it comes to take the page that
+ * it has found free before.
  */
 static int act_pin(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
 	struct iovec iov = { thp_page(&r->map, stable_page(a)), 1 };
-	long us = __atomic_load_n(&collapse_us, __ATOMIC_SEQ_CST);
 	static int fds[2] = { -1, -1 };
+	static long us = -1;
 	char byte;
 
 	if (fds[0] < 0 && pipe2(fds, O_CLOEXEC))
 		return thp_why(why, -errno, "pipe: %s", strerror(errno));
 	if (!await_phase(r, GO))
 		return 0;
-	if (us) {
-		spin_us(us * (a->loops % PIN_SWEEP) / PIN_SWEEP);
+	phase(MEETING);
+	if (us >= 0) {
+		spin_us(us);
 		if (vmsplice(fds[1], &iov, 1, 0) != 1)
 			return thp_why(why, -errno, "vmsplice: %s", strerror(errno));
-		a->hits += phase_now() == GO;
+		a->hits += phase_now() == MEETING;
 	}
 	if (!await_phase(r, DONE))
 		return 0;
-	if (us && read(fds[0], &byte, 1) != 1)
+	if (us >= 0 && read(fds[0], &byte, 1) != 1)
 		return thp_why(why, -errno, "read: %s", strerror(errno));
+	if (us >= 0)
+		us += collapse_worked ? -(us / 16) : us / 16 + 1;
+	else if (collapse_worked)
+		us = collapse_us / 2;
 	phase(IDLE);
 	return 0;
 }
@@ -1982,7 +1996,7 @@ FIXTURE_VARIANT_ADD(race, collapse_fork) {
 };
 
 FIXTURE_VARIANT_ADD(race, pin_collapse) {
-	.set = { { RECOLLAPSE, PIN }, THP_NEED_COLLAPSE, false, 10 * RACE_MS, 0 },
+	.set = { { RECOLLAPSE, PIN }, THP_NEED_COLLAPSE, false, 6 * RACE_MS, 100 },
 };
 
 FIXTURE_VARIANT_ADD(race, zap_fault) {
@@ -2079,7 +2093,7 @@ static int act_vma_split(struct thp_race *r, struct thp_actor *a, struct thp_why
 		;
 	for (i = a->loops % 64 * 50; i; i--)
 		(void)phase_now();
-	a->hits += phase_now() == FAULTING;
+	a->hits += phase_now() == MEETING;
 	if (flag ? madvise(mid, thp_env.page, MADV_DONTDUMP) :
 		   mprotect(mid, thp_env.page, PROT_READ))
 		return thp_why(why, -errno, "VMA split: %s", strerror(errno));
@@ -2108,7 +2122,7 @@ static int act_refault(struct thp_race *r, struct thp_actor *a, struct thp_why *
 	(void)why;
 	if (!await_phase(r, GO))
 		return 0;
-	phase(FAULTING);
+	phase(MEETING);
 	thp_touch(r->map.thp);
 	phase(DONE);
 	a->hits++;

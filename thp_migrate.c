@@ -1611,22 +1611,14 @@ static bool await_phase(const struct thp_race *r, int wanted)
 }
 
 /* What the last collapse took, and whether it worked. */
-static long collapse_us;
+static long long collapse_us;
 static bool collapse_worked;
 
-static long now_us(void)
+static void spin_us(long long us)
 {
-	struct timespec now;
+	long long begin = thp_now_us();
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000L + now.tv_nsec / 1000;
-}
-
-static void spin_us(long us)
-{
-	long begin = now_us();
-
-	while (now_us() - begin < us)
+	while (thp_now_us() - begin < us)
 		;
 }
 
@@ -1638,7 +1630,8 @@ static int act_recollapse(struct thp_race *r, struct thp_actor *a, struct thp_wh
 {
 	void *swapped = r->map.thp + thp_env.pmd / 2;
 	int ret = zap_own(r, a, why);
-	long begin, hits = a->hits;
+	long long begin;
+	long hits = a->hits;
 
 	fill_own(r, a);
 	if (!ret && madvise(swapped, thp_env.pmd / 8, MADV_PAGEOUT) && errno != EINVAL)
@@ -1649,9 +1642,9 @@ static int act_recollapse(struct thp_race *r, struct thp_actor *a, struct thp_wh
 	/* Else it may be over before the other has seen that it began. */
 	if (!await_phase(r, MEETING))
 		return 0;
-	begin = now_us();
+	begin = thp_now_us();
 	ret = act_collapse(r, a, why);
-	collapse_us = now_us() - begin;
+	collapse_us = thp_now_us() - begin;
 	collapse_worked = a->hits > hits;
 	phase(DONE);
 	return ret ? ret : check_own(r, a, why);
@@ -1686,7 +1679,7 @@ static int act_pin(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
 	struct iovec iov = { thp_page(&r->map, stable_page(a)), 1 };
 	static int fds[2] = { -1, -1 };
-	static long us = -1;
+	static long long us = -1;
 	char byte;
 
 	if (fds[0] < 0 && pipe2(fds, O_CLOEXEC))

@@ -2516,7 +2516,6 @@ static void spare_take(const struct rmap_area *a, size_t i)
 static int rmap_sharer(struct thp_chan *chan, void *arg)
 {
 	const struct rmap_area *a = arg;
-	long long begin;
 	size_t i;
 
 	if (a->spare) {
@@ -2527,9 +2526,7 @@ static int rmap_sharer(struct thp_chan *chan, void *arg)
 	thp_chan_post_parent(chan, 1);
 	while (__atomic_load_n(&chan->to_child, __ATOMIC_SEQ_CST) < 2)
 		sched_yield();
-	begin = thp_now_us();
-	while (thp_now_us() - begin < a->linger_us)
-		;
+	thp_spin_us(a->linger_us);
 	return 0;
 }
 

@@ -1610,17 +1610,8 @@ static bool await_phase(const struct thp_race *r, int wanted)
 	return true;
 }
 
-/* What the last collapse took, and whether it worked. */
-static long long collapse_us;
+/* The last collapse did. */
 static bool collapse_worked;
-
-static void spin_us(long long us)
-{
-	long long begin = thp_now_us();
-
-	while (thp_now_us() - begin < us)
-		;
-}
 
 /*
  * There is something to collapse every time, and somebody to meet: what has to be
@@ -1630,7 +1621,6 @@ static int act_recollapse(struct thp_race *r, struct thp_actor *a, struct thp_wh
 {
 	void *swapped = r->map.thp + thp_env.pmd / 2;
 	int ret = zap_own(r, a, why);
-	long long begin;
 	long hits = a->hits;
 
 	fill_own(r, a);
@@ -1642,9 +1632,7 @@ static int act_recollapse(struct thp_race *r, struct thp_actor *a, struct thp_wh
 	/* Else it may be over before the other has seen that it began. */
 	if (!await_phase(r, MEETING))
 		return 0;
-	begin = thp_now_us();
 	ret = act_collapse(r, a, why);
-	collapse_us = thp_now_us() - begin;
 	collapse_worked = a->hits > hits;
 	phase(DONE);
 	return ret ? ret : check_own(r, a, why);
@@ -1680,6 +1668,7 @@ static int act_pin(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 	struct iovec iov = { thp_page(&r->map, stable_page(a)), 1 };
 	static int fds[2] = { -1, -1 };
 	static long long us = -1;
+	long long begin;
 	char byte;
 
 	if (fds[0] < 0 && pipe2(fds, O_CLOEXEC))
@@ -1687,8 +1676,9 @@ static int act_pin(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 	if (!await_phase(r, GO))
 		return 0;
 	phase(MEETING);
+	begin = thp_now_us();
 	if (us >= 0) {
-		spin_us(us);
+		thp_spin_us(us);
 		if (vmsplice(fds[1], &iov, 1, 0) != 1)
 			return thp_why(why, -errno, "vmsplice: %s", strerror(errno));
 		a->hits += phase_now() == MEETING;
@@ -1700,7 +1690,7 @@ static int act_pin(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 	if (us >= 0)
 		us += collapse_worked ? -(us / 16) : us / 16 + 1;
 	else if (collapse_worked)
-		us = collapse_us / 2;
+		us = (thp_now_us() - begin) / 2;
 	phase(IDLE);
 	return 0;
 }
@@ -2058,6 +2048,7 @@ TEST_F(race, bounded)
  * would leave a PMD that belongs to two VMAs: the flag-only splits below never
  * look at page tables again, so it would stay.
  */
+
 /* Exchanges the range for a new one, without any table. */
 static int renew(struct thp_race *r, struct thp_why *why)
 {

@@ -32,6 +32,14 @@ void thp_sleep_ms(int ms)
 	nanosleep(&ts, NULL);
 }
 
+void thp_spin_us(long long us)
+{
+	long long begin = thp_now_us();
+
+	while (thp_now_us() - begin < us)
+		;
+}
+
 int thp_child_prepare(struct thp_child *c)
 {
 	struct thp_chan *chan;

@@ -274,7 +274,8 @@ void thp_own_pages(void)
 		unsigned long start, end, p, tls = (unsigned long)&errno;
 		char prot[8];
 
-		if (sscanf(line, "%lx-%lx %7s", &start, &end, prot) != 3)
+		/* Shared memory has the name of a file, and is no program's data. */
+		if (sscanf(line, "%lx-%lx %7s", &start, &end, prot) != 3 || prot[3] != 'p')
 			continue;
 		/*
 		 * What has no name may be what a test maps, even where it is one VMA with

@@ -1033,6 +1033,8 @@ FIXTURE_SETUP(mthp)
 FIXTURE_TEARDOWN_PARENT(mthp)
 {
 	thp_teardown(_metadata);
+	if (!geteuid())
+		thp_guard_await_khugepaged();
 }
 
 /* Naturally aligned groups of PART_PAGES whose frames are aligned and in a row. */
@@ -1084,8 +1086,9 @@ TEST_F_TIMEOUT(mthp, table_stays, 60)
 	for (i = 0; i < thp_env.unit; i++)
 		THP_REQUIRE(!madvise(maps[i].area, maps[i].area_len, MADV_HUGEPAGE),
 			    "MADV_HUGEPAGE: %s", strerror(errno));
-	THP_REQUIRE_OK(thp_settings_set(KHUGEPAGED "pages_to_scan", "65536"), &why);
+	/* In this order: restoring the second one wakes khugepaged. */
 	THP_REQUIRE_OK(thp_settings_set(KHUGEPAGED "scan_sleep_millisecs", "20"), &why);
+	THP_REQUIRE_OK(thp_settings_set(KHUGEPAGED "pages_to_scan", "65536"), &why);
 	want = thp_env.unit * (thp_env.nr / PART_PAGES - 1);
 	for (end = thp_now_ms() + PART_MS; thp_now_ms() < end; thp_sleep_ms(20)) {
 		THP_REQUIRE_OK(thp_read_u64(path, &done), &why);

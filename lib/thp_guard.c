@@ -108,7 +108,7 @@ static bool is_asleep(const char *path)
  * of which there is one at most, or a sleep whose length was decided before. Woken
  * once more, it is neither.
  */
-static void await_khugepaged(void)
+void thp_guard_await_khugepaged(void)
 {
 	long long end = thp_now_ms() + KHUGEPAGED_WAIT_MS;
 	char path[64];
@@ -145,7 +145,7 @@ static void quieten(void)
 	(void)thp_settings_set(THP_SYSFS "shmem_enabled", "advise");
 	feed_khugepaged();
 	if (!geteuid())
-		await_khugepaged();
+		thp_guard_await_khugepaged();
 }
 
 /* debugfs in a mount namespace of our own: nothing to undo, whatever happens. */

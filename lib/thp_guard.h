@@ -25,6 +25,13 @@ int thp_guard_run(int (*body)(void *arg), void *arg);
  */
 void thp_guard_ready(void);
 
+/*
+ * For a test that has set khugepaged to work, once the settings are restored: waits until
+ * the scan that was begun before is over, as it would go on with the next test. For root;
+ * prints a line if that takes more than 20 s.
+ */
+void thp_guard_await_khugepaged(void);
+
 /* Restores what a killed run left; 0, or 1 with a message on stderr. */
 int thp_guard_repair(void);
 

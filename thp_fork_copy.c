@@ -2408,8 +2408,8 @@ TEST_F(race, fork_writes)
  * small pages. It gives the split time to begin meanwhile.
  */
 #define RMAP_THPS	4
+#define RMAP_MANY	16	/* of 2 MiB, or what is as much */
 #define RMAP_ROUNDS	60
-#define RMAP_MS		15000	/* well below a test's time limit */
 #define RMAP_BALLAST	2048	/* pages */
 
 struct rmap_area {
@@ -2634,21 +2634,32 @@ static int spare_new(struct rmap_area *a, struct thp_why *why)
 
 struct rmap_race {
 	int (*meet)(struct rmap_area *a, struct thp_child *sharer, struct thp_why *why);
+	int ms;			/* for all rounds, well below the test's time limit */
+	bool many;		/* all can be met, not the first few only */
 	bool spare;		/* sharers use up what tables are cut from */
 };
+
+static size_t rmap_thps(const struct rmap_race *race)
+{
+	size_t many = (RMAP_MANY << 21) / thp_env.pmd;
+
+	/* Of several the first might be split before the exit, and leave something. */
+	if (race->spare)
+		return 1;
+	return race->many && many > RMAP_THPS ? many : RMAP_THPS;
+}
 
 static int race_by_rmap(const void *arg, struct thp_why *why)
 {
 	const struct rmap_race *race = arg;
-	long long end = thp_now_ms() + (race->spare ? 2 : 1) * RMAP_MS;
+	long long end = thp_now_ms() + race->ms;
 	struct thp_child sharer = { 0 };
 	struct thp_events ev[2] = { 0 };
 	unsigned int i, rounds;
 	struct rmap_area a = { 0 };
 	int ret;
 
-	/* Of several the first might be split before the exit, and leave something. */
-	a.thps = race->spare ? 1 : RMAP_THPS;
+	a.thps = rmap_thps(race);
 	/* Tables that are whole pages are never cut from what was set aside. */
 	rounds = race->spare && thp_env.table < thp_env.page ? SPARE_ROUNDS : RMAP_ROUNDS;
 	ret = rmap_new(&a, why);
@@ -2682,9 +2693,9 @@ static int race_by_rmap(const void *arg, struct thp_why *why)
 }
 
 THP_COVERS(race, fork_split, "race-fork fork-anon multi-mm-split");
-TEST_F(race, fork_split)
+TEST_F_TIMEOUT(race, fork_split, 60)
 {
-	const struct rmap_race race = { rmap_meets_fork, false };
+	const struct rmap_race race = { .meet = rmap_meets_fork, .ms = 25000, .many = true };
 
 	THP_NEEDS(THP_NEED_DEBUGFS);
 	THP_SCENARIO(race_by_rmap, &race);
@@ -2699,7 +2710,7 @@ TEST_F_TIMEOUT(race, exit_no_leak, 60)
 {
 	/* Fewer than are met, and what other processes may come to. */
 	long long slack = 2 * (long long)thp_env.page / 1024 + 64, before;
-	const struct rmap_race race = { rmap_meets_exit, true };
+	const struct rmap_race race = { .meet = rmap_meets_exit, .ms = 30000, .spare = true };
 	struct thp_why why = { "" };
 
 	THP_NEEDS(THP_NEED_DEBUGFS);
@@ -2712,7 +2723,7 @@ TEST_F_TIMEOUT(race, exit_no_leak, 60)
 THP_COVERS(race, exit_split, "multi-mm-split");
 TEST_F(race, exit_split)
 {
-	const struct rmap_race race = { rmap_meets_exit, false };
+	const struct rmap_race race = { .meet = rmap_meets_exit, .ms = 15000 };
 
 	THP_NEEDS(THP_NEED_DEBUGFS);
 	THP_SCENARIO(race_by_rmap, &race);

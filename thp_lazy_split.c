@@ -1033,8 +1033,7 @@ FIXTURE_SETUP(mthp)
 FIXTURE_TEARDOWN_PARENT(mthp)
 {
 	thp_teardown(_metadata);
-	if (!geteuid())
-		thp_guard_await_khugepaged();
+	thp_guard_await_khugepaged();
 }
 
 /* Naturally aligned groups of PART_PAGES whose frames are aligned and in a row. */

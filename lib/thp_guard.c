@@ -114,6 +114,8 @@ void thp_guard_await_khugepaged(void)
 	char path[64];
 	int i;
 
+	if (geteuid())
+		return;
 	if (find_khugepaged(path, sizeof(path))) {
 		/* It may be out of sight in a container. */
 		thp_sleep_ms(100);
@@ -144,8 +146,7 @@ static void quieten(void)
 	(void)thp_settings_set(KHUGEPAGED_SLEEP, KHUGEPAGED_SLEEP_MS);
 	(void)thp_settings_set(THP_SYSFS "shmem_enabled", "advise");
 	feed_khugepaged();
-	if (!geteuid())
-		thp_guard_await_khugepaged();
+	thp_guard_await_khugepaged();
 }
 
 /* debugfs in a mount namespace of our own: nothing to undo, whatever happens. */

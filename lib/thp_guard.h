@@ -27,8 +27,8 @@ void thp_guard_ready(void);
 
 /*
  * For a test that has set khugepaged to work, once the settings are restored: waits until
- * the scan that was begun before is over, as it would go on with the next test. For root;
- * prints a line if that takes more than 20 s.
+ * the scan that was begun before is over, as it would go on with the next test. Prints a
+ * line if that takes more than 20 s; does nothing without root, who alone can wake it.
  */
 void thp_guard_await_khugepaged(void);
 

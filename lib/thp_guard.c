@@ -63,10 +63,14 @@ static void feed_khugepaged(void)
 			return;
 	}
 	madvise(p, len, MADV_DONTFORK);
-	madvise(p, len, MADV_HUGEPAGE);
-	/* What was never touched does not make a process one of khugepaged's. */
-	thp_touch((char *)(((uintptr_t)p + pmd - 1) & ~(pmd - 1)));
+	/*
+	 * What was never touched does not make a process one of khugepaged's. Not by a
+	 * huge page: nobody would report a kernel that cannot stand it.
+	 */
+	madvise(p, len, MADV_NOHUGEPAGE);
+	thp_touch(p);
 	madvise(p, len, MADV_DONTNEED);
+	madvise(p, len, MADV_HUGEPAGE);
 }
 
 /* The stat file of khugepaged; -ESRCH if it does not run or cannot be seen. */

@@ -10,7 +10,6 @@
  */
 #include <fcntl.h>
 #include <pthread.h>
-#include <sys/resource.h>
 #include <sys/uio.h>
 
 #include "thp_cgroup.h"
@@ -807,6 +806,122 @@ TEST_F(pmd, zero_fallback)
 	THP_CHECK_OK(thp_check_zero(m->thp, thp_env.nr, &why), &why);
 }
 
+/*
+ * powerpc's subpage_prot(2) gives each 4 KiB of a 64 KiB page a protection of its own.
+ * The hash MMU does that, for base pages only, so all huge PMDs of the VMA are split.
+ */
+#define SUBPAGE_THPS 3
+
+FIXTURE(subpage) {
+	char *area, *p;
+	size_t len;
+};
+
+FIXTURE_VARIANT(subpage) {
+	enum thp_kind kind;
+};
+
+FIXTURE_VARIANT_ADD(subpage, anon) {
+	.kind = THP_ANON,
+};
+
+FIXTURE_VARIANT_ADD(subpage, zero) {
+	.kind = THP_ZERO,
+};
+
+FIXTURE_SETUP(subpage)
+{
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(subpage)
+{
+	thp_teardown(_metadata);
+}
+
+static int subpage_prot(void *addr, size_t len, const uint32_t *map)
+{
+#ifdef __NR_subpage_prot
+	return syscall(__NR_subpage_prot, addr, len, map) ? -errno : 0;
+#else
+	(void)addr;
+	(void)len;
+	(void)map;
+	return -ENOSYS;
+#endif
+}
+
+/* Contents and mapping of all THPs of the area. 0 or -errno with a cause. */
+static int subpage_check(char *p, enum thp_kind kind, enum thp_state want, struct thp_why *why)
+{
+	size_t i, pages = SUBPAGE_THPS * thp_env.nr;
+	enum thp_state got;
+	int ret;
+
+	for (i = 0; i < SUBPAGE_THPS; i++) {
+		ret = thp_obs_state(p + i * thp_env.pmd, thp_env.pmd, &got);
+		if (ret)
+			return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));
+		if (got != want && got != THP_STATE_UNKNOWN)
+			return thp_why(why, -EPROTO, "THP %zu of %d: expected %s, got %s", i + 1,
+				       SUBPAGE_THPS, thp_state_name(want), thp_state_name(got));
+	}
+	return kind == THP_ZERO ? thp_check_zero(p, pages, why) : thp_check(p, 1, 0, pages, why);
+}
+
+THP_COVERS(subpage, counts, "walk-subpage-prot");
+TEST_F(subpage, counts)
+{
+	enum thp_state whole = variant->kind == THP_ZERO ? THP_STATE_PMD_ZERO : THP_STATE_PMD;
+	const uint32_t open = 0;
+	struct thp_why why = { "" };
+	struct thp_events e0, e1;
+	long long a, b, c;
+	long got = -1;
+	size_t i;
+	int ret;
+
+	THP_NEEDS(thp_kind_needs(variant->kind));
+	/* Asks for nothing: there is no map to clear. */
+	if (subpage_prot(NULL, 0, NULL))
+		THP_SKIP("needs subpage_prot (powerpc, hash MMU, 64 KiB pages)");
+	self->len = (SUBPAGE_THPS + 1) * thp_env.pmd;
+	if (!thp_env_room(self->len))
+		THP_SKIP("needs free memory for 4 THPs");
+	self->area = mmap(NULL, self->len, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	THP_REQUIRE(self->area != MAP_FAILED, "mmap: %s", strerror(errno));
+	self->p = (char *)(((uintptr_t)self->area + thp_env.pmd - 1) & ~(thp_env.pmd - 1));
+	madvise(self->p, SUBPAGE_THPS * thp_env.pmd, MADV_HUGEPAGE);
+	a = thp_obs_vmpte(0);
+	for (i = 0; i < SUBPAGE_THPS * thp_env.nr; i++) {
+		if (variant->kind == THP_ZERO)
+			thp_peek(self->p + i * thp_env.page);
+		else
+			thp_fill(self->p + i * thp_env.page, 1, i);
+	}
+	ret = subpage_check(self->p, variant->kind, whole, &why);
+	if (ret == -EPROTO)
+		THP_SKIP_WHY(&why);
+	THP_REQUIRE(!ret, "%s", why.text);
+	b = thp_obs_vmpte(0);
+	thp_obs_events(&e0);
+	ret = subpage_prot(self->p + 5 * thp_env.page, thp_env.page, &open);
+	thp_obs_events(&e1);
+	c = thp_obs_vmpte(0);
+	THP_CHECK(!ret, "subpage_prot: %s", thp_errno_name(ret));
+	THP_CHECK(e1.split_pmd - e0.split_pmd == SUBPAGE_THPS,
+		  "thp_split_pmd: expected +%d, got +%llu", SUBPAGE_THPS,
+		  (unsigned long long)(e1.split_pmd - e0.split_pmd));
+	/* The hash MMU always deposits: whatever the tables cost, the fault has paid. */
+	THP_CHECK(thp_env_tables(b - a, &got) && got >= SUBPAGE_THPS,
+		  "fault: %+lld B of page tables, expected at least %d tables of %zu B", b - a,
+		  SUBPAGE_THPS, thp_env.table);
+	THP_CHECK(b == c, "subpage_prot: %+lld B of page tables, expected none", c - b);
+	THP_CHECK_OK(subpage_check(self->p, variant->kind, THP_STATE_PTE, &why), &why);
+	munmap(self->area, self->len);
+}
+
 /* Collapse: the PTE table of the range becomes the deposit, or it is freed */
 
 FIXTURE(collapse) {
@@ -895,20 +1010,6 @@ static int check_collapsed(struct thp_map *m, bool holes, struct thp_why *why)
 	return ret;
 }
 
-/* MADV_COLLAPSE may lose to a busy page or to fragmentation: a few tries. */
-static int collapse(struct thp_map *m)
-{
-	int try, ret = 0;
-
-	for (try = 0; try < 10; try++) {
-		ret = madvise(m->thp, thp_env.pmd, MADV_COLLAPSE) ? -errno : 0;
-		if (ret != -EAGAIN && ret != -ENOMEM && ret != -EBUSY)
-			break;
-		thp_sleep_ms(10);
-	}
-	return ret;
-}
-
 THP_COVERS(collapse, counts, "collapse");
 TEST_F(collapse, counts)
 {
@@ -935,7 +1036,7 @@ TEST_F(collapse, counts)
 	a = thp_obs_vmpte(0);
 	thp_obs_events(&e0);
 	for (i = 0; i < thp_env.unit; i++) {
-		ret = collapse(&self->maps[i]);
+		ret = thp_map_collapse(&self->maps[i]);
 		if (ret == -ENOMEM)
 			THP_SKIP("needs memory that is less fragmented");
 		THP_REQUIRE(!ret, "MADV_COLLAPSE: %s", thp_errno_name(ret));
@@ -971,7 +1072,7 @@ TEST_F(collapse, rounds)
 
 	THP_REQUIRE_OK(fill_small(m, &variant->from, &why), &why);
 	for (i = 0; i < 8 * thp_env.scale; i++) {
-		ret = collapse(m);
+		ret = thp_map_collapse(m);
 		if (ret == -ENOMEM)
 			THP_SKIP("needs memory that is less fragmented");
 		THP_REQUIRE(!ret, "round %u: MADV_COLLAPSE: %s", i, thp_errno_name(ret));
@@ -1416,13 +1517,6 @@ TEST_F(bits, young)
 		  (unsigned long long)sm[1].referenced_kb);
 }
 
-static long minor_faults(void)
-{
-	struct rusage ru;
-
-	return getrusage(RUSAGE_SELF, &ru) ? -errno : ru.ru_minflt;
-}
-
 /* A split costs one table, not one fault per page as well. */
 THP_COVERS(bits, write, "split-mprotect");
 TEST_F(bits, write)
@@ -1438,10 +1532,10 @@ TEST_F(bits, write)
 	for (try = 0; try < 3; try++) {
 		THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
 		THP_REQUIRE_OK(split_by(m, false, &why), &why);
-		faults = minor_faults();
+		faults = thp_obs_minor_faults();
 		for (i = 0; i < thp_env.nr; i++)
 			thp_touch(thp_page(m, i));
-		faults = minor_faults() - faults;
+		faults = thp_obs_minor_faults() - faults;
 		thp_map_destroy(m);
 		/* NUMA balancing takes its faults when it wants to. */
 		if (faults <= max)

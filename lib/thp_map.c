@@ -215,6 +215,19 @@ int thp_map_new(struct thp_map *m, enum thp_kind kind, struct thp_why *why)
 	return ret ? ret : thp_map_fault(m, why);
 }
 
+int thp_map_collapse(struct thp_map *m)
+{
+	int try, ret = 0;
+
+	for (try = 0; try < 10; try++) {
+		ret = madvise(m->thp, thp_env.pmd, MADV_COLLAPSE) ? -errno : 0;
+		if (ret != -EAGAIN && ret != -ENOMEM && ret != -EBUSY)
+			break;
+		thp_sleep_ms(10);
+	}
+	return ret;
+}
+
 int thp_map_zap(struct thp_map *m)
 {
 	return munmap(m->thp, thp_env.pmd) ? -errno : 0;

@@ -79,6 +79,12 @@ int thp_map_new(struct thp_map *m, enum thp_kind kind, struct thp_why *why);
  */
 int thp_map_underused(struct thp_map *m, struct thp_why *why);
 
+/*
+ * MADV_COLLAPSE of the range; it may lose to a busy page or to fragmentation, so that
+ * it is tried several times. 0 or -errno.
+ */
+int thp_map_collapse(struct thp_map *m);
+
 /* munmap() of exactly the THP range: its tables must be gone. 0 or -errno. */
 int thp_map_zap(struct thp_map *m);
 

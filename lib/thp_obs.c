@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -74,6 +75,13 @@ uint64_t thp_obs_vmstat(const char *name)
 	if (thp_read_file("/proc/vmstat", text, sizeof(text)) < 0)
 		return THP_EVENT_NONE;
 	return event(name);
+}
+
+long thp_obs_minor_faults(void)
+{
+	struct rusage ru;
+
+	return getrusage(RUSAGE_SELF, &ru) ? -errno : ru.ru_minflt;
 }
 
 const char *thp_state_name(enum thp_state state)

@@ -40,6 +40,9 @@ int thp_obs_events(struct thp_events *ev);
 /* Any single counter of /proc/vmstat, THP_EVENT_NONE if absent. */
 uint64_t thp_obs_vmstat(const char *name);
 
+/* Page faults of the calling process that needed no I/O, or -errno. */
+long thp_obs_minor_faults(void);
+
 /* How [addr, addr + len) is mapped; @len is one PMD size for the PMD answers. */
 enum thp_state {
 	THP_STATE_NONE,		/* nothing present, nothing swapped */

@@ -269,8 +269,9 @@ lab_mutants_table() (
 		($1 in outcome) {
 			printf "| %s | %s | %s | `%s` | %s | %s | %s | %s | %s |\n",
 				$1 ($2 == "x86_64" ? "" : " (" $2 ")"), $3, $4,
-				$5, $6, $7, outcome[$1], prog[$1] == "-" ?
-				by[$1] : prog[$1] ": " by[$1], secs[$1]
+				$5, $6, $7, outcome[$1],
+				(prog[$1] == "-" ? "" : prog[$1] ": ") by[$1],
+				secs[$1]
 			n++
 			why = $9
 			if (sub(/.*equivalent: /, "", why))

@@ -1572,6 +1572,7 @@ TEST_F_TIMEOUT(edges, refused, 120)
 /* The same where most are those of markers. */
 #define MARKER_HITS	25
 #define BETWEEN_MS	20000
+#define REFAULT_MS	1000	/* of one operation */
 
 struct between_op {
 	const char *row;	/* the operation */
@@ -1595,18 +1596,22 @@ static int refaulter_wants(void)
 
 /*
  * On the CPU of the operation and with a higher priority: it interrupts the operation,
- * also on machines, and virtual ones, where two CPUs seldom run at the same time.
+ * also on machines, and virtual ones, where two CPUs seldom run at the same time. Not
+ * for ever: who starts over as long as the PMD becomes huge again may do so.
  */
 static void *refault(void *arg)
 {
 	struct sched_param fifo = { .sched_priority = 1 };
+	long long end = 0;
 	int want;
 
 	(void)arg;
 	/* Without the right to that it is the same, less often at the right time. */
 	(void)pthread_setschedparam(pthread_self(), SCHED_FIFO, &fifo);
 	while ((want = refaulter_wants()) != QUIT) {
-		if (want == GO) {
+		if (want != GO) {
+			end = thp_now_ms() + REFAULT_MS;
+		} else if (thp_now_ms() < end) {
 			madvise(refaulter.tail, thp_env.pmd, MADV_DONTNEED);
 			(void)thp_peek(refaulter.tail + thp_env.pmd - thp_env.page);
 		}

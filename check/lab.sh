@@ -100,14 +100,16 @@ for name in $kernels; do
 	esac
 done
 
-# Every option is there: what still skips is left out somewhere.
+# Every option is there: what still skips is left out somewhere, but for what the
+# hardware does not have.
 case " $kernels " in
 *lazy-x86_64*)
-	grep '^skipped ' "$work/runs/lazy-x86_64/summary" > "$log" 2>/dev/null
+	grep '^skipped ' "$work/runs/lazy-x86_64/summary" 2>/dev/null |
+		grep -v '^skipped [0-9]* needs subpage_prot (powerpc, hash MMU' > "$log"
 	if [ -s "$log" ]; then
-		fail "lazy-x86_64 skips nothing" "$(head -n 1 "$log")"
+		fail "lazy-x86_64 skips only what x86 cannot do" "$(head -n 1 "$log")"
 	else
-		pass "lazy-x86_64 skips nothing"
+		pass "lazy-x86_64 skips only what x86 cannot do"
 	fi
 	# Held to the other contract it fails, and says why.
 	"$lab" run --output "$work/wrong" --expect eager lazy-x86_64 -- \

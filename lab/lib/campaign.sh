@@ -300,8 +300,8 @@ lab_mutants_table() (
 				printf ", %d without a verdict", count["error"]
 			printf ": %.1f %%; of the %d that can be told from the" \
 				" lazy kernel, %.1f %%.\n",
-				n ? 100 * count["killed"] / n : 0, n - same,
-				n > same ? 100 * count["killed"] / (n - same) : 0
+				(n ? 100 * count["killed"] / n : 0), n - same,
+				(n > same ? 100 * count["killed"] / (n - same) : 0)
 			if (nrest)
 				print "\nThe others:\n"
 			for (i = 1; i <= nrest; i++)

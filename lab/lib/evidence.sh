@@ -155,9 +155,9 @@ lab_evidence_write() (
 
 	## Baseline
 
-	The kernel's own mm selftests that touch THP (\`lab/baseline/programs\`), on every eighth
-	mutant, $(lab_baseline_sample | wc -l) in all, in the same guest. In the campaign above the
-	suite killed $(lab_evidence_both "$1/mutants" killed 2>/dev/null) of these.
+	The kernel's own mm selftests that touch THP (\`lab/baseline/programs\`), on
+	$(lab_baseline_sample | wc -l) mutants (\`lab/baseline/sample\`), in the same guest. In the
+	campaign above the suite killed $(lab_evidence_both "$1/mutants" killed 2>/dev/null) of these.
 
 	$(lab_evidence_show "$1" baseline)
 	EOF

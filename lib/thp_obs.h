@@ -98,6 +98,13 @@ void thp_obs_settle(void);
  */
 long long thp_obs_pagetables_kb(void);
 
+/*
+ * The same, and without that privilege only after vmstat_update() has folded them,
+ * which takes vm.stat_interval seconds; -ETIMEDOUT if that is above THP_FOLD_MAX.
+ */
+#define THP_FOLD_MAX	2
+long long thp_obs_pagetables_folded_kb(void);
+
 /* MemAvailable of /proc/meminfo in kB, or -errno. */
 long long thp_obs_memavailable_kb(void);
 

@@ -160,7 +160,10 @@ int thp_child_join(struct thp_child *c, int timeout_ms, struct thp_why *why)
 		}
 		thp_sleep_ms(1);
 	}
-	if (got < 0)
+	if (got < 0 && errno == ECHILD)
+		/* make_task_dead() lets nobody wait for a task that crashes as it exits. */
+		ret = thp_why(why, -errno, "child %d crashed inside the kernel", c->pid);
+	else if (got < 0)
 		ret = thp_why(why, -errno, "waitpid: %s", strerror(errno));
 	else if (late)
 		ret = thp_why(why, -EPROTO, "child did not finish within %d ms", timeout_ms);

@@ -65,6 +65,13 @@ else
 	skip "nothing but busybox" "needs busybox"
 fi
 
+if env --ignore-signal=CHLD true 2>/dev/null; then
+	ends "SIGCHLD ignored from the start" 0 timeout -k 10 60 \
+		env --ignore-signal=CHLD "$inst/thp_lazy_split" -r kernel.mode
+else
+	skip "SIGCHLD ignored from the start" "needs env --ignore-signal"
+fi
+
 try "OUTPUT= names the programs" env OUTPUT="$inst" ./run_tests.sh -l
 
 if [ "$(id -u)" -ne 0 ]; then

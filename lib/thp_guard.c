@@ -264,6 +264,8 @@ int thp_guard_run(int (*body)(void *arg), void *arg)
 	sigset_t set, old;
 	pid_t child;
 
+	/* Who started this may ignore it, and then there is no child to wait for. */
+	signal(SIGCHLD, SIG_DFL);
 	thp_env_find_mounts();
 	ready = mmap(NULL, sizeof(*ready), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		     -1, 0);

@@ -42,6 +42,7 @@ refuses "no image at all" 'neither bzImage nor vmlinux' run --kernel "$work/text
 refuses "image for another architecture" 'is for x86_64' \
 	run --kernel /proc/self/exe --arch ppc64le
 refuses "number" 'needs a positive number' run --jobs many v7-x86_64
+refuses "time of a loop" 'needs a positive number' run --loop 0 v7-x86_64
 refuses "unknown mutant" "no mutant 'none-such'" mutants none-such
 refuses "more memory than there is" 'MB of memory available' \
 	run --memory 99999744 v7-x86_64

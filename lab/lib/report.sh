@@ -194,7 +194,7 @@ lab_verdict() (
 		lab_ktap_facts "$dir/ktap"
 		lab_refusals_facts "$dir/refusals"
 		sed 's/^/log /' "$dir/splats"
-		sed -n 's/^@lab fact \(swap none.*\|module.*\|cgroup.*\)/note \1/p' \
+		sed -n 's/^@lab fact \(swap none.*\|module.*\|cgroup.*\|loop.*\)/note \1/p' \
 			"$dir/channel.log"
 		[ ! -s "$dir/trouble" ] || sed 's/^/trouble /' "$dir/trouble"
 		case $code in

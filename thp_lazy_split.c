@@ -10,6 +10,7 @@
  */
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/ptrace.h>
 #include <sys/uio.h>
 
 #include "thp_cgroup.h"
@@ -569,6 +570,91 @@ TEST_F(pmd, mrelease)
 		THP_SKIP("needs pidfd_open and process_mrelease (Linux 5.15)");
 	/* ESRCH: it was gone before we asked. */
 	THP_CHECK(!ret || ret == -ESRCH, "process_mrelease: %s", thp_errno_name(ret));
+}
+
+/* Until @pid, traced and killed, stands at the end of its life, its mm still there. */
+static int await_exit_stop(pid_t pid)
+{
+	long long end = thp_now_ms() + 10000;
+	siginfo_t info;
+
+	for (;;) {
+		info.si_pid = 0;
+		if (waitid(P_PID, pid, &info, WSTOPPED | WEXITED | WNOHANG | WNOWAIT))
+			return -errno;
+		if (info.si_pid)
+			return info.si_code == CLD_TRAPPED &&
+			       info.si_status >> 8 == PTRACE_EVENT_EXIT ? 0 : -ECHILD;
+		if (thp_now_ms() > end)
+			return -ETIMEDOUT;
+		thp_sleep_ms(1);
+	}
+}
+
+/* Of a process that stands there: its memory is reaped. */
+static int reap(pid_t pid)
+{
+	int pidfd = syscall(__NR_pidfd_open, pid, 0), ret = -ENOSYS, tries;
+
+	/* EAGAIN: someone had the mmap lock. */
+	for (tries = 0; pidfd >= 0 && tries < 100; tries++) {
+		ret = syscall(__NR_process_mrelease, pidfd, 0) ? -errno : 0;
+		if (ret != -EAGAIN)
+			break;
+		thp_sleep_ms(10);
+	}
+	if (pidfd >= 0)
+		close(pidfd);
+	return ret;
+}
+
+/*
+ * A fault in memory that has been reaped maps nothing and gives back what it had
+ * prepared. The process itself does not fault any more: it was killed, and waits for
+ * its tracer, who faults for it.
+ */
+THP_COVERS(pmd, mrelease_fault, "fault-reaped zap-reaper");
+TEST_F(pmd, mrelease_fault)
+{
+	struct thp_map *m = &self->maps[MAX_UNIT - 1];
+	long long before = 0, after = 0;
+	struct thp_child child = { 0 };
+	struct thp_why why = { "" };
+	ssize_t got = 0, put = 0;
+	char path[64], byte = 1;
+	int fd = -1, ret;
+
+	/* Not touched, by nobody. */
+	THP_REQUIRE_OK(thp_map_create(m, THP_ANON, &why), &why);
+	THP_REQUIRE_OK(thp_child_start(&child, wait_for_kill, self->maps), &why);
+	THP_CHECK_OK(thp_child_await(&child, 1, 10000), &why);
+	if (ptrace(PTRACE_SEIZE, child.pid, NULL, PTRACE_O_TRACEEXIT)) {
+		thp_child_kill(&child);
+		THP_SKIP("needs ptrace (kernel.yama.ptrace_scope, seccomp)");
+	}
+	kill(child.pid, SIGKILL);
+	ret = await_exit_stop(child.pid);
+	if (!ret) {
+		snprintf(path, sizeof(path), "/proc/%d/mem", child.pid);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		ret = fd < 0 ? -errno : reap(child.pid);
+	}
+	if (!ret) {
+		before = thp_obs_vmpte(child.pid);
+		got = pread(fd, &byte, 1, (uintptr_t)m->thp);
+		put = pwrite(fd, &byte, 1, (uintptr_t)m->thp);
+		after = thp_obs_vmpte(child.pid);
+	}
+	if (fd >= 0)
+		close(fd);
+	ptrace(PTRACE_DETACH, child.pid, NULL, NULL);
+	thp_child_kill(&child);
+	if (ret == -ENOSYS)
+		THP_SKIP("needs pidfd_open and process_mrelease (Linux 5.15)");
+	THP_REQUIRE(!ret, "killing and reaping: %s", thp_errno_name(ret));
+	THP_CHECK(got < 0 && put < 0, "reaped memory was read (%zd) and written (%zd)", got, put);
+	THP_CHECK(before > 0 && before == after, "VmPTE %lld B, after faults in vain %lld B",
+		  before, after);
 }
 
 /*

@@ -548,24 +548,35 @@ static int wait_for_kill(struct thp_chan *chan, void *arg)
 	return ret;
 }
 
+/* Reaps the memory of a killed process; 0 or -errno, -ENOSYS before Linux 5.15. */
+static int reap(pid_t pid)
+{
+	int pidfd = syscall(__NR_pidfd_open, pid, 0), ret = -ENOSYS, tries;
+
+	/* EAGAIN: someone had the mmap lock. */
+	for (tries = 0; pidfd >= 0 && tries < 100; tries++) {
+		ret = syscall(__NR_process_mrelease, pidfd, 0) ? -errno : 0;
+		if (ret != -EAGAIN)
+			break;
+		thp_sleep_ms(10);
+	}
+	if (pidfd >= 0)
+		close(pidfd);
+	return ret;
+}
+
 THP_COVERS(pmd, mrelease, "zap-reaper");
 TEST_F(pmd, mrelease)
 {
 	struct thp_child child = { 0 };
 	struct thp_why why = { "" };
-	int pidfd, ret;
+	int ret;
 
 	THP_REQUIRE_OK(thp_child_start(&child, wait_for_kill, self->maps), &why);
 	THP_CHECK_OK(thp_child_await(&child, 1, 10000), &why);
-	pidfd = syscall(__NR_pidfd_open, child.pid, 0);
-	if (pidfd < 0) {
-		thp_child_kill(&child);
-		THP_SKIP("needs pidfd_open and process_mrelease (Linux 5.15)");
-	}
 	kill(child.pid, SIGKILL);
-	ret = syscall(__NR_process_mrelease, pidfd, 0) ? -errno : 0;
+	ret = reap(child.pid);
 	thp_child_kill(&child);
-	close(pidfd);
 	if (ret == -ENOSYS)
 		THP_SKIP("needs pidfd_open and process_mrelease (Linux 5.15)");
 	/* ESRCH: it was gone before we asked. */
@@ -589,23 +600,6 @@ static int await_exit_stop(pid_t pid)
 			return -ETIMEDOUT;
 		thp_sleep_ms(1);
 	}
-}
-
-/* Of a process that stands there: its memory is reaped. */
-static int reap(pid_t pid)
-{
-	int pidfd = syscall(__NR_pidfd_open, pid, 0), ret = -ENOSYS, tries;
-
-	/* EAGAIN: someone had the mmap lock. */
-	for (tries = 0; pidfd >= 0 && tries < 100; tries++) {
-		ret = syscall(__NR_process_mrelease, pidfd, 0) ? -errno : 0;
-		if (ret != -EAGAIN)
-			break;
-		thp_sleep_ms(10);
-	}
-	if (pidfd >= 0)
-		close(pidfd);
-	return ret;
 }
 
 /*

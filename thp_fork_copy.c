@@ -1236,6 +1236,7 @@ TEST_F_TIMEOUT(longterm, fork_no_leak, 120)
 	struct thp_why why = { "" };
 
 	THP_NEEDS_RING();
+	THP_NEEDS(THP_NEED_STATS);
 	THP_REQUIRE_OK(thp_race_residue(&before), &why);
 	THP_SCENARIO(fork_pinned_often, &at);
 	THP_CHECK_OK(thp_race_no_residue(before, slack, &why), &why);
@@ -1621,7 +1622,7 @@ static int bulk_round(long long *kb, struct thp_why *why)
 	if (ret)
 		return ret;
 	thp_obs_settle();
-	before = thp_obs_pagetables_folded_kb();
+	before = thp_obs_pagetables_kb();
 	for (i = 0; i < BULK_PEERS && !ret; i++) {
 		ret = thp_child_start(&thp_peers[i].child, idle, NULL);
 		if (!ret)
@@ -1629,7 +1630,7 @@ static int bulk_round(long long *kb, struct thp_why *why)
 		if (ret)
 			return thp_why(why, ret, "child %u: %s", i, thp_errno_name(ret));
 	}
-	after = thp_obs_pagetables_folded_kb();
+	after = thp_obs_pagetables_kb();
 	if (before < 0 || after < 0)
 		return thp_why(why, -EIO, "PageTables cannot be read");
 	for (i = 0; i < BULK_PEERS; i++)
@@ -1676,8 +1677,7 @@ TEST_F_TIMEOUT(many, page_tables, 60)
 		THP_SKIP("needs PTE tables of a whole page");
 	if (BULK_THPS * thp_env.pmd > 128 << 20)
 		THP_SKIP("needs a PMD size of at most 8 MiB");
-	if (thp_obs_pagetables_folded_kb() == -ETIMEDOUT)
-		THP_SKIP("needs root, or vm.stat_interval of at most 2");
+	THP_NEEDS(THP_NEED_STATS);
 	THP_SCENARIO(bulk, NULL);
 }
 
@@ -2758,7 +2758,7 @@ TEST_F_TIMEOUT(race, exit_no_leak, 90)
 	const struct rmap_race race = { .meet = rmap_meets_exit, .ms = 40000, .spare = true };
 	struct thp_why why = { "" };
 
-	THP_NEEDS(THP_NEED_DEBUGFS);
+	THP_NEEDS(THP_NEED_DEBUGFS | THP_NEED_STATS);
 	THP_REQUIRE_OK(thp_race_residue(&before), &why);
 	THP_SCENARIO(race_by_rmap, &race);
 	THP_CHECK_OK(thp_race_no_residue(before, slack, &why), &why);

@@ -653,14 +653,12 @@ TEST_F(pmd, mrelease_fault)
 
 /*
  * PageTables of /proc/meminfo, because that is what people look at. The counter
- * is system-wide and others map memory, too: many THPs, the median of 5 rounds (3
- * where each takes seconds, see thp_obs_pagetables_folded_kb()) or of more if they do
- * not agree, and a tolerance of 3/8 of the tables, less than half of what tells
- * eager from lazy.
+ * is system-wide and others map memory, too: many THPs, the median of 5 rounds or
+ * of more if they do not agree, and a tolerance of 3/8 of the tables, less than
+ * half of what tells eager from lazy.
  */
 #define BULK_BYTES	(192UL << 20)
 #define BULK_MIN	5
-#define BULK_MIN_SLOW	3
 #define BULK_MAX	31
 #define BULK_MS		40000
 #define BULK_TIMEOUT	90
@@ -692,7 +690,7 @@ static void bulk(struct __test_metadata *_metadata, bool zero)
 {
 	size_t n = (zero ? 8 * BULK_BYTES : BULK_BYTES) / thp_env.pmd, i, len;
 	long long all, slack, mapped[BULK_MAX], split[BULK_MAX], t0 = 0, t1 = 0, want;
-	long long begin = thp_now_ms(), spent;
+	long long begin = thp_now_ms();
 	bool good = false;
 	char *area, *p;
 	int round;
@@ -705,31 +703,29 @@ static void bulk(struct __test_metadata *_metadata, bool zero)
 		THP_SKIP("needs PMDs whose tables fill pages of PageTables");
 	if (!zero && !thp_env_room(len))
 		THP_SKIP("needs free memory for 192 MiB of THPs");
-	if (thp_obs_pagetables_folded_kb() == -ETIMEDOUT)
-		THP_SKIP("needs root, or vm.stat_interval of at most 2");
+	THP_NEEDS(THP_NEED_STATS);
 	for (round = 0; round < BULK_MAX && !good; round++) {
-		if (thp_now_ms() - begin > BULK_MS)
+		if (round >= BULK_MIN && thp_now_ms() - begin > BULK_MS)
 			break;
 		area = mmap(NULL, len, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		THP_REQUIRE(area != MAP_FAILED, "mmap: %s", strerror(errno));
 		p = (char *)(((uintptr_t)area + thp_env.pmd - 1) & ~(thp_env.pmd - 1));
 		madvise(p, n * thp_env.pmd, MADV_HUGEPAGE);
-		t0 = thp_obs_pagetables_folded_kb();
+		t0 = thp_obs_pagetables_kb();
 		for (i = 0; i < n; i++) {
 			if (zero)
 				thp_peek(p + i * thp_env.pmd);
 			else
 				thp_touch(p + i * thp_env.pmd);
 		}
-		t1 = thp_obs_pagetables_folded_kb();
+		t1 = thp_obs_pagetables_kb();
 		THP_REQUIRE(!bulk_split(p, n), "MADV_DONTNEED: %s", strerror(errno));
 		mapped[round] = t1 - t0;
-		split[round] = thp_obs_pagetables_folded_kb() - t0;
+		split[round] = thp_obs_pagetables_kb() - t0;
 		munmap(area, len);
 		thp_obs_settle();
-		spent = thp_now_ms() - begin;
-		if (round + 1 < (spent / (round + 1) < 3000 ? BULK_MIN : BULK_MIN_SLOW))
+		if (round + 1 < BULK_MIN)
 			continue;
 		t0 = median(mapped, round + 1);
 		t1 = median(split, round + 1);

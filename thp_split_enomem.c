@@ -2027,7 +2027,7 @@ FIXTURE_SETUP(leak)
 	const struct split_op *op = leak_op(of->op);
 
 	THP_REQUIRE(op, "no operation %s", of->op);
-	THP_NEEDS(op->needs | thp_kind_needs(of->kind) |
+	THP_NEEDS(THP_NEED_STATS | op->needs | thp_kind_needs(of->kind) |
 		  (of->refused ? THP_NEED_FAIL_PAGE : 0) |
 		  (of->collapse ? THP_NEED_COLLAPSE : 0));
 }

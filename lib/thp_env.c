@@ -417,6 +417,8 @@ static void find_features(const struct probe *pr)
 		have |= THP_NEED_ANON_NAME;
 	if (thp_env.root && thp_file_exists("/proc/sys/vm/memory_failure_recovery"))
 		have |= THP_NEED_MEMFAIL;
+	if (!thp_obs_fold())
+		have |= THP_NEED_STATS;
 	if (!syscall(__NR_move_pages, 0, 0, NULL, NULL, NULL, 0))
 		have |= THP_NEED_MOVE_PAGES;
 	if (thp_env.root || (!getrlimit(RLIMIT_MEMLOCK, &rl) && rl.rlim_cur >= 3 * thp_env.pmd))
@@ -469,6 +471,7 @@ static const struct {
 	{ THP_NEED_HMM_HUGE, "needs root, CONFIG_TEST_HMM and THPs in device memory (Linux 6.19)" },
 	{ THP_NEED_UFFD_RWP, "needs UFFDIO_RWPROTECT (Linux 7.3)" },
 	{ THP_NEED_LIMIT, "needs RLIMIT_MEMLOCK of 3 PMDs" },
+	{ THP_NEED_STATS, "needs root, for exact PageTables (vm.stat_refresh)" },
 };
 
 const char *thp_env_missing(unsigned int needs)

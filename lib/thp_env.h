@@ -59,6 +59,7 @@ enum thp_need {
 	THP_NEED_HMM		= 1 << 28,	/* CONFIG_TEST_HMM, 5.19 */
 	THP_NEED_HMM_HUGE	= 1 << 29,	/* the same with THPs, 6.19 */
 	THP_NEED_UFFD_RWP	= 1 << 30,	/* UFFDIO_RWPROTECT, 7.3 */
+	THP_NEED_STATS		= 1U << 31,	/* exact PageTables: vm.stat_refresh */
 };
 
 struct thp_env {

@@ -363,30 +363,14 @@ void thp_obs_settle(void)
 	}
 }
 
-/* 0, or -errno without the privilege for it. */
-static int fold_stats(void)
+int thp_obs_fold(void)
 {
 	return thp_write_file("/proc/sys/vm/stat_refresh", "1");
 }
 
 long long thp_obs_pagetables_kb(void)
 {
-	(void)fold_stats();
-	return meminfo_kb("PageTables");
-}
-
-long long thp_obs_pagetables_folded_kb(void)
-{
-	struct timespec wait = { .tv_nsec = 200000000 };
-	uint64_t interval;
-
-	if (fold_stats()) {
-		if (thp_read_u64("/proc/sys/vm/stat_interval", &interval) ||
-		    interval > THP_FOLD_MAX)
-			return -ETIMEDOUT;
-		wait.tv_sec = interval;
-		nanosleep(&wait, NULL);
-	}
+	(void)thp_obs_fold();
 	return meminfo_kb("PageTables");
 }
 

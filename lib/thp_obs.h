@@ -93,17 +93,14 @@ int thp_obs_smaps(pid_t pid, const void *addr, size_t len, struct thp_smaps *sm)
 void thp_obs_settle(void);
 
 /*
- * PageTables of /proc/meminfo in kB, with the per-CPU parts folded in where
- * privilege allows (vm.stat_refresh); -errno.
+ * PageTables of /proc/meminfo in kB, or -errno. Exact where THP_NEED_STATS is given:
+ * elsewhere each CPU holds back up to 125 pages (calculate_normal_threshold()) until
+ * vmstat_update() folds them in, and never all of them while others map and unmap.
  */
 long long thp_obs_pagetables_kb(void);
 
-/*
- * The same, and without that privilege only after vmstat_update() has folded them,
- * which takes vm.stat_interval seconds; -ETIMEDOUT if that is above THP_FOLD_MAX.
- */
-#define THP_FOLD_MAX	2
-long long thp_obs_pagetables_folded_kb(void);
+/* Folds them in by vm.stat_refresh: 0, or -errno without the privilege for it. */
+int thp_obs_fold(void);
 
 /* MemAvailable of /proc/meminfo in kB, or -errno. */
 long long thp_obs_memavailable_kb(void);

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "thp_env.h"
 #include "thp_obs.h"
 #include "thp_race.h"
 
@@ -176,8 +177,13 @@ int thp_race_residue(long long *kb)
 int thp_race_no_residue(long long before, long long slack, struct thp_why *why)
 {
 	long long end = thp_now_ms() + 5000, now, least = LLONG_MAX;
+	const char *missing = thp_env_missing(THP_NEED_STATS);
 	int ret;
 
+	if (missing) {
+		printf("# PageTables not compared: %s\n", missing);
+		return 0;
+	}
 	/* Processes that exit or map between the readings disturb single samples. */
 	for (;;) {
 		ret = thp_race_residue(&now);

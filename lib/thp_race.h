@@ -59,7 +59,8 @@ int thp_race_residue(long long *kb);
 
 /*
  * Polls until the residue is at most @before + @slack kB: tables are freed after
- * a grace period, counters lag, processes come and go. 0, or -EPROTO.
+ * a grace period, processes come and go. 0, or -EPROTO. Without THP_NEED_STATS it
+ * prints that nothing can be told, and returns 0.
  */
 int thp_race_no_residue(long long before, long long slack, struct thp_why *why);
 

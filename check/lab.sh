@@ -44,6 +44,7 @@ refuses "image for another architecture" 'is for x86_64' \
 refuses "number" 'needs a positive number' run --jobs many v7-x86_64
 refuses "time of a loop" 'needs a positive number' run --loop 0 v7-x86_64
 refuses "unknown mutant" "no mutant 'none-such'" mutants none-such
+refuses "an option of run" "mutants takes no --loop" mutants --loop 5
 refuses "more memory than there is" 'MB of memory available' \
 	run --memory 99999744 v7-x86_64
 

@@ -92,7 +92,7 @@ lab_initramfs() (
 		LAB_MODE=$mode
 		LAB_CHANNEL=$(lab_qemu_channel "$K_ARCH")
 		LAB_CGROUP=$K_CGROUP
-		LAB_LOOP=$((${O_LOOP:-0} * 60))
+		LAB_LOOP=$((O_LOOP * 60))
 	EOF
 	: >"$tree/lab/options"
 	[ $# -eq 0 ] || printf '%s\n' "$@" >"$tree/lab/options"

@@ -128,16 +128,8 @@ lab_baseline_key() (
 # The cases: those of the mutants on x86-64, and several times none.
 lab_baseline_cases() (
 	lab_mutants_cases "$1" "$2" || exit
-	awk -F '\t' -v OFS='\t' -v n="$LAB_BASELINE_NONES" '
-		$2 != "mutants-x86_64" { next }
-		$1 == "none-x86_64" {
-			for (i = 1; i <= n; i++) {
-				$1 = "none-" i
-				print
-			}
-			next
-		}
-		{ print }' "$1/cases" >"$1/cases.new"
+	awk -F '\t' -v OFS='\t' -v n="$LAB_BASELINE_NONES" \
+		-f "$LAB_AWK/baseline-cases.awk" "$1/cases" >"$1/cases.new"
 	mv "$1/cases.new" "$1/cases"
 	[ -s "$1/cases" ] || lab_die "no mutant of x86-64 among these"
 )
@@ -191,7 +183,7 @@ lab_baseline_case() {
 	: >"$dir/$name/items"
 	: >"$dir/$name/runs"
 	begin=$(date +%s) boot=0 tries=0 outcome=ran
-	lab_load_arch "$kernel"
+	lab_kernel_load "$kernel"
 	todo=$(lab_baseline_names)
 	while [ -n "$todo" ]; do
 		boot=$((boot + 1))
@@ -248,43 +240,10 @@ lab_baseline_all() (
 # file known, the rest into the file told. Without a mutant, a complaint of the
 # kernel is one all the same.
 lab_baseline_judge() (
-	lab_baseline_all "$1" items | awk -F '\t' -v dir="$1" '
-		BEGIN {
-			printf "" >(dir "/known")
-			printf "" >(dir "/told")
-		}
-		{
-			# Addresses, numbers of processes and of lines differ.
-			what = $4
-			if ($3 == "K")
-				gsub(/0x[0-9a-f]+|[0-9a-f]+[0-9][0-9a-f]*|[0-9]+/, "N",
-					what)
-			id = $2 SUBSEP $3 SUBSEP what
-		}
-		/^none-/ {
-			if (!(id in known))
-				print $2 ": " $4 >(dir "/known")
-			known[id] = 1
-			if ($3 ~ /[HDK]/)
-				print >(dir "/told")
-			next
-		}
-		!(id in known) { print >(dir "/told") }'
-	lab_campaign_results "$1" | awk -F '\t' -v OFS='\t' -v dir="$1" '
-		told {
-			if (!($1 in by))
-				by[$1] = $2 ": " $4
-			next
-		}
-		$2 != "error" {
-			$2 = $1 in by ? "killed" : "survived"
-			$4 = $1 in by ? by[$1] : "-"
-		}
-		{
-			file = dir "/" $1 ".result"
-			print >file
-			close(file)
-		}' told=1 "$1/told" told=0 -
+	lab_baseline_all "$1" items |
+		awk -F '\t' -v dir="$1" -f "$LAB_AWK/baseline-judge.awk"
+	lab_campaign_results "$1" | awk -F '\t' -v OFS='\t' -v dir="$1" \
+		-f "$LAB_AWK/baseline-outcomes.awk" told=1 "$1/told" told=0 -
 )
 
 # The table of folder $1.
@@ -293,84 +252,7 @@ lab_baseline_table() (
 	lab_campaign_results "$1" >"$1/results"
 	lab_baseline_programs >"$1/programs"
 	lab_baseline_all "$1" runs >"$1/runs"
-	awk -F '\t' -v cpus="$C_CPUS" '
-		FILENAME ~ /programs$/ {
-			prog[++np] = $1
-			args[$1] = $3
-			next
-		}
-		FILENAME ~ /runs$/ {
-			if ($1 ~ /^none-/)
-				without[$2] = without[$2] (without[$2] ? ", " : "") \
-					$4 "/" $5 "/" $6 " in " $3 " s"
-			next
-		}
-		FILENAME ~ /known$/ {
-			known = known "- " $0 "\n"
-			next
-		}
-		FILENAME ~ /told$/ {
-			if (index(cell[$1, $2], $3) == 0)
-				cell[$1, $2] = cell[$1, $2] $3
-			if (!($1 in told))
-				order[++nt] = $1
-			if (++said[$1, $2] <= 2)
-				told[$1] = told[$1] "; " $2 ": " $4
-			next
-		}
-		FNR == 1 {
-			printf "| mutant |"
-			for (i = 1; i <= np; i++)
-				printf " %s |", prog[i]
-			print " all together | s |"
-			printf "|---|"
-			for (i = 1; i <= np; i++)
-				printf "---|"
-			print "---|---|"
-		}
-		/^none-/ {
-			secs = secs (secs ? ", " : "") $3
-			next
-		}
-		{
-			printf "| %s |", $1
-			for (i = 1; i <= np; i++) {
-				c = cell[$1, prog[i]]
-				printf " %s |", $2 == "error" ? "?" : c ? c : "-"
-				if (c)
-					kills[prog[i]]++
-			}
-			print " " $2 " | " $3 " |"
-			n++
-			total += $3
-			count[$2]++
-		}
-		END {
-			print "\nKilled: T a subtest failed, twice, that passes" \
-				" without a mutant, E exit status, H hung, D the" \
-				" guest died, K the kernel complained. -: survived.\n"
-			printf "%d of %d mutants killed by the mm selftests" \
-				" together", count["killed"], n
-			if (count["error"])
-				printf ", %d without a verdict", count["error"]
-			print ".\n"
-			print "| program | arguments | killed |" \
-				" without a mutant: subtests passed/failed/skipped |"
-			print "|---|---|---|---|"
-			for (i = 1; i <= np; i++)
-				printf "| %s | %s | %d of %d | %s |\n", prog[i],
-					args[prog[i]], kills[prog[i]], n,
-					without[prog[i]]
-			printf "\n%d s per mutant on average, %s s without one," \
-				" in guests of %d CPUs, THP enabled=always.\n", n ? total / n : 0,
-				secs, cpus
-			if (known)
-				printf "\n%s\n%s", "Fails without a mutant, and so" \
-					" kills none:", known
-			if (nt)
-				print "\nWhat told, at most two per program:"
-			for (i = 1; i <= nt; i++)
-				print "- " order[i] ": " substr(told[order[i]], 3)
-		}' "$1/programs" "$1/runs" "$1/known" "$1/told" \
+	awk -F '\t' -v cpus="$C_CPUS" -f "$LAB_AWK/baseline-table.awk" \
+		"$1/programs" "$1/runs" "$1/known" "$1/told" \
 		"$1/results"
 )

@@ -20,16 +20,10 @@ lab_build_sha() (
 	sha256sum | cut -c 1-12
 )
 
-# Sets B_* from the loaded row.
+# Sets those B_* that lab_kernel_load() does not.
 lab_build_load() {
-	B_MATCH=$(lab_kernel_field "$K_NAME" match)
-	B_SUITES=$(lab_kernel_field "$K_NAME" suites)
-	B_SERIES=$(lab_kernel_field "$K_NAME" series)
-	B_CONFIGS=$(lab_kernel_field "$K_NAME" config)
-	B_TREE=$(lab_kernel_field "$K_NAME" tree)
-	B_GCOV=$(lab_kernel_field "$K_NAME" gcov)
-	B_LAST=$LAB_CACHE/source/last-$(printf '%s %s\n' "$B_SUITES" \
-		"$B_MATCH" | cksum | tr ' ' '-')
+	B_LAST=$LAB_CACHE/source/last-$(printf '%s %s\n' "$K_SUITES" \
+		"$K_MATCH" | cksum | tr ' ' '-')
 	case $K_ARCH in
 	x86_64)
 		B_KARCH=x86 B_TARGET=bzImage
@@ -95,10 +89,10 @@ lab_build_need_tools() {
 # "version suite package" of every match, newest first.
 lab_source_candidates() (
 	deb=$(lab_deb_arch "$(lab_host_arch)")
-	for suite in $B_SUITES; do
+	for suite in $K_SUITES; do
 		lab_apt_update "$deb" "$suite"
 		for package in $(lab_apt "$deb" "$suite" apt-cache search \
-			--names-only "^$B_MATCH\$" 2>/dev/null |
+			--names-only "^$K_MATCH\$" 2>/dev/null |
 			cut -d ' ' -f 1); do
 			lab_apt "$deb" "$suite" apt-cache show "$package" |
 				sed -n "s/^Version: \(.*\)/\1 $suite $package/p"
@@ -177,7 +171,7 @@ lab_patch() (
 	shift 2
 	patch -d "$dir" -p1 -s -f --no-backup-if-mismatch "$@" \
 		<"$patch" >"$dir.log" 2>&1 || {
-		lab_say "${patch##*/} does not apply to this $B_MATCH:" \
+		lab_say "${patch##*/} does not apply to this $K_MATCH:" \
 			"$(grep -m 1 -E 'FAILED|^patch:|find file' "$dir.log")"
 		exit "$LAB_ERROR"
 	}

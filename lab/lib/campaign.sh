@@ -44,8 +44,7 @@ lab_reverts_list() (
 # The programs, the one that is expected to notice first.
 lab_first_program() (
 	printf -- '-t %s ' "$1"
-	for prog in thp_lazy_split thp_split_enomem thp_fork_copy thp_mremap \
-		thp_migrate; do
+	for prog in $LAB_PROGRAMS; do
 		[ "$prog" = "$1" ] || printf -- '-t %s ' "$prog"
 	done
 )
@@ -57,7 +56,7 @@ lab_case() {
 	dir=$1 name=$2 kernel=$3 program=$4 revert=$5 append=$6
 	begin=$(date +%s)
 	hint=$LAB_CACHE/hints/$name
-	lab_load_arch "$kernel"
+	lab_kernel_load "$kernel"
 	outcome='' tests=''
 	case $program in
 	*:*)	tests=$program program=${program%%:*} ;;
@@ -130,11 +129,6 @@ lab_case_result() (
 		"$(printf '%s' "$by" | tr -s '\t|#' ' ' | tr -s ' ')" \
 		"${program:--}"
 )
-
-# The architecture of a row in K_ARCH.
-lab_load_arch() {
-	K_ARCH=$(lab_kernel_field "$1" arch)
-}
 
 # Everything that the cases of a campaign share, before the first: the suite,
 # and, for those that need no build of their own, the kernel.
@@ -222,25 +216,13 @@ lab_campaign_results() (
 
 # Whether every case has a verdict, and the kernel without a bug passed.
 lab_campaign_sane() (
-	lab_campaign_results "$1" | awk -F '\t' '
-		$2 == "error" { print "lab: no verdict: " $1 ": " $4; bad = 1 }
-		/^none/ && $2 != "survived" {
-			print "lab: fails without a mutant: " $1 ": " $4
-			bad = 1
-		}
-		END { exit bad }' >&2
+	lab_campaign_results "$1" | awk -F '\t' -f "$LAB_AWK/campaign-sane.awk" >&2
 )
 
 # Campaign $2 of those in $1, in a line.
 lab_campaign_line() (
-	lab_campaign_results "$1/$2" | awk -F '\t' -v round="$2" '
-		{ n[$2]++; secs += $3 }
-		END {
-			printf "\nCampaign %d: %d killed, %d survived, %d other;" \
-				" %d min of guests.\n", round, n["killed"],
-				n["survived"], NR - n["killed"] - n["survived"],
-				secs / 60
-		}'
+	lab_campaign_results "$1/$2" |
+		awk -F '\t' -v round="$2" -f "$LAB_AWK/campaign-line.awk"
 )
 
 # Whether two campaigns came to the same outcomes.
@@ -259,77 +241,14 @@ lab_campaign_agrees() (
 lab_mutants_table() (
 	lab_campaign_results "$1" >"$1/results"
 	lab_mutants >"$1/mutants"
-	awk -F '\t' '
-		FNR == NR { outcome[$1] = $2; secs[$1] = $3; by[$1] = $4
-			prog[$1] = $5; next }
-		FNR == 1 {
-			print "| mutant | kind | patch | place | the bug | what a user would suffer | outcome | by | s |"
-			print "|---|---|---|---|---|---|---|---|---|"
-		}
-		($1 in outcome) {
-			printf "| %s | %s | %s | `%s` | %s | %s | %s | %s | %s |\n",
-				$1 ($2 == "x86_64" ? "" : " (" $2 ")"), $3, $4,
-				$5, $6, $7, outcome[$1],
-				(prog[$1] == "-" ? "" : prog[$1] ": ") by[$1],
-				secs[$1]
-			n++
-			why = $9
-			if (sub(/.*equivalent: /, "", why))
-				same++
-			else
-				why = "**not explained**"
-			if (outcome[$1] != "killed")
-				rest[++nrest] = "* `" $1 "`, " outcome[$1] ": " why
-			else if (why !~ /^\*/)
-				rest[++nrest] = "* `" $1 "`, killed, although **" why "**"
-			count[outcome[$1]]++
-			split($4, patches, /[ ,]+/)
-			for (p in patches)
-				if (outcome[$1] == "killed")
-					caught[patches[p]] = 1
-				else if (!(patches[p] in caught))
-					caught[patches[p]] = 0
-		}
-		END {
-			printf "\n%d of %d mutants killed by a test", count["killed"], n
-			if (count["lab"])
-				printf ", %d seen by the lab only", count["lab"]
-			if (count["survived"])
-				printf ", %d survived", count["survived"]
-			if (count["error"])
-				printf ", %d without a verdict", count["error"]
-			printf ": %.1f %%; of the %d that can be told from the" \
-				" lazy kernel, %.1f %%.\n",
-				(n ? 100 * count["killed"] / n : 0), n - same,
-				(n > same ? 100 * count["killed"] / (n - same) : 0)
-			if (nrest)
-				print "\nThe others:\n"
-			for (i = 1; i <= nrest; i++)
-				print rest[i]
-			print ""
-			for (name in outcome)
-				if (name ~ /^none/)
-					print "Without a mutant (" name "): " \
-						outcome[name] ", " secs[name] " s."
-			for (p in caught)
-				if (!caught[p])
-					print "No mutant of patch " p " killed."
-		}' "$1/results" "$1/mutants"
+	awk -F '\t' -f "$LAB_AWK/mutants-table.awk" "$1/results" "$1/mutants"
 )
 
 # The cases of the mutants named, or of all: first the kernel without any.
 lab_mutants_cases() (
 	lab_mutants >"$1/mutants"
-	awk -F '\t' -v names=" $2 " '
-		names ~ /^ *$/ || index(names, " " $1 " ") {
-			kernel = "mutants-" $2
-			if (!seen[kernel]++)
-				first = first "none-" $2 "\t" kernel \
-					"\tthp_lazy_split\t-\t-\n"
-			all = all $1 "\t" kernel "\t" $8 "\t-\tthp_lazy_mutant=" \
-				$1 "\n"
-		}
-		END { printf "%s%s", first, all }' "$1/mutants" >"$1/cases"
+	awk -F '\t' -v names=" $2 " -f "$LAB_AWK/mutants-cases.awk" \
+		"$1/mutants" >"$1/cases"
 )
 
 # --- reverts ---

@@ -45,39 +45,7 @@ lab_evidence_runs() {
 
 # A table of file refusals of a run: all triggers, what each injector did to them.
 lab_evidence_refusals() (
-	awk -F '\t' '
-		{
-			test = $1
-			sub(/\.[^.]*$/, "", test)
-			if (!(test in seen)) {
-				seen[test] = 1
-				order[++n] = test
-			}
-			if (!($2 in known)) {
-				known[$2] = 1
-				column[++nc] = $2
-			}
-			what = $5 " (" $4 ")"
-			if ($3 == "needs none")
-				what = "*" what "*"
-			old = cell[test, $2]
-			cell[test, $2] = old (old == "" ? "" : "; ") what
-		}
-		END {
-			printf "| trigger |"
-			for (c = 1; c <= nc; c++)
-				printf " %s |", column[c]
-			printf "\n|---|"
-			for (c = 1; c <= nc; c++)
-				printf "---|"
-			print ""
-			for (i = 1; i <= n; i++) {
-				printf "| %s |", order[i]
-				for (c = 1; c <= nc; c++)
-					printf " %s |", cell[order[i], column[c]]
-				print ""
-			}
-		}' "$1"
+	awk -F '\t' -f "$LAB_AWK/evidence-refusals.awk" "$1"
 )
 
 # How many of the baseline's mutants had outcome $2 in the table $1 of the suite.

@@ -13,17 +13,6 @@ LAB_CANDIDATES=3
 # may want, and the way to give a soft-offlined page back.
 LAB_MODULES='zram lzo-rle lz4 hwpoison-inject'
 
-# lab_kernel_field NAME FIELD
-lab_kernel_field() (
-	awk -v name="$1" -v field="$2" '
-		$1 == "kernel" { on = $2 == name }
-		on && $1 == field {
-			sub(/^[ \t]*[^ \t]+[ \t]+/, "")
-			print
-			exit
-		}' "$LAB_DIR/kernels"
-)
-
 lab_kernel_names() (
 	awk '$1 == "kernel" { print $2 }' "$LAB_DIR/kernels"
 )
@@ -40,39 +29,52 @@ lab_kernel_expand() (
 	printf '%s\n' "$found"
 )
 
-# A row of the table as variables: K_NAME, K_ARCH, ... The image comes later.
+# A row of the table as variables, read in one go: K_NAME, K_ARCH, ..., and for
+# kernels that are built B_TREE, B_SERIES, B_CONFIGS, B_GCOV. The image comes later.
 lab_kernel_load() {
 	K_NAME=$1
-	K_ABOUT=$(lab_kernel_field "$1" about)
-	K_ARCH=$(lab_kernel_field "$1" arch)
-	K_SOURCE=$(lab_kernel_field "$1" source)
-	K_MMU=$(lab_kernel_field "$1" mmu)
-	K_CGROUP=$(lab_kernel_field "$1" cgroup)
-	K_MEMORY=$(lab_kernel_field "$1" memory)
-	K_APPEND=$(lab_kernel_field "$1" append)
-	K_EXPECT=$(lab_kernel_field "$1" expect)
-	K_CGROUP=${K_CGROUP:-v2}
-	K_MEMORY=${K_MEMORY:-2048}
-	K_EXPECT=${K_EXPECT:-auto}
+	K_ABOUT='' K_ARCH='' K_SOURCE='' K_SUITES='' K_MATCH='' K_MMU='' K_CGROUP=v2
+	K_MEMORY=2048 K_APPEND='' K_EXPECT=auto
 	K_IMAGE='' K_CONFIG='' K_MODULES='' K_ORIGIN=''
+	B_TREE='' B_SERIES='' B_CONFIGS='' B_GCOV=''
+	while read -r field value; do
+		case $field in
+		about)	K_ABOUT=$value ;;
+		arch)	K_ARCH=$value ;;
+		source)	K_SOURCE=$value ;;
+		suites)	K_SUITES=$value ;;
+		match)	K_MATCH=$value ;;
+		mmu)	K_MMU=$value ;;
+		cgroup)	K_CGROUP=$value ;;
+		memory)	K_MEMORY=$value ;;
+		append)	K_APPEND=$value ;;
+		expect)	K_EXPECT=$value ;;
+		tree)	B_TREE=$value ;;
+		series)	B_SERIES=$value ;;
+		config)	B_CONFIGS=$value ;;
+		gcov)	B_GCOV=$value ;;
+		esac
+	done <<-EOF
+		$(awk -v name="$1" '
+			$1 == "kernel" { on = $2 == name; next }
+			on && NF > 1' "$LAB_DIR/kernels")
+	EOF
 }
 
 # Where the resolved kernel of a row is remembered: rows with the same packages
 # share it.
 lab_kernel_key() (
-	printf '%s %s %s\n' "$K_ARCH" "$(lab_kernel_field "$K_NAME" suites)" \
-		"$(lab_kernel_field "$K_NAME" match)" | cksum | tr ' ' '-'
+	printf '%s %s %s\n' "$K_ARCH" "$K_SUITES" "$K_MATCH" | cksum | tr ' ' '-'
 )
 
 # "suite package" of every match in the suites, newest first. Where one version
 # has both names, linux-binary- holds the image.
 lab_kernel_candidates() (
 	deb=$(lab_deb_arch "$K_ARCH")
-	match=$(lab_kernel_field "$K_NAME" match)
-	for suite in $(lab_kernel_field "$K_NAME" suites); do
+	for suite in $K_SUITES; do
 		lab_apt_update "$deb" "$suite"
 		lab_apt "$deb" "$suite" apt-cache search --names-only \
-			"^linux-(image|binary)-$match\$" 2>/dev/null |
+			"^linux-(image|binary)-$K_MATCH\$" 2>/dev/null |
 			sed -n "s/^linux-\([a-z]*\)-\([^ ]*\) .*/\2 \1 $suite/p"
 	done | sort -k1,1Vr -k2,2 | awk '!seen[$1]++ {
 		print $3, "linux-" $2 "-" $1
@@ -196,9 +198,7 @@ lab_newest() (
 	if [ -s "$last.new" ]; then
 		lab_say "no package could be downloaded"
 	else
-		lab_say "no package for this $what, like" \
-			"$(lab_kernel_field "$K_NAME" match), in" \
-			"$(lab_kernel_field "$K_NAME" suites)"
+		lab_say "no package for this $what, like $K_MATCH, in $K_SUITES"
 	fi
 	exit "$LAB_SKIP"
 )

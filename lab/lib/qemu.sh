@@ -141,18 +141,7 @@ lab_qemu_file() (
 
 # The last test that the channel names.
 lab_last_test() (
-	awk '
-		/^# # *RUN / { test = $4; next }
-		/^# (not )?ok [0-9]/ {
-			sub(/^# (not )?ok [0-9]+ (- )?/, "")
-			test = "after " $1
-			next
-		}
-		/^(not )?ok [0-9]/ {
-			sub(/^(not )?ok [0-9]+ (- )?/, "")
-			test = "after " $1
-		}
-		END { print test == "" ? "none" : test }' "$1"
+	awk -f "$LAB_AWK/last-test.awk" "$1"
 )
 
 # Run the loaded kernel in folder $1, which has initramfs. Leaves console.log,

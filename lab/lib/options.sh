@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+# shellcheck disable=SC2034 # the O_ and LAB_ variables are used by the other files
+# The command line of lab: options and names, and what they change of a kernel.
+
+# What the command line says, in O_* and $names. With O_RAW, a command, the names
+# are not those of kernels, and of the options with a value it takes O_TAKES only.
+parse_options() {
+	O_KERNEL='' O_ARCH='' O_CONFIG='' O_MODULES='' O_MMU='' O_CGROUP=''
+	O_APPEND='' O_MEMORY='' O_CPUS='' O_EXPECT='' O_JOBS=2 O_REPEAT=1 O_LOOP=0
+	O_OUTPUT=''
+	LAB_TIMEOUT=1200 LAB_BOOT_TIMEOUT=180 LAB_SUITE='' LAB_OFFLINE='' LAB_ACCEL=''
+	names='' shift_by=0
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--)
+			shift_by=$((shift_by + 1))
+			break ;;
+		--offline)
+			LAB_OFFLINE=1 ;;
+		-h|--help)
+			usage
+			exit 0 ;;
+		--kernel|--arch|--config|--modules|--mmu|--cgroup|--append|\
+		--memory|--cpus|--expect|--accel|--timeout|--boot-timeout|--jobs|--repeat|\
+		--loop|--suite|--output)
+			[ $# -ge 2 ] || lab_die "$1 needs a value"
+			case " ${O_TAKES:-$1} " in
+			*" $1 "*) ;;
+			*)	lab_die "$O_RAW takes no $1: see $LAB_ME -h" ;;
+			esac
+			parse_value "$1" "$2"
+			shift_by=$((shift_by + 1))
+			shift ;;
+		-*)
+			lab_die "unknown option $1: see $LAB_ME -h" ;;
+		*)
+			if [ -n "$O_RAW" ]; then
+				expanded=$1
+			else
+				expanded=$(lab_kernel_expand "$1") || exit
+			fi
+			names="$names $expanded" ;;
+		esac
+		shift_by=$((shift_by + 1))
+		shift
+	done
+	[ -z "$O_RAW" ] || return 0
+	if [ -n "$O_KERNEL" ]; then
+		[ -z "$names" ] || lab_die "--kernel and names at once"
+		check_image
+		names=own
+	elif [ -z "$names" ]; then
+		lab_die "no kernel: a name of '$LAB_ME list' or --kernel IMAGE"
+	elif [ -n "$O_ARCH$O_CONFIG$O_MODULES$O_MMU" ]; then
+		lab_die "--arch, --config, --modules and --mmu go with --kernel"
+	fi
+}
+
+parse_value() {
+	case $1 in
+	--kernel)	O_KERNEL=$2 ;;
+	--config)	O_CONFIG=$2 ;;
+	--modules)	O_MODULES=$2 ;;
+	--append)	O_APPEND=$2 ;;
+	--output)	O_OUTPUT=$2 ;;
+	--suite)	LAB_SUITE=$2 ;;
+	--memory)	lab_need_number "$@"; O_MEMORY=$2 ;;
+	--cpus)		lab_need_number "$@"; O_CPUS=$2 ;;
+	--timeout)	lab_need_number "$@"; LAB_TIMEOUT=$2 ;;
+	--boot-timeout)	lab_need_number "$@"; LAB_BOOT_TIMEOUT=$2 ;;
+	--jobs)		lab_need_number "$@"; O_JOBS=$2 ;;
+	--repeat)	lab_need_number "$@"; O_REPEAT=$2 ;;
+	--loop)		lab_need_number "$@"; O_LOOP=$2 ;;
+	*)
+		case $1=$2 in
+		--arch=x86_64|--arch=ppc64le)	O_ARCH=$2 ;;
+		--arch=x86|--arch=amd64)	O_ARCH=x86_64 ;;
+		--arch=ppc64el|--arch=powerpc)	O_ARCH=ppc64le ;;
+		--mmu=radix|--mmu=hash)		O_MMU=$2 ;;
+		--cgroup=v1|--cgroup=v2)	O_CGROUP=$2 ;;
+		--accel=kvm|--accel=tcg)	LAB_ACCEL=$2 ;;
+		--expect=eager|--expect=lazy|--expect=auto) O_EXPECT=$2 ;;
+		*)	lab_die "$1 cannot be '$2': see $LAB_ME -h" ;;
+		esac ;;
+	esac
+}
+
+# A kernel of the user's own: refuse early what cannot boot.
+check_image() {
+	if [ ! -f "$O_KERNEL" ] || [ ! -r "$O_KERNEL" ]; then
+		lab_die "$O_KERNEL: no such file"
+	fi
+	found=$(lab_image_arch "$O_KERNEL")
+	case $found in
+	x86_64|ppc64le) ;;
+	*)	lab_die "$O_KERNEL: neither bzImage nor vmlinux of x86_64, nor" \
+			"vmlinux of ppc64le: $found" ;;
+	esac
+	[ "${O_ARCH:-$found}" = "$found" ] ||
+		lab_die "$O_KERNEL is for $found, not for $O_ARCH"
+	O_ARCH=$found
+	[ -z "$O_CONFIG" ] || [ -r "$O_CONFIG" ] ||
+		lab_die "$O_CONFIG: no such file"
+	[ -z "$O_MODULES" ] || [ -d "$O_MODULES" ] ||
+		lab_die "$O_MODULES: no such directory"
+	if [ -z "$O_CONFIG" ]; then
+		top=$(dirname "$O_KERNEL")
+		for file in "$top/.config" "$top/../../../.config"; do
+			[ ! -r "$file" ] || O_CONFIG=$file
+		done
+	fi
+}
+
+# The kernel of one name, with what the options change.
+load_kernel() {
+	if [ "$1" = own ]; then
+		K_NAME=own K_ABOUT=$O_KERNEL K_ARCH=$O_ARCH K_SOURCE=own
+		K_MMU=$O_MMU K_CGROUP=v2 K_MEMORY=2048 K_APPEND=''
+		K_EXPECT=auto K_IMAGE=$O_KERNEL K_CONFIG=$O_CONFIG
+		K_MODULES='' K_ORIGIN=$O_KERNEL
+		[ "$K_ARCH" != ppc64le ] || K_MMU=${K_MMU:-radix}
+		[ -z "$K_MMU" ] || [ "$K_ARCH" = ppc64le ] ||
+			lab_die "--mmu goes with ppc64le"
+	else
+		lab_kernel_load "$1"
+	fi
+	K_CGROUP=${O_CGROUP:-$K_CGROUP}
+	K_MEMORY=${O_MEMORY:-$K_MEMORY}
+	K_CPUS=${O_CPUS:-2}
+	[ "$K_CPUS" -gt 1 ] || lab_die "--cpus: at least one per node, 2"
+	K_EXPECT=${O_EXPECT:-$K_EXPECT}
+	K_APPEND=$K_APPEND${O_APPEND:+${K_APPEND:+ }$O_APPEND}
+	# Whole memory blocks on both nodes.
+	K_MEMORY=$((K_MEMORY / 512 * 512))
+	[ "$K_MEMORY" -gt 0 ] || lab_die "--memory: at least 512"
+}
+
+# What every run needs of the host, before anything is started.
+check_host() {
+	lab_apt_need_tools
+	lab_need_tool cpio cpio
+	lab_need_tool setpriv util-linux
+	lab_need_tool flock util-linux
+	for arch in $(for name in $names; do
+			load_kernel "$name"
+			echo "$K_ARCH"
+		done | sort -u); do
+		lab_need_tool "$(lab_qemu_binary "$arch")" \
+			"$(lab_qemu_package "$arch")"
+		[ -n "$LAB_SUITE" ] || {
+			lab_need_tool make make
+			lab_need_tool "$(lab_cross_prefix "$arch")gcc" \
+				"$(lab_compiler_package "$arch")"
+		}
+	done
+	[ -z "$LAB_SUITE" ] || [ -x "$LAB_SUITE/run_tests.sh" ] ||
+		lab_die "$LAB_SUITE: no installed suite (no run_tests.sh)"
+	mkdir -p "$LAB_CACHE" || lab_die "$LAB_CACHE: cannot be made"
+	lab_need_space "$LAB_CACHE" 300 || exit
+}
+
+# Whether another guest of this size fits, besides those that run.
+memory_allows() {
+	[ "$(lab_meminfo MemAvailable)" -ge $(($1 + 384 + $2)) ]
+}
+
+# Everything between a name and a bootable guest.
+prepare_guest() {
+	lab_kernel_prepare || return
+	if [ -n "$O_MODULES" ]; then
+		K_MODULES=$1/modules
+		# shellcheck disable=SC2086 # a list of words
+		lab_kernel_modules "$O_MODULES" "$K_MODULES" $LAB_MODULES ||
+			return
+	fi
+	lab_guest_prepare "$K_ARCH" "$1"
+}

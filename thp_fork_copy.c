@@ -785,7 +785,7 @@ enum pin_at { PIN_FIRST, PIN_MIDDLE, PIN_LAST, PIN_WHOLE };
 
 FIXTURE_VARIANT(pinned) {
 	enum pin_at at;
-	unsigned int needs;
+	uint64_t needs;
 };
 
 FIXTURE_VARIANT_ADD(pinned, first) { .at = PIN_FIRST };
@@ -1050,7 +1050,7 @@ struct writer_case {
 
 FIXTURE_VARIANT(writer) {
 	struct writer_case c;
-	unsigned int needs;
+	uint64_t needs;
 };
 
 FIXTURE_VARIANT_ADD(writer, read_anon) {

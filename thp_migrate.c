@@ -152,7 +152,7 @@ static void find_nodes(void)
 }
 
 /* The constant reason why tests between nodes cannot run, or NULL. */
-static const char *numa_missing(unsigned int needs)
+static const char *numa_missing(uint64_t needs)
 {
 #ifndef HAVE_LIBNUMA
 	(void)needs;
@@ -2080,7 +2080,7 @@ static int act_fork_words(struct thp_race *r, struct thp_actor *a, struct thp_wh
 
 struct race_set {
 	struct thp_actor actors[THP_RACE_ACTORS];
-	unsigned int needs;
+	uint64_t needs;
 	bool words;		/* somebody zaps: the pattern is not kept */
 	int ms;
 	long min_hits;

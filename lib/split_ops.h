@@ -56,7 +56,7 @@ struct split_op {
 	const char *covers;		/* rows of docs/call-sites.md */
 	unsigned int kinds;		/* enum thp_kind on which it splits the PMD */
 	unsigned int keeps;		/* ... on which it is legal and must not split */
-	unsigned int needs;		/* enum thp_need */
+	uint64_t needs;		/* enum thp_need */
 	enum split_where where;
 	enum split_effect effect;
 	enum split_starved starved;

@@ -49,10 +49,7 @@ int thp_mode_parse(const char *text, enum thp_mode *mode)
 struct probe {
 	long long table;	/* bytes */
 	long long per_thp;	/* VmPTE at a THP fault, bytes per THP */
-	int zero;		/* huge zero PMDs */
-	int shmem;
-	bool hmm;		/* the test driver of device memory */
-	bool hmm_huge;		/* ... which takes THPs */
+	struct thp_facts facts;
 	int err;
 	const char *what;
 };
@@ -159,7 +156,7 @@ static void probe_kinds(struct probe *pr)
 	if (p) {
 		thp_peek(p);
 		if (!thp_obs_state(p, thp_env.pmd, &state))
-			pr->zero = state == THP_STATE_PMD_ZERO;
+			pr->facts.zero = state == THP_STATE_PMD_ZERO;
 		munmap(p, thp_env.pmd);
 	}
 	fd = memfd_create("thp_lazy_pte", MFD_CLOEXEC);
@@ -176,7 +173,7 @@ static void probe_kinds(struct probe *pr)
 	madvise(p, thp_env.pmd, MADV_HUGEPAGE);
 	thp_touch(p);
 	if (!thp_obs_state(p, thp_env.pmd, &state))
-		pr->shmem = state == THP_STATE_PMD;
+		pr->facts.shmem = state == THP_STATE_PMD;
 }
 
 /* Kernels differ in what a probe leaves behind, so it runs in a child. */
@@ -199,7 +196,7 @@ static int run_probe(struct probe *out, struct thp_why *why)
 			probe_thp(pr);
 		if (!pr->err) {
 			probe_kinds(pr);
-			thp_hmm_probe(&pr->hmm, &pr->hmm_huge);
+			thp_hmm_probe(&pr->facts.hmm, &pr->facts.hmm_huge);
 		}
 		_exit(0);
 	}
@@ -248,240 +245,6 @@ void thp_env_find_mounts(void)
 			}
 		}
 	}
-}
-
-static unsigned int nodes_with_memory(void)
-{
-	char text[64], *p = text;
-	unsigned int n = 0;
-
-	if (thp_read_file("/sys/devices/system/node/has_memory", text, sizeof(text)) < 0)
-		return 0;
-	/* A list like "0-1,3". */
-	while (*p >= '0' && *p <= '9') {
-		unsigned long lo = strtoul(p, &p, 10), hi = lo;
-
-		if (*p == '-')
-			hi = strtoul(p + 1, &p, 10);
-		n += hi - lo + 1;
-		if (*p == ',')
-			p++;
-	}
-	return n;
-}
-
-static bool have_swap(void)
-{
-	char text[4096], *p;
-	unsigned long long size, used;
-
-	if (thp_read_file("/proc/swaps", text, sizeof(text)) < 0)
-		return false;
-	for (p = strchr(text, '\n'); p && p[1]; p = strchr(p + 1, '\n')) {
-		if (sscanf(p + 1, "%*s %*s %llu %llu", &size, &used) == 2 &&
-		    (size - used) << 10 >= 64ULL << 20)
-			return true;
-	}
-	return false;
-}
-
-/* Whether madvise(@advice) is known: asked on a range where it changes nothing. */
-static bool have_advice(int advice)
-{
-	char *p = mmap(NULL, thp_env.page, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	bool known;
-
-	if (p == MAP_FAILED)
-		return false;
-	/* An empty range is valid for every advice that the kernel knows. */
-	known = !madvise(p, 0, advice);
-	munmap(p, thp_env.page);
-	return known;
-}
-
-static bool have_anon_name(void)
-{
-	char *p = mmap(NULL, thp_env.page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	bool ok;
-
-	if (p == MAP_FAILED)
-		return false;
-	ok = !prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, thp_env.page, "thp_lazy_pte");
-	munmap(p, thp_env.page);
-	return ok;
-}
-
-static bool have_scan(void)
-{
-	struct pm_scan_arg arg = { .size = sizeof(arg) };
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	bool ok;
-
-	if (fd < 0)
-		return false;
-	/* An empty range: no work, and ENOTTY only where the call is unknown. */
-	ok = !ioctl(fd, PAGEMAP_SCAN, &arg) || errno != ENOTTY;
-	close(fd);
-	return ok;
-}
-
-/* By opening it: kernel lockdown forbids what the mode bits allow. */
-static bool writable(const char *dir, const char *name)
-{
-	char path[256];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	close(fd);
-	return true;
-}
-
-/* CAP_SYS_RESOURCE: without it oom_score_adj cannot be lowered. */
-static bool may_refuse_oom_kill(void)
-{
-	char text[4096], *p;
-
-	if (thp_read_file("/proc/self/status", text, sizeof(text)) < 0)
-		return false;
-	p = strstr(text, "CapEff:");
-	return p && strtoull(p + 7, NULL, 16) >> 24 & 1;
-}
-
-static void find_features(const struct probe *pr)
-{
-	unsigned int have = 0;
-	uint64_t uffd;
-	struct rlimit rl;
-
-	if (thp_env.root)
-		have |= THP_NEED_ROOT;
-	if (pr->zero)
-		have |= THP_NEED_ZERO;
-	if (pr->shmem)
-		have |= THP_NEED_SHMEM;
-	if (pr->hmm)
-		have |= THP_NEED_HMM;
-	if (pr->hmm_huge)
-		have |= THP_NEED_HMM_HUGE;
-	if (!thp_uffd_features(&uffd)) {
-		have |= THP_NEED_UFFD;
-		if (uffd & UFFD_FEATURE_PAGEFAULT_FLAG_WP)
-			have |= THP_NEED_UFFD_WP;
-		if (uffd & UFFD_FEATURE_WP_ASYNC)
-			have |= THP_NEED_UFFD_ASYNC;
-		if (uffd & UFFD_FEATURE_MOVE)
-			have |= THP_NEED_UFFD_MOVE;
-		if (uffd & UFFD_FEATURE_RWP && uffd & UFFD_FEATURE_RWP_ASYNC)
-			have |= THP_NEED_UFFD_RWP;
-	}
-	if (have_scan())
-		have |= THP_NEED_SCAN;
-	if (have_advice(MADV_COLLAPSE))
-		have |= THP_NEED_COLLAPSE;
-	if (have_advice(MADV_GUARD_INSTALL))
-		have |= THP_NEED_GUARD;
-	if (have_advice(MADV_POPULATE_WRITE))
-		have |= THP_NEED_POPULATE;
-	if (have_advice(MADV_DONTNEED_LOCKED))
-		have |= THP_NEED_DONTNEED_LOCKED;
-	if (have_swap())
-		have |= THP_NEED_SWAP;
-	if (nodes_with_memory() >= 2)
-		have |= THP_NEED_NODES;
-	if (thp_file_exists("/proc/self/numa_maps"))
-		have |= THP_NEED_NUMA;
-	if (!access("/sys/kernel/mm/ksm/run", W_OK))
-		have |= THP_NEED_KSM;
-	if (thp_env.debugfs[0] && writable(thp_env.debugfs, "split_huge_pages"))
-		have |= THP_NEED_DEBUGFS;
-	if (thp_env.debugfs[0] && writable(thp_env.debugfs, "gup_test"))
-		have |= THP_NEED_GUP_TEST;
-	if (thp_env.memcg && !access(thp_env.memcg_root, W_OK) && thp_env.root &&
-	    (thp_env.memcg == 1 || may_refuse_oom_kill()))
-		have |= THP_NEED_MEMCG;
-	if (thp_env.debugfs[0] && writable(thp_env.debugfs, "fail_page_alloc/require-start"))
-		have |= THP_NEED_FAIL_PAGE;
-	if (thp_env.debugfs[0] && writable(thp_env.debugfs, "fail_page_alloc/min-order") &&
-	    !access("/proc/self/fail-nth", W_OK))
-		have |= THP_NEED_FAIL_NTH;
-	if (syscall(__NR_mseal, 0, 0, 0) == 0 || errno != ENOSYS)
-		have |= THP_NEED_MSEAL;
-	/* An empty range: nothing to do, once the call is known. */
-	if (!syscall(__NR_set_mempolicy_home_node, 0, 0, 0, 0))
-		have |= THP_NEED_HOME_NODE;
-	if (have_anon_name())
-		have |= THP_NEED_ANON_NAME;
-	if (thp_env.root && thp_file_exists("/proc/sys/vm/memory_failure_recovery"))
-		have |= THP_NEED_MEMFAIL;
-	if (!thp_obs_fold())
-		have |= THP_NEED_STATS;
-	if (!syscall(__NR_move_pages, 0, 0, NULL, NULL, NULL, 0))
-		have |= THP_NEED_MOVE_PAGES;
-	if (thp_env.root || (!getrlimit(RLIMIT_MEMLOCK, &rl) && rl.rlim_cur >= 3 * thp_env.pmd))
-		have |= THP_NEED_LIMIT;
-#ifdef HAVE_LIBURING
-	{
-		uint64_t off = 0;
-
-		if (thp_read_u64("/proc/sys/kernel/io_uring_disabled", &off) || !off ||
-		    (off == 1 && thp_env.root))
-			have |= THP_NEED_URING;
-	}
-#endif
-	thp_env.have = have;
-}
-
-static const struct {
-	unsigned int need;
-	const char *reason;
-} reasons[] = {
-	{ THP_NEED_ROOT, "needs root" },
-	{ THP_NEED_ZERO, "needs huge zero PMDs (use_zero_page, a kernel that maps them)" },
-	{ THP_NEED_SHMEM, "needs PMD-mapped shmem (CONFIG_SHMEM, shmem_enabled)" },
-	{ THP_NEED_UFFD, "needs userfaultfd (CONFIG_USERFAULTFD)" },
-	{ THP_NEED_UFFD_WP, "needs userfaultfd write protection" },
-	{ THP_NEED_UFFD_ASYNC, "needs UFFD_FEATURE_WP_ASYNC (Linux 6.7)" },
-	{ THP_NEED_UFFD_MOVE, "needs UFFDIO_MOVE (Linux 6.8)" },
-	{ THP_NEED_SCAN, "needs PAGEMAP_SCAN (Linux 6.7)" },
-	{ THP_NEED_COLLAPSE, "needs MADV_COLLAPSE (Linux 6.1)" },
-	{ THP_NEED_GUARD, "needs MADV_GUARD_INSTALL (Linux 6.13)" },
-	{ THP_NEED_SWAP, "needs 64 MiB of free swap" },
-	{ THP_NEED_NODES, "needs 2 NUMA nodes with memory" },
-	{ THP_NEED_NUMA, "needs CONFIG_NUMA" },
-	{ THP_NEED_KSM, "needs CONFIG_KSM and root" },
-	{ THP_NEED_DEBUGFS, "needs root and split_huge_pages in debugfs (no lockdown)" },
-	{ THP_NEED_MEMCG, "needs root, CAP_SYS_RESOURCE and a memory cgroup controller" },
-	{ THP_NEED_FAIL_PAGE,
-	  "needs root, CONFIG_FAIL_PAGE_ALLOC, FAULT_INJECTION_STACKTRACE_FILTER and kallsyms" },
-	{ THP_NEED_FAIL_NTH, "needs root, CONFIG_FAIL_PAGE_ALLOC and /proc/self/fail-nth" },
-	{ THP_NEED_MSEAL, "needs mseal (Linux 6.10, 64-bit)" },
-	{ THP_NEED_ANON_NAME, "needs CONFIG_ANON_VMA_NAME" },
-	{ THP_NEED_MEMFAIL, "needs root and CONFIG_MEMORY_FAILURE" },
-	{ THP_NEED_URING, "needs liburing and io_uring" },
-	{ THP_NEED_POPULATE, "needs MADV_POPULATE_WRITE (Linux 5.14)" },
-	{ THP_NEED_DONTNEED_LOCKED, "needs MADV_DONTNEED_LOCKED (Linux 5.18)" },
-	{ THP_NEED_GUP_TEST, "needs root and CONFIG_GUP_TEST" },
-	{ THP_NEED_MOVE_PAGES, "needs CONFIG_MIGRATION" },
-	{ THP_NEED_HOME_NODE, "needs set_mempolicy_home_node (Linux 5.17, CONFIG_NUMA)" },
-	{ THP_NEED_HMM, "needs root and CONFIG_TEST_HMM (Linux 5.19)" },
-	{ THP_NEED_HMM_HUGE, "needs root, CONFIG_TEST_HMM and THPs in device memory (Linux 6.19)" },
-	{ THP_NEED_UFFD_RWP, "needs UFFDIO_RWPROTECT (Linux 7.3)" },
-	{ THP_NEED_LIMIT, "needs RLIMIT_MEMLOCK of 3 PMDs" },
-	{ THP_NEED_STATS, "needs root, for exact PageTables (vm.stat_refresh)" },
-};
-
-const char *thp_env_missing(unsigned int needs)
-{
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(reasons); i++)
-		if (needs & ~thp_env.have & reasons[i].need)
-			return reasons[i].reason;
-	return NULL;
 }
 
 bool thp_env_zero_write_splits(void)
@@ -584,7 +347,7 @@ int thp_env_init(enum thp_mode request, unsigned int scale, struct thp_why *why)
 		thp_env.contract = thp_env.measured;
 		thp_env.decided_by = "probe";
 	}
-	find_features(&pr);
+	thp_needs_find(&pr.facts);
 	return 0;
 }
 

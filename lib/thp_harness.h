@@ -264,7 +264,7 @@ static inline int thp_main_body(void *arg)
 		return 0;
 	}
 	if (!thp_env_missing(THP_NEED_FAIL_PAGE) && thp_inject_init())
-		thp_env.have &= ~THP_NEED_FAIL_PAGE;
+		thp_needs_lose(THP_NEED_FAIL_PAGE);
 	(void)thp_kmsg_open(&thp_log);
 	thp_settings_mark_base = thp_settings_mark();
 	setvbuf(stdout, NULL, _IOLBF, 0);

@@ -27,7 +27,7 @@ const char *thp_kind_name(enum thp_kind kind)
 	return "?";
 }
 
-unsigned int thp_kind_needs(enum thp_kind kind)
+uint64_t thp_kind_needs(enum thp_kind kind)
 {
 	switch (kind) {
 	case THP_ZERO: return THP_NEED_ZERO;

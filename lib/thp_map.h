@@ -34,7 +34,7 @@ enum thp_kind {
 const char *thp_kind_name(enum thp_kind kind);
 
 /* enum thp_need of a mapping kind. */
-unsigned int thp_kind_needs(enum thp_kind kind);
+uint64_t thp_kind_needs(enum thp_kind kind);
 
 struct thp_map {
 	enum thp_kind kind;

@@ -36,9 +36,9 @@ static size_t site_len(const struct thp_move *mv)
 	return mv->slots * SLOT * thp_env.pmd;
 }
 
-unsigned int thp_move_needs(const struct thp_move_case *c)
+uint64_t thp_move_needs(const struct thp_move_case *c)
 {
-	unsigned int needs = thp_kind_needs(c->kind);
+	uint64_t needs = thp_kind_needs(c->kind);
 
 	if (c->ndst)
 		needs |= thp_kind_needs(c->dst_kind);

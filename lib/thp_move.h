@@ -58,7 +58,7 @@ struct thp_move_case {
 };
 
 /* enum thp_need of a case. */
-unsigned int thp_move_needs(const struct thp_move_case *c);
+uint64_t thp_move_needs(const struct thp_move_case *c);
 
 enum { THP_SRC, THP_DST };
 

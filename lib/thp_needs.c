@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "thp_env.h"
+#include "thp_needs.h"
+#include "thp_obs.h"
+#include "thp_uapi.h"
+#include "thp_uffd.h"
+
+struct thp_need_row {
+	const char *name;
+	/* 0: it is there; -errno says how it is missing. */
+	int (*probe)(const struct thp_need_row *row);
+	const char *path;	/* these three are for the probe */
+	const bool *fact;
+	uint64_t arg;
+	const char *reason;	/* of the SKIP, a constant */
+	const char *config;	/* options of the kernel that give it, blanks between */
+};
+
+static struct thp_facts facts;
+
+static int is_root(const struct thp_need_row *row)
+{
+	(void)row;
+	return thp_env.root ? 0 : -EPERM;
+}
+
+static int is_known(const struct thp_need_row *row)
+{
+	return *row->fact ? 0 : -ENOENT;
+}
+
+static int has_uffd(const struct thp_need_row *row)
+{
+	uint64_t offered;
+	int ret = thp_uffd_features(&offered);
+
+	if (ret)
+		return ret;
+	return (offered & row->arg) == row->arg ? 0 : -EINVAL;
+}
+
+static int has_pagemap_scan(const struct thp_need_row *row)
+{
+	struct pm_scan_arg arg = { .size = sizeof(arg) };
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), ret = 0;
+
+	(void)row;
+	if (fd < 0)
+		return -errno;
+	/* An empty range: no work, and ENOTTY only where the call is unknown. */
+	if (ioctl(fd, PAGEMAP_SCAN, &arg) && errno == ENOTTY)
+		ret = -ENOTTY;
+	close(fd);
+	return ret;
+}
+
+/* Whether madvise() knows the advice: asked on a range where it changes nothing. */
+static int has_advice(const struct thp_need_row *row)
+{
+	char *p = mmap(NULL, thp_env.page, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int ret;
+
+	if (p == MAP_FAILED)
+		return -errno;
+	/* An empty range is valid for every advice that the kernel knows. */
+	ret = madvise(p, 0, row->arg) ? -errno : 0;
+	munmap(p, thp_env.page);
+	return ret;
+}
+
+static int has_swap(const struct thp_need_row *row)
+{
+	char text[4096], *p;
+	unsigned long long size, used;
+
+	(void)row;
+	if (thp_read_file("/proc/swaps", text, sizeof(text)) < 0)
+		return -ENOENT;
+	for (p = strchr(text, '\n'); p && p[1]; p = strchr(p + 1, '\n')) {
+		if (sscanf(p + 1, "%*s %*s %llu %llu", &size, &used) == 2 &&
+		    (size - used) << 10 >= 64ULL << 20)
+			return 0;
+	}
+	return -ENOSPC;
+}
+
+static int has_nodes(const struct thp_need_row *row)
+{
+	char text[64], *p = text;
+	unsigned long n = 0;
+
+	if (thp_read_file("/sys/devices/system/node/has_memory", text, sizeof(text)) < 0)
+		return -ENOENT;
+	/* A list like "0-1,3". */
+	while (*p >= '0' && *p <= '9') {
+		unsigned long lo = strtoul(p, &p, 10), hi = lo;
+
+		if (*p == '-')
+			hi = strtoul(p + 1, &p, 10);
+		n += hi - lo + 1;
+		if (*p == ',')
+			p++;
+	}
+	return n >= row->arg ? 0 : -ENODEV;
+}
+
+static int has_file(const struct thp_need_row *row)
+{
+	return access(row->path, F_OK) ? -errno : 0;
+}
+
+static int has_root_file(const struct thp_need_row *row)
+{
+	return thp_env.root ? has_file(row) : -EPERM;
+}
+
+static int may_write(const struct thp_need_row *row)
+{
+	return access(row->path, W_OK) ? -errno : 0;
+}
+
+/* By opening it: kernel lockdown forbids what the mode bits allow. */
+static int may_open(const char *dir, const char *name)
+{
+	char path[256];
+	int fd;
+
+	if (!dir[0])
+		return -ENOENT;
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
+static int has_debugfs(const struct thp_need_row *row)
+{
+	return may_open(thp_env.debugfs, row->path);
+}
+
+static int has_fail_nth(const struct thp_need_row *row)
+{
+	int ret = may_open(thp_env.debugfs, "fail_page_alloc/min-order");
+
+	(void)row;
+	if (ret)
+		return ret;
+	return access("/proc/self/fail-nth", W_OK) ? -errno : 0;
+}
+
+/* CAP_SYS_RESOURCE: without it oom_score_adj cannot be lowered. */
+static bool may_refuse_oom_kill(void)
+{
+	char text[4096], *p;
+
+	if (thp_read_file("/proc/self/status", text, sizeof(text)) < 0)
+		return false;
+	p = strstr(text, "CapEff:");
+	return p && strtoull(p + 7, NULL, 16) >> 24 & 1;
+}
+
+static int has_memcg(const struct thp_need_row *row)
+{
+	(void)row;
+	if (!thp_env.memcg)
+		return -ENOENT;
+	if (!thp_env.root || access(thp_env.memcg_root, W_OK))
+		return -EPERM;
+	return thp_env.memcg == 1 || may_refuse_oom_kill() ? 0 : -EPERM;
+}
+
+static int has_mseal(const struct thp_need_row *row)
+{
+	(void)row;
+	return syscall(__NR_mseal, 0, 0, 0) && errno == ENOSYS ? -ENOSYS : 0;
+}
+
+static int has_anon_name(const struct thp_need_row *row)
+{
+	char *p = mmap(NULL, thp_env.page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int ret;
+
+	(void)row;
+	if (p == MAP_FAILED)
+		return -errno;
+	ret = prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, thp_env.page, "thp_lazy_pte") ?
+	      -errno : 0;
+	munmap(p, thp_env.page);
+	return ret;
+}
+
+static int has_io_uring(const struct thp_need_row *row)
+{
+	(void)row;
+#ifdef HAVE_LIBURING
+	{
+		uint64_t off = 0;
+
+		if (thp_read_u64("/proc/sys/kernel/io_uring_disabled", &off) || !off ||
+		    (off == 1 && thp_env.root))
+			return 0;
+		return -EPERM;
+	}
+#else
+	return -ENOSYS;
+#endif
+}
+
+static int has_move_pages(const struct thp_need_row *row)
+{
+	(void)row;
+	return syscall(__NR_move_pages, 0, 0, NULL, NULL, NULL, 0) ? -errno : 0;
+}
+
+static int has_home_node(const struct thp_need_row *row)
+{
+	(void)row;
+	/* An empty range: nothing to do, once the call is known. */
+	return syscall(__NR_set_mempolicy_home_node, 0, 0, 0, 0) ? -errno : 0;
+}
+
+static int may_lock(const struct thp_need_row *row)
+{
+	struct rlimit rl;
+
+	(void)row;
+	if (thp_env.root || (!getrlimit(RLIMIT_MEMLOCK, &rl) && rl.rlim_cur >= 3 * thp_env.pmd))
+		return 0;
+	return -EPERM;
+}
+
+static int has_exact_stats(const struct thp_need_row *row)
+{
+	(void)row;
+	return thp_obs_fold();
+}
+
+static const struct thp_need_row rows[] = {
+#define NEED(id, ...) { .name = #id, __VA_ARGS__ }
+#include "thp_needs.def"
+#undef NEED
+};
+
+void thp_needs_find(const struct thp_facts *found)
+{
+	size_t i;
+
+	facts = *found;
+	thp_env.have = 0;
+	for (i = 0; i < ARRAY_SIZE(rows); i++)
+		if (!rows[i].probe(&rows[i]))
+			thp_env.have |= 1ULL << i;
+}
+
+const char *thp_env_missing(uint64_t needs)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(rows); i++)
+		if ((needs & ~thp_env.have) >> i & 1)
+			return rows[i].reason;
+	return NULL;
+}
+
+void thp_needs_lose(uint64_t needs)
+{
+	thp_env.have &= ~needs;
+}

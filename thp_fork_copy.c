@@ -80,7 +80,7 @@ static int attempt(int (*scenario)(const void *arg, struct thp_why *why), const 
 		thp_touch(buffer);
 	}
 	for (i = 0; i < TRIES && ret == -EAGAIN; i++) {
-		why->text[0] = '\0';
+		thp_why_clear(why);
 		ret = scenario(arg, why);
 		reset();
 	}
@@ -88,23 +88,12 @@ static int attempt(int (*scenario)(const void *arg, struct thp_why *why), const 
 	return ret == -EAGAIN ? -EPROTO : ret;
 }
 
-/* The verdict on a scenario; its cause goes to the "not ok" line. */
-#define THP_VERDICT(ret, why) do {					\
-	const struct thp_why *__cause = why;				\
-	int __verdict = ret;						\
-									\
-	if (__verdict == -ENOTSUP)					\
-		THP_SKIP_WHY(__cause);					\
-	THP_REQUIRE(!__verdict, "%s (%s)", __cause->text,		\
-		    thp_errno_name(__verdict));				\
-} while (0)
-
 /* Runs a scenario as the body of a test. */
 #define THP_SCENARIO(fn, arg) do {					\
-	struct thp_why __why = { "" };					\
+	struct thp_why __why = { 0 };					\
 	int __ret = attempt(fn, arg, &__why);				\
 									\
-	THP_VERDICT(__ret, &__why);					\
+	THP_REQUIRE_RESULT(__ret, &__why);					\
 } while (0)
 
 static size_t middle(void)
@@ -140,7 +129,7 @@ static int expect_write(const struct thp_meter *m, enum thp_state after, const c
 	bool split = thp_group.kind != THP_ZERO || thp_env_zero_write_splits();
 
 	if (!split && after != THP_STATE_PMD && m->ev[1].fault_fallback != m->ev[0].fault_fallback)
-		return thp_why(why, -ENOTSUP, "needs memory that is less fragmented");
+		return thp_skip(why, THP_FRAGMENTED);
 	if (after != (split ? THP_STATE_PTE : THP_STATE_PMD))
 		return thp_why(why, -EPROTO, "%s: range is %s after the write, expected %s", who,
 			       thp_state_name(after), split ? "PTE-mapped" : "PMD-mapped");
@@ -1161,14 +1150,14 @@ THP_COVERS_VARIANT(writer, vm_writev_zero, isolated, "zero-write cow-gup");
 THP_COVERS_VARIANT(writer, ptrace_anon, isolated, "cow-gup");
 TEST_F(writer, isolated)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	ret = attempt(foreign_write, &variant->c, &why);
 	/* Sandboxes and kernel.yama.ptrace_scope forbid it. */
 	if (ret == -EPERM && variant->c.writer.to_child)
 		THP_SKIP("needs permission to trace a child");
-	THP_VERDICT(ret, &why);
+	THP_REQUIRE_RESULT(ret, &why);
 }
 
 FIXTURE(longterm) {
@@ -1233,7 +1222,7 @@ TEST_F_TIMEOUT(longterm, fork_no_leak, 120)
 	/* A page is there as long as one of its tables is. */
 	long long slack = PINNED_FORKS / 4 * (long long)thp_env.page / 1024, before;
 	const enum pin_at at = PIN_MIDDLE;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	THP_NEEDS_RING();
 	THP_NEEDS(THP_NEED_STATS);
@@ -1510,7 +1499,7 @@ static int generation(struct thp_chan *chan, void *arg)
 	ret = thp_meter_stop(&m, thp_group_split(), thp_group.n, "descendant writes", why);
 	/* An exit code cannot ask for another try; other tests look at excess splits. */
 	if (ret == -EAGAIN) {
-		why->text[0] = '\0';
+		thp_why_clear(why);
 		ret = 0;
 	}
 	if (!ret)
@@ -1563,7 +1552,7 @@ static int sequence(const void *arg, struct thp_why *why)
 		if (pid < 0)
 			return thp_why(why, -errno, "fork %u: %s", i, strerror(errno));
 		if (!pid) {
-			struct thp_why child = { "" };
+			struct thp_why child = { 0 };
 
 			_exit(thp_map_check(&thp_group.map[0], i % thp_env.nr, 1, &child) ? 1 : 0);
 		}
@@ -1933,7 +1922,7 @@ TEST_F_TIMEOUT(shared, reclaim, 90)
 {
 	const char *file = thp_env.memcg == 2 ? "memory.swap.max" : "memory.swappiness";
 	const char *value = thp_env.memcg == 2 ? "max" : "60";
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	char path[256];
 
 	THP_NEEDS(THP_NEED_MEMCG | THP_NEED_SWAP);
@@ -2064,7 +2053,7 @@ static int fork_and_reap(struct thp_why *why, bool *ok)
 	err = errno;
 	*ok = false;
 	if (!pid) {
-		struct thp_why child = { "" };
+		struct thp_why child = { 0 };
 
 		_exit(thp_group_check(&child) ? 1 : 0);
 	}
@@ -2160,7 +2149,7 @@ THP_COVERS_VARIANT(starved, zero, no_tables, "fork-zero");
 THP_COVERS_VARIANT(starved, pinned, no_tables, "fork-pinned");
 TEST_F(starved, no_tables)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	THP_NEEDS(THP_NEED_FAIL_PAGE);
@@ -2169,7 +2158,7 @@ TEST_F(starved, no_tables)
 	ret = attempt(fork_without_tables, &variant->c, &why);
 	if (ret == -ENOSPC)
 		THP_SKIP("needs unused addresses below the program");
-	THP_VERDICT(ret, &why);
+	THP_REQUIRE_RESULT(ret, &why);
 }
 
 /* fork() needs some fifty allocations here; far more would be a bug of the sweep. */
@@ -2340,7 +2329,7 @@ static int fork_and_check(struct thp_why *why)
 		if (pid < 0)
 			return thp_why(why, -errno, "fork: %s", strerror(errno));
 		if (!pid) {
-			struct thp_why child = { "" };
+			struct thp_why child = { 0 };
 			int ret = thp_map_check(&thp_group.map[0], 0, middle(), &child);
 
 			/* A write, to have something to copy and something to split. */
@@ -2756,7 +2745,7 @@ TEST_F_TIMEOUT(race, exit_no_leak, 90)
 	/* Fewer than are met, and what other processes may come to. */
 	long long slack = 2 * (long long)thp_env.page / 1024 + 64, before;
 	const struct rmap_race race = { .meet = rmap_meets_exit, .ms = 40000, .spare = true };
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	THP_NEEDS(THP_NEED_DEBUGFS | THP_NEED_STATS);
 	THP_REQUIRE_OK(thp_race_residue(&before), &why);
@@ -2898,13 +2887,13 @@ static int fork_device(const void *arg, struct thp_why *why)
 THP_COVERS(device, fork, "fork-device-private");
 TEST_F(device, fork)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	ret = attempt(fork_device, NULL, &why);
 	if (ret == -ENODEV)
 		THP_SKIP("needs THPs in device memory (Linux 6.19)");
-	THP_VERDICT(ret, &why);
+	THP_REQUIRE_RESULT(ret, &why);
 }
 
 THP_MAIN("thp_fork_copy");

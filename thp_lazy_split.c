@@ -148,7 +148,7 @@ TEST_F(split, counts)
 	const struct split_op *op = variant->op;
 	long n = thp_env.unit, want, or, got, splits;
 	enum thp_kind kind = variant->kind;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	struct counted c;
 	unsigned int i;
 	int try;
@@ -220,7 +220,7 @@ TEST_F(split, contents)
 {
 	const struct split_op *op = variant->op;
 	struct thp_map *m = &self->maps[0];
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	THP_REQUIRE_OK(thp_map_new(m, variant->kind, &why), &why);
@@ -284,7 +284,7 @@ static int expect_tables(const char *what, long long bytes, long each, struct th
 static void fault_and_zap(struct __test_metadata *_metadata, struct thp_map *maps,
 			  enum thp_kind kind)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	long long a, b, c;
 	unsigned int i;
 
@@ -319,7 +319,7 @@ TEST_F(pmd, fault_zero)
 THP_COVERS(pmd, zero_write, "zero-write zap-pmd");
 TEST_F(pmd, zero_write)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	struct thp_events e0, e1;
 	bool splits = thp_env_zero_write_splits();
 	long long a, b, c;
@@ -336,7 +336,7 @@ TEST_F(pmd, zero_write)
 	thp_obs_events(&e1);
 	c = thp_obs_vmpte(0);
 	if (e1.fault_fallback != e0.fault_fallback)
-		THP_SKIP("needs memory that is less fragmented");
+		THP_SKIP(THP_FRAGMENTED);
 	if (splits)
 		THP_CHECK(e1.split_pmd - e0.split_pmd == thp_env.unit,
 			  "write to the huge zero PMD: thp_split_pmd %+lld, expected +%u before 6.13",
@@ -400,7 +400,7 @@ THP_COVERS(pmd, fault_race, "fault-anon fault-zero");
 TEST_F(pmd, fault_race)
 {
 	struct thp_map *m = &self->maps[0];
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	long long a, b = 0;
 	unsigned int i;
 	long got;
@@ -450,7 +450,7 @@ static void fault_missing(struct __test_metadata *_metadata, struct thp_map *m,
 			  void *(*fault)(void *addr))
 {
 	static uint64_t page[(1 << 16) / 8];
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	pthread_t thread;
 	int ret;
 
@@ -505,7 +505,7 @@ static int exit_mixed(struct thp_chan *chan, void *arg)
 THP_COVERS(pmd, exit_mm, "zap-exit");
 TEST_F(pmd, exit_mm)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	unsigned int i;
 
 	for (i = 0; i < 8 * thp_env.scale; i++)
@@ -533,7 +533,7 @@ static int exec_mixed(struct thp_chan *chan, void *arg)
 THP_COVERS(pmd, exec_mm, "zap-exit");
 TEST_F(pmd, exec_mm)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	THP_CHECK_OK(thp_child_run(exec_mixed, self->maps, 10000, &why), &why);
 }
@@ -569,7 +569,7 @@ THP_COVERS(pmd, mrelease, "zap-reaper");
 TEST_F(pmd, mrelease)
 {
 	struct thp_child child = { 0 };
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	THP_REQUIRE_OK(thp_child_start(&child, wait_for_kill, self->maps), &why);
@@ -613,7 +613,7 @@ TEST_F(pmd, mrelease_fault)
 	struct thp_map *m = &self->maps[MAX_UNIT - 1];
 	long long before = 0, after = 0;
 	struct thp_child child = { 0 };
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	ssize_t got = 0, put = 0;
 	char path[64], byte = 1;
 	int fd = -1, ret;
@@ -821,7 +821,7 @@ THP_COVERS(pmd, zero_write_fallback, "zero-write-fallback");
 TEST_F(pmd, zero_write_fallback)
 {
 	struct thp_map *m = &self->maps[0];
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	struct thp_events e0, e1;
 	unsigned int i;
 	long long a, b;
@@ -860,7 +860,7 @@ THP_COVERS(pmd, zero_fallback, "fault-zero");
 TEST_F(pmd, zero_fallback)
 {
 	struct thp_map *m = &self->maps[0];
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	struct thp_events e0, e1;
 	enum thp_state state;
 	unsigned int i;
@@ -960,7 +960,7 @@ TEST_F(subpage, counts)
 {
 	enum thp_state whole = variant->kind == THP_ZERO ? THP_STATE_PMD_ZERO : THP_STATE_PMD;
 	const uint32_t open = 0;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	struct thp_events e0, e1;
 	long long a, b, c;
 	long got = -1;
@@ -987,9 +987,11 @@ TEST_F(subpage, counts)
 			thp_fill(self->p + i * thp_env.page, 1, i);
 	}
 	ret = subpage_check(self->p, variant->kind, whole, &why);
-	if (ret == -EPROTO)
-		THP_SKIP_WHY(&why);
-	THP_REQUIRE(!ret, "%s", why.text);
+	if (ret == -EPROTO) {
+		TH_LOG("%s", why.text);
+		THP_SKIP(THP_FRAGMENTED);
+	}
+	THP_REQUIRE_RESULT(ret, &why);
 	b = thp_obs_vmpte(0);
 	thp_obs_events(&e0);
 	ret = subpage_prot(self->p + 5 * thp_env.page, thp_env.page, &open);
@@ -1100,7 +1102,7 @@ THP_COVERS(collapse, counts, "collapse");
 TEST_F(collapse, counts)
 {
 	struct thp_child child = { 0 };
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	struct thp_events e0, e1;
 	long long a, b, c;
 	unsigned int i;
@@ -1124,7 +1126,7 @@ TEST_F(collapse, counts)
 	for (i = 0; i < thp_env.unit; i++) {
 		ret = thp_map_collapse(&self->maps[i]);
 		if (ret == -ENOMEM)
-			THP_SKIP("needs memory that is less fragmented");
+			THP_SKIP(THP_FRAGMENTED);
 		THP_REQUIRE(!ret, "MADV_COLLAPSE: %s", thp_errno_name(ret));
 	}
 	thp_obs_events(&e1);
@@ -1152,7 +1154,7 @@ TEST_F(collapse, rounds)
 {
 	struct thp_map *m = &self->maps[0];
 	long long first = 0, now = 0;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	unsigned int i;
 	int ret;
 
@@ -1160,7 +1162,7 @@ TEST_F(collapse, rounds)
 	for (i = 0; i < 8 * thp_env.scale; i++) {
 		ret = thp_map_collapse(m);
 		if (ret == -ENOMEM)
-			THP_SKIP("needs memory that is less fragmented");
+			THP_SKIP(THP_FRAGMENTED);
 		THP_REQUIRE(!ret, "round %u: MADV_COLLAPSE: %s", i, thp_errno_name(ret));
 		now = thp_obs_vmpte(0);
 		if (!i)
@@ -1179,7 +1181,7 @@ THP_COVERS(collapse, pinned, "collapse-fails");
 TEST_F(collapse, pinned)
 {
 	struct thp_map *m = &self->maps[0];
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	struct iovec iov;
 	long long a, b;
 	long got;
@@ -1248,7 +1250,7 @@ TEST_F_TIMEOUT(mthp, table_stays, 60)
 {
 	struct thp_map *maps = self->maps;
 	char path[128], enabled[128];
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	uint64_t done, before, want;
 	long long a, b, end;
 	size_t parts = 0;
@@ -1312,7 +1314,7 @@ FIXTURE_SETUP(reclaim)
 
 FIXTURE_TEARDOWN_PARENT(reclaim)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	THP_CHECK_OK(thp_cg_destroy(&self->cg), &why);
 	thp_teardown(_metadata);
@@ -1323,7 +1325,7 @@ THP_COVERS(reclaim, swap_out, "reclaim-unmap");
 TEST_F(reclaim, swap_out)
 {
 	struct thp_map *m = &self->maps[0];
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	struct thp_events e0, e1;
 	long long a, b;
 	unsigned int i;
@@ -1353,7 +1355,7 @@ THP_COVERS(reclaim, lazyfree, "reclaim-lazyfree");
 TEST_F(reclaim, lazyfree)
 {
 	struct thp_map *m = &self->maps[0];
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	enum thp_state state;
 	unsigned int i;
 
@@ -1364,7 +1366,7 @@ TEST_F(reclaim, lazyfree)
 	/* Reclaim is free to leave the pages; what it took must read as zeroes. */
 	THP_CHECK_OK(thp_obs_state(m->thp, thp_env.pmd, &state), &why);
 	for (i = 0; i < thp_env.nr; i++) {
-		struct thp_why ignored = { "" };
+		struct thp_why ignored = { 0 };
 
 		if (thp_map_check(m, i, 1, &ignored))
 			THP_CHECK_OK(thp_check_zero(thp_page(m, i), 1, &why), &why);
@@ -1405,7 +1407,7 @@ TEST_F(reclaim, underused)
 {
 	struct thp_map *m = &self->maps[0];
 	struct thp_child child = { 0 };
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	struct thp_events e0, e1;
 	long long a, b;
 	int try;
@@ -1457,7 +1459,7 @@ TEST_F_TIMEOUT(reclaim, ksm, 90)
 	struct thp_map *a = &self->maps[0], *b = &self->maps[1];
 	enum thp_state sa = THP_STATE_PMD, sb = THP_STATE_PMD;
 	static const char scans[] = "/sys/kernel/mm/ksm/full_scans";
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	uint64_t first, now;
 	long long end;
 
@@ -1532,7 +1534,7 @@ static int split_by(struct thp_map *m, bool folio, struct thp_why *why)
 static void keep_dirty(struct __test_metadata *_metadata, struct thp_map *maps, bool folio)
 {
 	struct thp_map *m = &maps[0], *control = &maps[1];
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	size_t i, lost = 0;
 
 	for (i = 0; i < 2; i++) {
@@ -1575,7 +1577,7 @@ TEST_F(bits, young)
 {
 	struct thp_map *m = &self->maps[0];
 	struct thp_smaps sm[2] = { 0 };
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	uint64_t want;
 	int try;
 
@@ -1608,7 +1610,7 @@ THP_COVERS(bits, write, "split-mprotect");
 TEST_F(bits, write)
 {
 	struct thp_map *m = &self->maps[0];
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	long faults = 0, max;
 	size_t i;
 	int try;

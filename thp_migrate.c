@@ -820,7 +820,7 @@ TEST_F(migrate, split_fallback)
 	ret = set_move(&self->set, &mover_one, self->away, &self->why);
 	thp_inject_task(getpid(), false);
 	THP_CHECK_OK(snap_expect(&self->snap, at_split() * n, n, &self->why), &self->why);
-	THP_CHECK(!ret, "%s", self->why.text);
+	THP_CHECK_RESULT(ret, &self->why);
 	thp_obs_events(&ev);
 	THP_CHECK(ev.migrate_split - self->snap.ev.migrate_split == (uint64_t)n,
 		  "thp_migration_split: expected +%ld, got +%llu", n,
@@ -1041,9 +1041,10 @@ static int hint_place(struct thp_map *m, struct thp_why *why)
 	if (madvise(m->area, m->area_len, MADV_HUGEPAGE))
 		return thp_why(why, -errno, "MADV_HUGEPAGE: %s", strerror(errno));
 	ret = thp_map_collapse(m);
+	if (ret == -ENOMEM)
+		return thp_skip(why, "needs more free huge pages for MADV_COLLAPSE");
 	if (ret)
-		return thp_why(why, ret == -ENOMEM ? -ENOTSUP : ret, "MADV_COLLAPSE: %s",
-			       thp_errno_name(ret));
+		return thp_why(why, ret, "MADV_COLLAPSE: %s", thp_errno_name(ret));
 	return thp_map_expect(m, THP_STATE_PMD, why);
 }
 
@@ -1342,7 +1343,7 @@ TEST_F(device, populate_starved)
 	thp_inject_task(getpid(), true);
 	ret = set_to_device(&self->set, lazy ? 0 : -ENOENT, &self->why);
 	thp_inject_task(getpid(), false);
-	THP_CHECK(!ret, "%s", self->why.text);
+	THP_CHECK_RESULT(ret, &self->why);
 	THP_CHECK(lazy ? !thp_inject_fired() : thp_inject_fired() >= (long)self->set.n,
 		  "%ld tables refused, expected %s", thp_inject_fired(),
 		  lazy ? "that none is asked for" : "one for each THP");
@@ -2010,7 +2011,7 @@ static int fork_and_look(struct thp_race *r, struct thp_actor *a,
 	int status;
 	pid_t pid;
 
-	chan->why.text[0] = '\0';
+	thp_why_clear(&chan->why);
 	pid = fork();
 	if (pid < 0)
 		return thp_why(why, -errno, "fork: %s", strerror(errno));
@@ -2021,7 +2022,7 @@ static int fork_and_look(struct thp_race *r, struct thp_actor *a,
 	if (WIFSIGNALED(status))
 		return thp_why(why, -EPROTO, "child killed by signal %d", WTERMSIG(status));
 	if (WEXITSTATUS(status))
-		return thp_why(why, -EPROTO, "child: %.300s", chan->why.text);
+		return thp_why_from(why, -EPROTO, &chan->why, "child");
 	return 0;
 }
 

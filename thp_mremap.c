@@ -23,16 +23,6 @@
 /* fail-nth: more allocations than any of these operations makes. */
 #define NTH_MAX 100
 
-/* THP_REQUIRE_OK() of a result that is there already, cause included. */
-#define REQUIRE_RESULT(ret, why) do {					\
-	struct thp_why *__why = why;					\
-	int __result = ret;						\
-									\
-	if (__result == -ENOTSUP)					\
-		THP_SKIP_WHY(__why);					\
-	THP_REQUIRE(!__result, "%s", __why->text);			\
-} while (0)
-
 /* Too big for a stack; each test runs in a process of its own. */
 static struct thp_move mv;
 
@@ -307,7 +297,7 @@ static int retry_noise(int (*once)(const struct thp_move_case *c, struct thp_why
 	int try, ret = -EAGAIN;
 
 	for (try = 0; try < TRIES && ret == -EAGAIN; try++) {
-		why->text[0] = '\0';
+		thp_why_clear(why);
 		ret = once(c, why);
 		thp_move_destroy(&mv);
 	}
@@ -317,13 +307,13 @@ static int retry_noise(int (*once)(const struct thp_move_case *c, struct thp_why
 /* Everything where it belongs: splits, tables on both sides, pages, contents. */
 TEST_F(move, moves)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	(void)self;
 	THP_NEEDS(thp_move_needs(&variant->c));
 	ret = retry_noise(move_once, &variant->c, &why);
-	REQUIRE_RESULT(ret, &why);
+	THP_REQUIRE_RESULT(ret, &why);
 }
 
 /* Again, with memory: now it has to work. */
@@ -405,7 +395,7 @@ static int starve_once(const struct thp_move_case *c, struct thp_why *why)
 /* Without a table it fails as a whole, and works again when there is memory. */
 TEST_F(move, starved)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	(void)self;
@@ -413,7 +403,7 @@ TEST_F(move, starved)
 	if (!thp_inject_can_target())
 		THP_SKIP("needs kallsyms with the allocator of PTE tables");
 	ret = retry_noise(starve_once, &variant->c, &why);
-	REQUIRE_RESULT(ret, &why);
+	THP_REQUIRE_RESULT(ret, &why);
 }
 
 /* 1: the n-th allocation failed; 0: there are fewer than n; -errno. */
@@ -490,7 +480,7 @@ FIXTURE_VARIANT_ADD(move_nth, shrink_half) MOVE(ANON, MIDDLE, HALF, HEAD, SHRINK
 THP_COVERS(move_nth, sweep, "move-partial uffd-move-split split-shrink move-fail");
 TEST_F(move_nth, sweep)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int nth, try, hit = 1, shots = 0;
 
 	(void)self;
@@ -499,13 +489,13 @@ TEST_F(move_nth, sweep)
 	for (nth = 1; nth <= NTH_MAX && hit == 1; nth++) {
 		hit = -EAGAIN;
 		for (try = 0; try < TRIES && hit == -EAGAIN; try++) {
-			why.text[0] = '\0';
+			thp_why_clear(&why);
 			hit = nth_once(&variant->c, nth, &why);
 			thp_move_destroy(&mv);
 		}
-		if (hit == -ENOTSUP)
-			THP_SKIP_WHY(&why);
-		THP_REQUIRE(hit >= 0, "allocation %d failed: %s", nth, why.text);
+		if (hit < 0)
+			thp_why_from(&why, hit, &why, "with allocation %d refused", nth);
+		THP_REQUIRE_RESULT(hit < 0 ? hit : 0, &why);
 		shots += hit;
 	}
 	thp_inject_report("fail-nth", mv.next.allocs, shots, "one by one");
@@ -668,7 +658,7 @@ static int bulk_fault(const struct bulk *b, struct thp_why *why)
 			(void)thp_write_file("/proc/sys/vm/compact_memory", "1");
 		}
 		if (try == 4)
-			return thp_why(why, -ENOTSUP, "no THP in 4 tries");
+			return thp_skip(why, THP_FRAGMENTED, "no THP in 4 tries");
 	}
 	/* One VMA: mremap() moves no more than that at once. */
 	madvise(b->src, b->span, MADV_NOHUGEPAGE);
@@ -725,18 +715,18 @@ THP_COVERS(bulk, moves, "move-pmd-page");
 TEST_F(bulk, moves)
 {
 	struct bulk b = { .kind = variant->kind };
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int try, ret = -EAGAIN;
 
 	(void)self;
 	THP_NEEDS(thp_kind_needs(variant->kind));
 	for (try = 0; try < TRIES && ret == -EAGAIN; try++) {
-		why.text[0] = '\0';
+		thp_why_clear(&why);
 		ret = bulk_once(&b, variant->flags, &why);
 		if (b.area)
 			munmap(b.area, b.area_len);
 	}
-	REQUIRE_RESULT(ret, &why);
+	THP_REQUIRE_RESULT(ret, &why);
 }
 
 FIXTURE(mremap) {
@@ -807,7 +797,7 @@ static int retry_map(int (*once)(struct thp_map *m, struct thp_why *why), struct
 	int try, ret = -EAGAIN;
 
 	for (try = 0; try < TRIES && ret == -EAGAIN; try++) {
-		why->text[0] = '\0';
+		thp_why_clear(why);
 		ret = thp_map_new(m, THP_ANON, why);
 		if (!ret)
 			ret = once(m, why);
@@ -878,11 +868,11 @@ static int refused_once(struct thp_map *m, struct thp_why *why)
 THP_COVERS(mremap, refused, "move-refused");
 TEST_F(mremap, refused)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	ret = retry_map(refused_once, &self->map, &why);
-	REQUIRE_RESULT(ret, &why);
+	THP_REQUIRE_RESULT(ret, &why);
 }
 
 /* A same-size mremap() without MREMAP_FIXED moves nothing, so it splits nothing. */
@@ -900,11 +890,11 @@ static int same_size_once(struct thp_map *m, struct thp_why *why)
 THP_COVERS(mremap, same_size_stays, "move-refused");
 TEST_F(mremap, same_size_stays)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	ret = retry_map(same_size_once, &self->map, &why);
-	REQUIRE_RESULT(ret, &why);
+	THP_REQUIRE_RESULT(ret, &why);
 }
 
 /*
@@ -944,11 +934,11 @@ static int grow_away_once(struct thp_map *m, struct thp_why *why)
 THP_COVERS(mremap, grow_elsewhere, "mremap-grow move-pmd");
 TEST_F(mremap, grow_elsewhere)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	ret = retry_map(grow_away_once, &self->map, &why);
-	REQUIRE_RESULT(ret, &why);
+	THP_REQUIRE_RESULT(ret, &why);
 }
 
 /* Sets up one THP in the heap; it has neighbours like that of a struct thp_map. */
@@ -1037,7 +1027,7 @@ static int retry_brk(enum thp_kind kind, struct thp_why *why)
 	int try, ret = -EAGAIN;
 
 	for (try = 0; try < TRIES && ret == -EAGAIN; try++) {
-		why->text[0] = '\0';
+		thp_why_clear(why);
 		ret = brk_once(kind, why);
 	}
 	return ret;
@@ -1047,20 +1037,20 @@ static int retry_brk(enum thp_kind kind, struct thp_why *why)
 THP_COVERS(mremap, brk_shrink_anon, "brk-shrink");
 TEST_F(mremap, brk_shrink_anon)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	(void)self;
 	ret = retry_brk(THP_ANON, &why);
 	if (ret == -ENOSPC)
 		THP_SKIP("needs a heap that can grow by four PMDs");
-	REQUIRE_RESULT(ret, &why);
+	THP_REQUIRE_RESULT(ret, &why);
 }
 
 THP_COVERS(mremap, brk_shrink_zero, "brk-shrink");
 TEST_F(mremap, brk_shrink_zero)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	(void)self;
@@ -1068,7 +1058,7 @@ TEST_F(mremap, brk_shrink_zero)
 	ret = retry_brk(THP_ZERO, &why);
 	if (ret == -ENOSPC)
 		THP_SKIP("needs a heap that can grow by four PMDs");
-	REQUIRE_RESULT(ret, &why);
+	THP_REQUIRE_RESULT(ret, &why);
 }
 
 /* Without a table the end of the heap stays where it is. */
@@ -1076,7 +1066,7 @@ THP_COVERS(mremap, brk_shrink_starved, "brk-shrink move-fail");
 TEST_F(mremap, brk_shrink_starved)
 {
 	bool lazy = thp_env.contract == THP_LAZY;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	char *end, *top, *half;
 	struct thp_map m;
 	long fired;
@@ -1169,17 +1159,17 @@ static int exec_once(struct thp_why *why)
 THP_COVERS(mremap, exec_stack_control, "exec-stack");
 TEST_F(mremap, exec_stack_control)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int try, ret = -EAGAIN;
 
 	(void)self;
 	for (try = 0; try < TRIES && ret == -EAGAIN; try++) {
-		why.text[0] = '\0';
+		thp_why_clear(&why);
 		ret = exec_once(&why);
 	}
 	if (ret == -E2BIG)
 		THP_SKIP("needs RLIMIT_STACK for 4 MB of arguments");
-	REQUIRE_RESULT(ret, &why);
+	THP_REQUIRE_RESULT(ret, &why);
 }
 
 /* Moves page @from of the THP away; where it is now, or MAP_FAILED. */
@@ -1208,7 +1198,7 @@ static int pagemap_bits(const char *addr, size_t n, uint64_t bit)
 THP_COVERS(mremap, soft_dirty, "move-partial move-pmd");
 TEST_F(mremap, soft_dirty)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	struct thp_map *m = &self->map;
 	size_t nr = thp_env.nr;
 	char *to;
@@ -1242,7 +1232,7 @@ THP_COVERS(mremap, uffd_wp, "move-partial");
 TEST_F(mremap, uffd_wp)
 {
 	struct thp_map *m = &self->map;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	size_t nr = thp_env.nr;
 	char *to;
 	int got;
@@ -1333,12 +1323,12 @@ static int uffd_shared_once(struct thp_map *m, struct thp_why *why)
 THP_COVERS(mremap, uffd_move_shared, "uffd-move-refused");
 TEST_F(mremap, uffd_move_shared)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	THP_NEEDS(THP_NEED_UFFD_MOVE);
 	ret = retry_map(uffd_shared_once, &self->map, &why);
-	REQUIRE_RESULT(ret, &why);
+	THP_REQUIRE_RESULT(ret, &why);
 }
 
 /* Neither is anything moved onto another THP. */
@@ -1363,12 +1353,12 @@ static int uffd_onto_once(struct thp_map *m, struct thp_why *why)
 THP_COVERS(mremap, uffd_move_onto_thp, "uffd-move-refused");
 TEST_F(mremap, uffd_move_onto_thp)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	THP_NEEDS(THP_NEED_UFFD_MOVE);
 	ret = retry_map(uffd_onto_once, &self->map, &why);
-	REQUIRE_RESULT(ret, &why);
+	THP_REQUIRE_RESULT(ret, &why);
 }
 
 /*
@@ -1399,7 +1389,7 @@ static int uffd_second_once(struct thp_map *m, struct thp_why *why)
 		thp_fill(thp_page(m, i), m->seed, i);
 	for (i = 0; i < 2; i++)
 		if (thp_obs_state(m->thp + i * pmd, pmd, &state) || state != THP_STATE_PMD)
-			return thp_why(why, -ENOTSUP, "needs memory that is less fragmented");
+			return thp_skip(why, THP_FRAGMENTED);
 
 	(void)thp_inject_task(getpid(), true);
 	ret = thp_inject_drain(-1);
@@ -1428,17 +1418,17 @@ static int uffd_second_once(struct thp_map *m, struct thp_why *why)
 THP_COVERS(mremap, uffd_move_second_starved, "uffd-move-split uffd-move-pmd");
 TEST_F(mremap, uffd_move_second_starved)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int try, ret = -EAGAIN;
 
 	THP_NEEDS(THP_NEED_UFFD_MOVE | THP_NEED_FAIL_PAGE);
 	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
 	for (try = 0; try < TRIES && ret == -EAGAIN; try++) {
-		why.text[0] = '\0';
+		thp_why_clear(&why);
 		ret = uffd_second_once(&self->map, &why);
 		thp_map_destroy(&self->map);
 	}
-	REQUIRE_RESULT(ret, &why);
+	THP_REQUIRE_RESULT(ret, &why);
 }
 
 /* IDs of the table-driven tests, from what their case does. */

@@ -63,7 +63,7 @@ FIXTURE_SETUP(split)
 
 FIXTURE_TEARDOWN_PARENT(split)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	THP_CHECK_OK(thp_cg_destroy(&self->trial.cg), &why);
 	thp_teardown(_metadata);
@@ -363,7 +363,7 @@ static int watch(struct job *job, struct thp_why *why)
 	struct trial *self = job->trial;
 	const struct split_op *op = job->op;
 	struct thp_child *c = &self->victim;
-	struct thp_why inner = { "" };
+	struct thp_why inner = { 0 };
 	struct thp_events e0, e1;
 	/* A full control group makes the kernel write an OOM report for each attempt. */
 	int slow = job->injector == MEMCG ? 2 : 1;
@@ -415,7 +415,9 @@ static int watch(struct job *job, struct thp_why *why)
 		thp_chan_post_child(c->chan, 4);
 	ret = thp_child_join(c, ret == -ETIMEDOUT ? 0 : FINISH_MS, &inner);
 	if (ret)
-		thp_why(why, ret, "%s", inner.text);
+		thp_why_pass(why, ret, &inner);
+	if (why->skip)
+		return -ENOTSUP;
 	return why->text[0] ? -EPROTO : 0;
 }
 
@@ -440,7 +442,7 @@ TEST_F_TIMEOUT(split, targeted, 90)
 	};
 	const struct split_op *op = variant->op;
 	bool needed = needs_table(op, variant->kind);
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	THP_NEEDS(THP_NEED_FAIL_PAGE);
 	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
@@ -471,7 +473,7 @@ TEST_F_TIMEOUT(split, memcg, 90)
 		.op = variant->op, .kind = variant->kind, .injector = MEMCG, .trial = t,
 	};
 	const struct split_op *op = variant->op;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	THP_NEEDS(THP_NEED_MEMCG | THP_NEED_POPULATE);
 	THP_REQUIRE_OK(thp_cg_create(&t->cg, "victim", &why), &why);
@@ -538,12 +540,8 @@ static int sweep(struct thp_chan *chan, void *arg)
 			else
 				ret = check_complete(op, &m, why);
 		}
-		if (ret) {
-			struct thp_why inner = *why;
-
-			why->text[0] = '\0';
-			return thp_why(why, -EPROTO, "nth=%d: %.300s", nth, inner.text);
-		}
+		if (ret)
+			return thp_why_from(why, -EPROTO, why, "nth=%d", nth);
 		if (!(op->flags & OP_NO_ZAP))
 			thp_map_zap(&m);
 		thp_map_destroy(&m);
@@ -569,7 +567,7 @@ TEST_F_TIMEOUT(split, fail_nth, 120)
 	struct job job = {
 		.op = variant->op, .kind = variant->kind, .injector = TARGETED, .trial = t,
 	};
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	THP_NEEDS(THP_NEED_FAIL_NTH);
 	THP_REQUIRE_OK(thp_inject_setup(false, 0, &why), &why);
@@ -674,7 +672,7 @@ THP_COVERS(unasked, ksm, "folio-split-ksm");
 TEST_F_TIMEOUT(unasked, ksm, 90)
 {
 	struct thp_map *m = self->maps;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	long long end;
 	int ret;
 
@@ -721,7 +719,7 @@ TEST_F_TIMEOUT(unasked, underused, 90)
 {
 	bool lazy = thp_env.contract == THP_LAZY;
 	struct thp_map *m = &self->maps[0];
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	struct thp_events e0, e1;
 	enum thp_state state;
 	int try;
@@ -810,7 +808,7 @@ TEST_F_TIMEOUT(unasked, damon, 90)
 	bool lazy = thp_env.contract == THP_LAZY;
 	struct thp_map *m = &self->maps[0];
 	enum thp_state state = THP_STATE_PMD;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	long long end, tables;
 	uint64_t val = 0;
 	long got;
@@ -1000,7 +998,7 @@ static int edges_new(struct thp_map *m, const struct edge_op *e, struct thp_why 
 		madvise(m->thp, EDGE_THPS * thp_env.pmd, MADV_DONTNEED);
 		(void)thp_write_file("/proc/sys/vm/compact_memory", "1");
 	}
-	return ret ? ret : thp_why(why, -ENOTSUP, "needs memory that is less fragmented");
+	return ret ? ret : thp_skip(why, THP_FRAGMENTED);
 }
 
 static int edges_locked(struct thp_map *m, struct thp_why *why)
@@ -1301,7 +1299,7 @@ static int judge_refused(const struct edge_op *e, struct thp_map *m, const struc
 		ret = check_vmas(op, &sm, b->sm.layout, why);
 	if (!ret && e->two_vmas && cut) {
 		/* Each VMA by itself: the first may be done, then all of its part is. */
-		struct thp_why ignored = { "" };
+		struct thp_why ignored = { 0 };
 
 		if (!check_bits(e, m, edge_first(e), (EDGE_THPS - 1) * thp_env.nr, &ignored))
 			reached = (EDGE_THPS - 1) * thp_env.nr;
@@ -1528,16 +1526,19 @@ TEST_F_TIMEOUT(edges, refused, 120)
 		.op = op_by_name(e->row), .edge = e, .fn = edge_victim, .injector = TARGETED,
 		.trial = t,
 	};
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	for (job.granted = 0; job.granted <= e->tables; job.granted++) {
 		enough = !lazy || job.granted == e->tables;
 		memset(t, 0, sizeof(*t));
-		why.text[0] = '\0';
+		thp_why_clear(&why);
 		THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
 		ret = watch(&job, &why);
-		THP_REQUIRE(!ret, "with %u of %u tables: %s", job.granted, e->tables, why.text);
+		if (ret)
+			thp_why_from(&why, ret, &why, "with %u of %u tables", job.granted,
+				     e->tables);
+		THP_REQUIRE_RESULT(ret, &why);
 		thp_inject_report("targeted", !enough, t->fired, "with %u of %u tables %s%s",
 				  job.granted, e->tables, outcome(t),
 				  t->partial ? " (a part)" : "");
@@ -1815,7 +1816,7 @@ TEST_F_TIMEOUT(between, reported, 120)
 		.op = op_by_name(variant->op.row), .between = &variant->op, .trial = t,
 		.fn = between_victim, .injector = TARGETED, .return_ms = BETWEEN_MS + 2 * RETURN_MS,
 	};
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
 	THP_REQUIRE_OK(watch(&job, &why), &why);
@@ -1885,7 +1886,7 @@ TEST_F_TIMEOUT(mirror, released, 120)
 		.trial = t, .mirrored = true,
 	};
 	bool needed = needs_table(job.op, THP_ANON);
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
 	/* A process that waits for ever cannot be killed: that is what this reports. */
@@ -2222,7 +2223,7 @@ TEST_F_TIMEOUT(leak, page_tables, 300)
 	long long pages = LEAK_PAGES * (long long)thp_env.page / 1024, all, slack;
 	const struct leak_of *of = &variant->of;
 	struct leak_found found = { 0 };
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int batch;
 
 	all = (long long)(leak_count(of) * thp_env.table / 1024);
@@ -2309,7 +2310,7 @@ FIXTURE_SETUP(remains)
 
 FIXTURE_TEARDOWN_PARENT(remains)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	THP_CHECK_OK(thp_cg_destroy(&self->cg), &why);
 	thp_teardown(_metadata);
@@ -2460,7 +2461,7 @@ TEST_F_TIMEOUT(remains, charged, 180)
 	const struct remains_of *of = &variant->of;
 	struct thp_child *c = &self->child;
 	long long anon, kernel, max, end;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	char failslab[160];
 	long refused;
 	int ret;
@@ -2540,7 +2541,7 @@ FIXTURE_SETUP(limit)
 
 FIXTURE_TEARDOWN_PARENT(limit)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	THP_CHECK_OK(thp_cg_destroy(&self->cg), &why);
 	thp_teardown(_metadata);
@@ -2626,7 +2627,7 @@ static void check_limit(struct __test_metadata *_metadata, struct thp_cg *cg, st
 			struct limit_job *job)
 {
 	long long usage, limit, over, slack, left;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	struct thp_events e0, e1;
 	siginfo_t info;
 	int i;
@@ -2747,7 +2748,7 @@ TEST_F_TIMEOUT(limit, split_charged, 90)
 {
 	long long before, after, want;
 	struct thp_child *c = &self->child;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	if (thp_env.memcg != 2)
 		THP_SKIP("needs version 2 of the memory controller");
@@ -2821,7 +2822,7 @@ THP_COVERS(zero, write_waits, "zero-write-fallback");
 TEST_F_TIMEOUT(zero, write_waits, 90)
 {
 	struct thp_child *c = &self->child;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	struct thp_events e0, e1;
 	char knob[192];
 	int ret;
@@ -3017,7 +3018,7 @@ TEST_F_TIMEOUT(judge, reports, 60)
 		/* Only an endless loop has to be quick to be given up. */
 		.return_ms = variant->op.run == loops ? 300 : 0,
 	};
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	ret = watch(&job, &why);

@@ -21,7 +21,7 @@ FIXTURE_SETUP(oracle)
 
 FIXTURE_TEARDOWN_PARENT(oracle)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	THP_CHECK_OK(thp_cg_destroy(&self->cg), &why);
 	thp_teardown(_metadata);
@@ -43,7 +43,7 @@ FIXTURE_TEARDOWN_PARENT(lib)
 }
 
 #define EXPECT_CAUSE(call, part) do {					\
-	struct thp_why __w = { "" };					\
+	struct thp_why __w = { 0 };					\
 	int __r = (call);						\
 	THP_CHECK(__r && strstr(__w.text, part),			\
 		  "wrong state got %s \"%s\", expected a cause with \"%s\"", \
@@ -55,7 +55,7 @@ FIXTURE_TEARDOWN_PARENT(lib)
 TEST_F(oracle, contents)
 {
 	struct thp_map *m = &self->map;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	char *last;
 
 	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
@@ -81,7 +81,7 @@ TEST_F(oracle, contents)
 TEST_F(oracle, state)
 {
 	struct thp_map *m = &self->map;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	struct thp_smaps sm;
 
 	THP_REQUIRE_OK(thp_map_create(m, THP_ANON, &why), &why);
@@ -102,7 +102,7 @@ TEST_F(oracle, state)
 
 TEST_F(oracle, tables)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	long long a, b;
 	long got;
 	unsigned int i;
@@ -129,7 +129,7 @@ TEST_F(oracle, events)
 {
 	struct thp_map *m = &self->map;
 	struct thp_events e0, e1;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
 	thp_obs_events(&e0);
@@ -143,7 +143,7 @@ TEST_F(oracle, layout)
 {
 	struct thp_map *m = &self->map;
 	static struct thp_smaps a, b;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
 	THP_CHECK_OK(thp_obs_smaps(0, m->area, m->area_len, &a), &why);
@@ -151,6 +151,49 @@ TEST_F(oracle, layout)
 	THP_CHECK_OK(thp_obs_smaps(0, m->area, m->area_len, &b), &why);
 	THP_CHECK(b.vmas == a.vmas + 2, "%u VMAs became %u, expected two more", a.vmas, b.vmas);
 	THP_CHECK(strcmp(a.layout, b.layout), "a flag of one page is not in the layout");
+}
+
+/* What people read when a test fails: who found it, what, and once only. */
+TEST_F(lib, why)
+{
+	struct thp_why why = { 0 }, inner = { 0 };
+	char line[200], want[200];
+	int at;
+
+	THP_CHECK(thp_why(&why, -EIO, "%d things", 3) == -EIO, "the error was lost");
+	at = __LINE__ - 1;
+	(void)thp_why(&why, -EPERM, "a consequence");
+	thp_why_line(line, sizeof(line), &why, -EIO, "call(&why)", "dir/file.c", 1);
+	snprintf(want, sizeof(want), "selftest.c:%d: 3 things (EIO)", at);
+	THP_CHECK(!strcmp(line, want), "got \"%s\", expected \"%s\"", line, want);
+	THP_CHECK(thp_why_from(&inner, -EPROTO, &why, "child %d", 2) == -EPROTO, "another error");
+	thp_why_line(line, sizeof(line), &inner, -EPROTO, "call(&why)", "dir/file.c", 1);
+	snprintf(want, sizeof(want), "selftest.c:%d: child 2: 3 things", at);
+	THP_CHECK(!strcmp(line, want), "got \"%s\", expected \"%s\"", line, want);
+	thp_why_clear(&why);
+	thp_why_line(line, sizeof(line), &why, -ETIMEDOUT, "call(&why)", "dir/file.c", 1);
+	THP_CHECK(!strcmp(line, "file.c:1: call: Connection timed out (ETIMEDOUT)"),
+		  "without a cause: \"%s\"", line);
+}
+
+/* A reason is a constant whatever the detail, and comes out of a child as it is. */
+static int skips(struct thp_chan *chan, void *arg)
+{
+	return thp_skip(&chan->why, "needs a reason", "detail %d", *(int *)arg);
+}
+
+TEST_F(lib, skip)
+{
+	struct thp_why why = { 0 };
+	int number = 7, ret;
+
+	ret = thp_child_run(skips, &number, 5000, &why);
+	THP_CHECK(ret == -ENOTSUP && why.skip && !strcmp(why.skip, "needs a reason"),
+		  "a child's SKIP became %s \"%s\"", thp_errno_name(ret), why.text);
+	THP_CHECK(!strcmp(why.text, "needs a reason: detail 7"), "detail: \"%s\"", why.text);
+	thp_why_clear(&why);
+	THP_CHECK(thp_skip(&why, "needs a reason") == -ENOTSUP &&
+		  !strcmp(why.text, "needs a reason"), "no detail: \"%s\"", why.text);
 }
 
 TEST_F(lib, kernel_log_patterns)
@@ -184,7 +227,7 @@ TEST_F(lib, kernel_log_patterns)
 
 TEST_F(lib, kernel_log)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	struct thp_kmsg log;
 
 	THP_NEEDS(THP_NEED_ROOT);
@@ -233,7 +276,7 @@ static int hangs(struct thp_chan *chan, void *arg)
 TEST_F(lib, child)
 {
 	struct thp_child c = { 0 };
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	EXPECT_CAUSE(thp_child_run(returns_error, NULL, 5000, WHY), "own cause");
 	EXPECT_CAUSE(thp_child_run(crashes, NULL, 5000, WHY), "SIGSEGV");
@@ -248,7 +291,7 @@ TEST_F(lib, child)
 TEST_F(lib, settings)
 {
 	static const char path[] = THP_SYSFS "khugepaged/alloc_sleep_millisecs";
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	uint64_t was, now;
 	long mark;
 
@@ -270,13 +313,13 @@ TEST_F(lib, settings)
 TEST_F(oracle, split_effects)
 {
 	struct thp_map *m = &self->map;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	size_t i;
 
 	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
 	for (i = 0; i < split_ops_count; i++) {
 		const struct split_op *op = &split_ops[i];
-		struct thp_why w = { "" };
+		struct thp_why w = { 0 };
 
 		THP_CHECK_OK(split_check_data(op, m, false, &why), &why);
 		if (op->effect == ZEROES || op->effect == WRITES)
@@ -316,7 +359,7 @@ TEST_F(lib, split_rows)
 
 TEST_F(oracle, memcg_limit)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	long long usage;
 
 	THP_NEEDS(THP_NEED_MEMCG);
@@ -331,7 +374,7 @@ TEST_F(oracle, memcg_limit)
 /* An injector that is set up and hits nothing has not fired. */
 TEST_F(oracle, injector_silent)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	THP_NEEDS(THP_NEED_FAIL_PAGE);
 	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
@@ -346,7 +389,7 @@ TEST_F(oracle, injector_silent)
 TEST_F(oracle, injector_hits)
 {
 	struct thp_map *m = &self->map;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	THP_NEEDS(THP_NEED_FAIL_PAGE | THP_NEED_POPULATE);

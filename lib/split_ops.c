@@ -457,12 +457,12 @@ static int prepare_fork(struct thp_map *m, struct thp_why *why)
 
 static int verify_fork(struct thp_map *m, struct thp_why *why)
 {
-	struct thp_why inner = { "" };
+	struct thp_why inner = { 0 };
 	int ret;
 
 	thp_chan_post_child(m->child.chan, 2);
 	ret = thp_child_join(&m->child, 10000, &inner);
-	return ret ? thp_why(why, ret, "in the child: %s", inner.text) : 0;
+	return ret ? thp_why_from(why, ret, &inner, "in the child") : 0;
 }
 
 static int prepare_fork_pipe(struct thp_map *m, struct thp_why *why)
@@ -1186,7 +1186,7 @@ bool split_errno_ok(const struct split_op *op, int err)
 static int check_named(const struct split_op *op, const struct thp_map *m, size_t first, size_t n,
 		       struct thp_why *why)
 {
-	struct thp_why ignored = { "" };
+	struct thp_why ignored = { 0 };
 	size_t i;
 	int ret;
 

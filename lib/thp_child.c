@@ -170,9 +170,10 @@ int thp_child_join(struct thp_child *c, int timeout_ms, struct thp_why *why)
 	else if (WIFSIGNALED(c->status))
 		ret = thp_why(why, -EPROTO, "child killed by SIG%s",
 			      sigabbrev_np(WTERMSIG(c->status)));
+	else if (WEXITSTATUS(c->status) && !c->chan->why.text[0])
+		ret = thp_why(why, -EPROTO, "child failed without a cause");
 	else if (WEXITSTATUS(c->status))
-		ret = thp_why(why, -EPROTO, "%s", c->chan->why.text[0] ? c->chan->why.text :
-			      "child failed without a cause");
+		ret = thp_why_pass(why, c->chan->why.skip ? -ENOTSUP : -EPROTO, &c->chan->why);
 	release(c);
 	return ret;
 }

@@ -53,7 +53,8 @@ int thp_child_await(struct thp_child *c, int step, int timeout_ms);
 
 /*
  * Waits for the end of the child, kills it at the time limit. 0 if it exited
- * with 0; -EPROTO with a cause (its own, its signal, or the time limit);
+ * with 0; -EPROTO with a cause (its own, its signal, or the time limit); -ENOTSUP
+ * if its cause is the reason of a SKIP;
  * -ECHILD if the kernel crashed in it and leaves no status to wait for.
  */
 int thp_child_join(struct thp_child *c, int timeout_ms, struct thp_why *why);

@@ -56,7 +56,7 @@ int thp_group_new(enum thp_kind kind, unsigned int n, struct thp_why *why)
 		return thp_why(why, -EINVAL, "group of %u THPs, at most %d", n, THP_GROUP_MAX);
 	/* Children may come to own a copy of everything. */
 	if (!thp_env_room(3 * n * pmd))
-		return thp_why(why, -ENOTSUP, "needs free memory for %u THPs", 3 * n);
+		return thp_skip(why, "needs free memory for the THPs of the test", "%u", 3 * n);
 	g->area_len = (n + 3) * pmd;
 	g->area = mmap(NULL, g->area_len, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -412,8 +412,8 @@ int thp_peer_order(struct thp_peer *p, enum thp_order order, long long a, long l
 	ret = chan->val[VAL_RET];
 	if (!ret)
 		return 0;
-	ret = thp_why(why, ret, "child %d: %s", (int)(p - thp_peers), chan->why.text);
-	chan->why.text[0] = '\0';
+	ret = thp_why_from(why, ret, &chan->why, "child %d", (int)(p - thp_peers));
+	thp_why_clear(&chan->why);
 	return ret;
 }
 

@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "thp_why.h"
+
 #ifndef ARRAY_SIZE
 #define ARRAY_SIZE(arr) (sizeof(arr) / sizeof((arr)[0]))
 #endif
@@ -37,22 +39,5 @@ int thp_field_u64(const char *text, const char *key, uint64_t *val);
 int thp_read_choice(const char *path, char *buf, size_t len);
 
 bool thp_file_exists(const char *path);
-
-/*
- * One-line cause of a failure, filled by the function that found it. The first
- * cause wins: what comes after it is often only its consequence.
- */
-#define THP_WHY_LEN 400
-
-struct thp_why {
-	char text[THP_WHY_LEN];
-};
-
-/* Records a cause if there is none yet; returns @ret, for "return thp_why(...)". */
-int thp_why(struct thp_why *why, int ret, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-
-/* Symbolic name of a positive or negative errno, "0" for success. */
-const char *thp_errno_name(int err);
 
 #endif /* THP_FILE_H */

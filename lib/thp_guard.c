@@ -258,7 +258,7 @@ static int exit_code(int status, int sig)
 int thp_guard_run(int (*body)(void *arg), void *arg)
 {
 	const struct rlimit no_core = { 0, 0 };
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int status = 0, sig = 0, code, ret;
 	struct thp_kmsg log;
 	sigset_t set, old;
@@ -328,7 +328,7 @@ int thp_guard_run(int (*body)(void *arg), void *arg)
 
 int thp_guard_repair(void)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	thp_env_find_mounts();
 	if (!thp_settings_open(&why))

@@ -33,17 +33,30 @@
 #endif
 
 /*
- * Fails the test and puts the cause on its "not ok" line. The first cause stays;
- * all of them are logged. The harness prints the reason of a failure as it does
- * for a SKIP, but offers no macro for it.
+ * Fails the test and puts the cause on its "not ok" line, behind the file and line of
+ * the check. The first cause stays; all of them are logged. The harness prints the
+ * reason of a failure as it does for a SKIP, but offers no macro for it.
  */
-#define THP_FAIL(fmt, ...) do {						\
+#define __THP_FAIL(at, fmt, ...) do {					\
 	struct __test_results *__res = _metadata->results;		\
 	if (_metadata->exit_code != KSFT_FAIL)				\
 		snprintf(__res->reason, sizeof(__res->reason),		\
-			 fmt, ##__VA_ARGS__);				\
+			 "%s" fmt, at, ##__VA_ARGS__);			\
 	TH_LOG(fmt, ##__VA_ARGS__);					\
 	_metadata->exit_code = KSFT_FAIL;				\
+} while (0)
+
+#define THP_FAIL(fmt, ...) do {						\
+	char __at[64];							\
+	snprintf(__at, sizeof(__at), "%s:%d: ", thp_basename(__FILE__), __LINE__); \
+	__THP_FAIL(__at, fmt, ##__VA_ARGS__);				\
+} while (0)
+
+/* The same with the cause of @ret in @why, behind the file and line of its finder. */
+#define __THP_FAIL_WHY(why, ret, call) do {				\
+	char __line[THP_WHY_LEN + 100];					\
+	thp_why_line(__line, sizeof(__line), why, ret, call, __FILE__, __LINE__); \
+	__THP_FAIL("", "%s", __line);					\
 } while (0)
 
 /* Fails, and goes on, unless @cond. The message says expected, got and where. */
@@ -60,22 +73,44 @@
 	}								\
 } while (0)
 
-/* For functions that return 0 or -errno with a cause in @why. */
+/* For the result of a function, 0 or -errno with its cause in @why. */
+#define THP_CHECK_RESULT(ret, why) do {					\
+	struct thp_why *__cause = why;					\
+	int __result = ret;						\
+									\
+	if (__result)							\
+		__THP_FAIL_WHY(__cause, __result, #ret);		\
+} while (0)
+
+/* The same, but ends the test; SKIPs if that is what @why says. */
+#define THP_REQUIRE_RESULT(ret, why) __THP_REQUIRE_RESULT(ret, why, #ret)
+
+#define __THP_REQUIRE_RESULT(ret, why, call) do {			\
+	struct thp_why *__cause = why;					\
+	int __result = ret;						\
+									\
+	if (__result == -ENOTSUP && __cause->skip)			\
+		THP_SKIP_WHY(__cause);					\
+	if (__result) {							\
+		__THP_FAIL_WHY(__cause, __result, call);		\
+		return;							\
+	}								\
+} while (0)
+
+/* Both with the call itself. */
 #define THP_CHECK_OK(call, why) do {					\
 	int __ret;							\
-	(why)->text[0] = '\0';						\
+	thp_why_clear(why);						\
 	__ret = (call);							\
-	THP_CHECK(!__ret, "%s", (why)->text[0] ? (why)->text : #call);	\
+	if (__ret)							\
+		__THP_FAIL_WHY(why, __ret, #call);			\
 } while (0)
 
 #define THP_REQUIRE_OK(call, why) do {					\
 	int __ret;							\
-	(why)->text[0] = '\0';						\
+	thp_why_clear(why);						\
 	__ret = (call);							\
-	if (__ret == -ENOTSUP && (why)->text[0])			\
-		THP_SKIP_WHY(why);					\
-	THP_REQUIRE(!__ret, "%s (%s)", (why)->text[0] ? (why)->text : #call, \
-		    thp_errno_name(__ret));				\
+	__THP_REQUIRE_RESULT(__ret, why, #call);			\
 } while (0)
 
 /* SKIP and return; the harness lets a SKIP overwrite a failure, so never after one. */
@@ -88,7 +123,7 @@
 /* Reasons become part of test IDs in CI: the variable part goes to the log. */
 #define THP_SKIP_WHY(why) do {						\
 	TH_LOG("%s", (why)->text);					\
-	THP_SKIP("needs memory that is less fragmented");		\
+	THP_SKIP((why)->skip);						\
 } while (0)
 
 /* SKIP unless the machine offers all of @needs (enum thp_need). */
@@ -144,7 +179,7 @@ static long thp_settings_mark_base __maybe_unused;
  */
 static inline void thp_teardown(struct __test_metadata *_metadata)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 
 	switch (thp_kmsg_check(&thp_log, &why)) {
 	case 0:
@@ -153,9 +188,10 @@ static inline void thp_teardown(struct __test_metadata *_metadata)
 		TH_LOG("%s", why.text);
 		break;
 	default:
-		THP_FAIL("%s", why.text);
+		/* The kernel found this; no line of the suite tells more. */
+		__THP_FAIL("", "%s", why.text);
 	}
-	why.text[0] = '\0';
+	thp_why_clear(&why);
 	THP_CHECK_OK(thp_settings_restore(thp_settings_mark_base, &why), &why);
 }
 
@@ -245,7 +281,7 @@ struct thp_main {
 
 static inline int thp_main_body(void *arg)
 {
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	struct thp_main *tm = arg;
 	int ret;
 

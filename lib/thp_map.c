@@ -195,8 +195,7 @@ int thp_map_fault(struct thp_map *m, struct thp_why *why)
 		madvise(m->thp, thp_env.pmd, MADV_DONTNEED);
 		(void)thp_write_file("/proc/sys/vm/compact_memory", "1");
 	}
-	return thp_why(why, -ENOTSUP, "needs memory that is less fragmented: no THP in %d tries",
-		       FAULT_TRIES);
+	return thp_skip(why, THP_FRAGMENTED, "no THP in %d tries", FAULT_TRIES);
 }
 
 void thp_map_return(struct thp_map *m)
@@ -259,7 +258,7 @@ int thp_map_underused(struct thp_map *m, struct thp_why *why)
 
 	thp_obs_events(&ev);
 	if (ev.underused == THP_EVENT_NONE)
-		return thp_why(why, -ENOTSUP, "needs the underused THP shrinker (Linux 6.12)");
+		return thp_skip(why, "needs the underused THP shrinker (Linux 6.12)");
 	ret = thp_settings_set(THP_SYSFS "khugepaged/max_ptes_none", "0");
 	if (ret)
 		return thp_why(why, ret, "max_ptes_none: %s", thp_errno_name(ret));
@@ -268,7 +267,7 @@ int thp_map_underused(struct thp_map *m, struct thp_why *why)
 		return ret;
 	thp_fill(m->thp, m->seed, 0);
 	return thp_map_expect(m, THP_STATE_PMD, NULL) ?
-		thp_why(why, -ENOTSUP, "needs memory that is less fragmented") : 0;
+		thp_skip(why, THP_FRAGMENTED) : 0;
 }
 
 /* More than the zeroed data of any program or library here, bytes. */

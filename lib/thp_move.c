@@ -270,7 +270,7 @@ static int fault_window(struct thp_move *mv, int side, int w, unsigned int slot,
 		madvise(p, thp_env.pmd, MADV_DONTNEED);
 		(void)thp_write_file("/proc/sys/vm/compact_memory", "1");
 	}
-	return thp_why(why, -ENOTSUP, "no THP in 4 tries");
+	return thp_skip(why, THP_FRAGMENTED, "no THP in 4 tries");
 }
 
 static int fault_side(struct thp_move *mv, int side, enum thp_kind kind, unsigned int wins,
@@ -541,7 +541,7 @@ static size_t run_length(const struct thp_move_model *m, int side, size_t i)
 static int check_page(struct thp_move *mv, const struct thp_move_model *m, int side,
 		      unsigned int slot, size_t i, struct thp_why *why)
 {
-	struct thp_why what = { "" };
+	struct thp_why what = { 0 };
 	char *p = page_addr(mv, side, slot, i);
 	int32_t id = m->id[side][i];
 	int ret = 0;

@@ -30,7 +30,7 @@ static void fail(struct thp_race *race, int ret, const struct thp_actor *a,
 
 	if (__atomic_compare_exchange_n(&race->failed, &none, ret, false,
 					__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
-		thp_why(&race->why, ret, "%s, step %ld: %.300s", a->name, a->loops, why->text);
+		thp_why_from(&race->why, ret, why, "%s, step %ld", a->name, a->loops);
 	__atomic_store_n(&race->ended, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -58,7 +58,7 @@ static void *actor_main(void *arg)
 {
 	struct thp_actor *a = arg;
 	struct thp_race *race = a->race;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	long long begin;
 	int ret;
 
@@ -92,7 +92,7 @@ int thp_race_run(struct thp_race *race, struct thp_actor *actors, int n, struct 
 		return thp_why(why, -EINVAL, "%d actors, at most %d", n, THP_RACE_ACTORS);
 	race->ended = 0;
 	race->failed = 0;
-	race->why.text[0] = '\0';
+	thp_why_clear(&race->why);
 	pthread_barrier_init(&start, NULL, n + 1);
 	for (i = 0; i < n; i++) {
 		actors[i].race = race;
@@ -112,7 +112,7 @@ int thp_race_run(struct thp_race *race, struct thp_actor *actors, int n, struct 
 		pthread_join(tid[i], NULL);
 	pthread_barrier_destroy(&start);
 	if (race->failed)
-		return thp_why(why, race->failed, "%s", race->why.text);
+		return thp_why_pass(why, race->failed, &race->why);
 	return 0;
 }
 
@@ -128,7 +128,7 @@ int thp_race_warm_up(struct thp_race *race)
 {
 	struct thp_actor idle[THP_RACE_ACTORS];
 	int i, loops = race->max_loops;
-	struct thp_why why = { "" };
+	struct thp_why why = { 0 };
 	int ret;
 
 	race->chan = mmap(NULL, sizeof(*race->chan), PROT_READ | PROT_WRITE,

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "thp_why.h"
+
+const char *thp_basename(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+static void found_at(struct thp_why *why, const char *file, int line)
+{
+	why->file = thp_basename(file);
+	why->line = line;
+}
+
+int thp_why_at(struct thp_why *why, const char *file, int line, int ret, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (why && !why->text[0]) {
+		va_start(ap, fmt);
+		vsnprintf(why->text, sizeof(why->text), fmt, ap);
+		va_end(ap);
+		found_at(why, file, line);
+	}
+	return ret;
+}
+
+int thp_skip_at(struct thp_why *why, const char *file, int line, const char *reason,
+		const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	if (why && !why->text[0]) {
+		why->skip = reason;
+		n = snprintf(why->text, sizeof(why->text), "%s", reason);
+		/* The blank that every detail begins with. */
+		if (fmt[1] && n >= 0 && (size_t)n + 1 < sizeof(why->text)) {
+			why->text[n++] = ':';
+			va_start(ap, fmt);
+			vsnprintf(why->text + n, sizeof(why->text) - n, fmt, ap);
+			va_end(ap);
+		}
+		found_at(why, file, line);
+	}
+	return -ENOTSUP;
+}
+
+int thp_why_pass(struct thp_why *why, int ret, const struct thp_why *inner)
+{
+	if (why && !why->text[0])
+		*why = *inner;
+	return ret;
+}
+
+int thp_why_from(struct thp_why *why, int ret, const struct thp_why *inner, const char *fmt, ...)
+{
+	struct thp_why from = *inner;
+	va_list ap;
+	int n;
+
+	if (!why || (why != inner && why->text[0]))
+		return ret;
+	*why = from;
+	va_start(ap, fmt);
+	n = vsnprintf(why->text, sizeof(why->text), fmt, ap);
+	va_end(ap);
+	if (n >= 0 && (size_t)n < sizeof(why->text))
+		snprintf(why->text + n, sizeof(why->text) - n, ": %.*s",
+			 (int)sizeof(why->text) - n, from.text);
+	return ret;
+}
+
+void thp_why_clear(struct thp_why *why)
+{
+	memset(why, 0, sizeof(*why));
+}
+
+/* These two are how lib/ says that a contract or the contents are broken. */
+static bool has_errno(const char *text, int ret)
+{
+	return ret == -EPROTO || ret == -EILSEQ || strstr(text, thp_errno_name(ret)) ||
+	       strstr(text, strerror(-ret));
+}
+
+void thp_why_line(char *buf, size_t len, const struct thp_why *why, int ret, const char *call,
+		  const char *file, int line)
+{
+	if (!why->text[0])
+		snprintf(buf, len, "%s:%d: %.*s: %s (%s)", thp_basename(file), line,
+			 (int)strcspn(call, " ("), call, strerror(ret < 0 ? -ret : ret),
+			 thp_errno_name(ret));
+	else if (!ret || has_errno(why->text, ret))
+		snprintf(buf, len, "%s:%d: %s", why->file, why->line, why->text);
+	else
+		snprintf(buf, len, "%s:%d: %s (%s)", why->file, why->line, why->text,
+			 thp_errno_name(ret));
+}
+
+const char *thp_errno_name(int err)
+{
+	switch (err < 0 ? -err : err) {
+	case 0: return "0";
+	case EPERM: return "EPERM";
+	case ENOENT: return "ENOENT";
+	case EINTR: return "EINTR";
+	case EIO: return "EIO";
+	case EAGAIN: return "EAGAIN";
+	case ENOMEM: return "ENOMEM";
+	case EACCES: return "EACCES";
+	case EFAULT: return "EFAULT";
+	case EBUSY: return "EBUSY";
+	case EEXIST: return "EEXIST";
+	case ENODEV: return "ENODEV";
+	case EINVAL: return "EINVAL";
+	case ENOSPC: return "ENOSPC";
+	case ERANGE: return "ERANGE";
+	case ENOSYS: return "ENOSYS";
+	case ETIMEDOUT: return "ETIMEDOUT";
+	case EOPNOTSUPP: return "EOPNOTSUPP";
+	case EPROTO: return "EPROTO";
+	case EILSEQ: return "EILSEQ";
+	case EHWPOISON: return "EHWPOISON";
+	default: return strerror(err < 0 ? -err : err);
+	}
+}

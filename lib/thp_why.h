@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Why something failed, or cannot be tested: one line, filled by the function that
+ * found it, which also returns -errno.
+ *
+ * A failure has a cause: expected, got and where, in words, and the file and line
+ * of the finder. A SKIP has a reason: a constant string that names what is missing,
+ * as reasons are part of test IDs in CI; what varies stands behind it in the text.
+ */
+#ifndef THP_WHY_H
+#define THP_WHY_H
+
+#include <stddef.h>
+
+#define THP_WHY_LEN 400
+
+/* "= { 0 }" is empty. May lie in memory that is shared with a forked child. */
+struct thp_why {
+	char text[THP_WHY_LEN];
+	const char *skip;	/* the reason, or NULL */
+	const char *file;	/* of the finder, without its directory */
+	int line;
+};
+
+/*
+ * Records a cause, printf-style, if there is none yet: what comes after the first
+ * is often only its consequence. Returns @ret, for "return thp_why(...)". A NULL
+ * @why records nothing.
+ */
+#define thp_why(why, ret, ...) thp_why_at(why, __FILE__, __LINE__, ret, __VA_ARGS__)
+
+int thp_why_at(struct thp_why *why, const char *file, int line, int ret, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
+
+/*
+ * Records that @reason, a constant, keeps this from being tested here, and returns
+ * -ENOTSUP. More arguments are a detail, printf-style, of this one time.
+ */
+#define thp_skip(why, reason, ...) \
+	thp_skip_at(why, __FILE__, __LINE__, reason, " " __VA_ARGS__)
+
+/* Where THPs cannot be had although memory is free, after compaction and several tries. */
+#define THP_FRAGMENTED "needs memory that is less fragmented"
+
+int thp_skip_at(struct thp_why *why, const char *file, int line, const char *reason,
+		const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
+
+/* Passes on what somebody else found, place and reason included; returns @ret. */
+int thp_why_pass(struct thp_why *why, int ret, const struct thp_why *inner);
+
+/* The same behind a prefix, printf-style, and ": "; @inner may be @why itself. */
+int thp_why_from(struct thp_why *why, int ret, const struct thp_why *inner, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* Forgets the cause. */
+void thp_why_clear(struct thp_why *why);
+
+/*
+ * The line that people read: "file:line: cause (ERRNO)". Without a cause it is the
+ * function that @call begins with, at @file and @line, and what @ret means.
+ */
+void thp_why_line(char *buf, size_t len, const struct thp_why *why, int ret, const char *call,
+		  const char *file, int line);
+
+/* The part of a path behind its last slash. */
+const char *thp_basename(const char *path);
+
+/* Symbolic name of a positive or negative errno, "0" for success. */
+const char *thp_errno_name(int err);
+
+#endif /* THP_WHY_H */

@@ -179,10 +179,8 @@ static int check_split(const struct split_op *op, const struct thp_map *m, struc
 /* The operation has done all of its work. */
 static int check_complete(const struct split_op *op, struct thp_map *m, struct thp_why *why)
 {
-	int ret = 0;
+	int ret = split_verify(op, m, why);
 
-	if (op->verify && !is_plain(m->kind))
-		ret = op->verify(m, why);
 	return ret ? ret : split_check_data(op, m, true, why);
 }
 
@@ -223,8 +221,8 @@ static int judge(const struct split_op *op, struct thp_map *m, int op_ret, const
 	if (strict && m->kind == THP_DEVICE && !thp_hmm_holds(m->thp))
 		return thp_why(why, -EPROTO, "%s returned %s, but took the range off the device",
 			       op->name, thp_errno_name(op_ret));
-	if (strict && op->untouched) {
-		ret = op->untouched(m, why);
+	if (strict || !(op->flags & OP_POPULATES)) {
+		ret = split_untouched(op, m, why);
 		if (ret)
 			return ret;
 	}

@@ -112,7 +112,7 @@ static int run_madv_mergeable(struct thp_map *m, char *addr, size_t len)
 static int run_anon_name(struct thp_map *m, char *addr, size_t len)
 {
 	(void)m;
-	return RET(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, addr, len, "thp_lazy_pte"));
+	return RET(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, addr, len, SPLIT_NAME));
 }
 
 static int run_mlock(struct thp_map *m, char *addr, size_t len)
@@ -127,17 +127,61 @@ static int run_mlock_onfault(struct thp_map *m, char *addr, size_t len)
 	return RET(mlock2(addr, len, MLOCK_ONFAULT));
 }
 
-/* MLOCK_ONFAULT: the untouched neighbours must stay as they are. */
-static int prepare_mlocked(struct thp_map *m, struct thp_why *why)
-{
-	return mlock2(m->thp, thp_env.pmd, MLOCK_ONFAULT) ?
-		thp_why(why, -errno, "mlock2: %s", strerror(errno)) : 0;
-}
-
 static int run_munlock(struct thp_map *m, char *addr, size_t len)
 {
 	(void)m;
 	return RET(munlock(addr, len));
+}
+
+/* VmLck, which counts for RLIMIT_MEMLOCK. Bytes, or -errno. */
+static long locked_bytes(void)
+{
+	static char text[4096];
+	uint64_t kb;
+	ssize_t n = thp_read_file("/proc/self/status", text, sizeof(text));
+
+	if (n < 0)
+		return n;
+	return thp_field_u64(text, "VmLck", &kb) ? -ENOENT : (long)(kb << 10);
+}
+
+/* VmLck has moved by @pages since prepare(). */
+static int check_lock(struct thp_map *m, long pages, struct thp_why *why)
+{
+	long now = locked_bytes(), want = m->priv + pages * (long)thp_env.page;
+
+	return now == want ? 0 :
+		thp_why(why, -EPROTO, "VmLck: %ld B, expected %ld B", now, want);
+}
+
+static int prepare_lock(struct thp_map *m, struct thp_why *why)
+{
+	m->priv = locked_bytes();
+	return m->priv < 0 ?
+		thp_why(why, m->priv, "VmLck: %s", thp_errno_name(m->priv)) : 0;
+}
+
+/* MLOCK_ONFAULT: the untouched neighbours must stay as they are. */
+static int prepare_mlocked(struct thp_map *m, struct thp_why *why)
+{
+	if (mlock2(m->thp, thp_env.pmd, MLOCK_ONFAULT))
+		return thp_why(why, -errno, "mlock2: %s", strerror(errno));
+	return prepare_lock(m, why);
+}
+
+static int verify_locked(struct thp_map *m, struct thp_why *why)
+{
+	return check_lock(m, 1, why);
+}
+
+static int verify_unlocked(struct thp_map *m, struct thp_why *why)
+{
+	return check_lock(m, -1, why);
+}
+
+static int verify_lock_kept(struct thp_map *m, struct thp_why *why)
+{
+	return check_lock(m, 0, why);
 }
 
 static int run_mbind(struct thp_map *m, char *addr, size_t len)
@@ -202,11 +246,18 @@ static int run_mremap_move(struct thp_map *m, char *addr, size_t len)
 	return mremap(addr, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED ? -errno : 0;
 }
 
+/* The page is at its new place, and nothing came along. */
 static int verify_moved(struct thp_map *m, struct thp_why *why)
 {
 	size_t index = thp_env.nr / 2;
 	char *to = thp_page(m->aux, index);
+	long n;
 
+	n = thp_obs_populated(to - thp_env.page, 3 * thp_env.page);
+	if (n != 1 || thp_obs_populated(to, thp_env.page) != 1)
+		return thp_why(why, -EPROTO,
+			       "%ld pages at and beside page %zu of the destination, expected 1", n,
+			       index);
 	return m->kind == THP_ZERO || m->kind == THP_NONE ? thp_check_zero(to, 1, why) :
 	       thp_check(to, m->seed, index, 1, why);
 }
@@ -247,6 +298,26 @@ static int run_guard_install(struct thp_map *m, char *addr, size_t len)
 {
 	(void)m;
 	return RET(madvise(addr, len, MADV_GUARD_INSTALL));
+}
+
+/* pagemap shows guards since Linux 6.15. */
+static int verify_guard(struct thp_map *m, struct thp_why *why)
+{
+	size_t i, mid = thp_env.nr / 2;
+	uint64_t entry;
+	bool want;
+	int ret;
+
+	for (i = 0; thp_env.release >= THP_RELEASE(6, 15) && i < thp_env.nr; i++) {
+		ret = thp_obs_pagemap(thp_page(m, i), &entry);
+		if (ret)
+			return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));
+		want = i == mid;
+		if (!!(entry & THP_PM_GUARD) != want)
+			return thp_why(why, -EPROTO, "page %zu: guard %d, expected %d", i, !want,
+				       want);
+	}
+	return 0;
 }
 
 /* No page is a guard here: nothing to do, but for a PMD that is not present. */
@@ -377,61 +448,19 @@ static int run_pagemap_scan(struct thp_map *m, char *addr, size_t len)
 	return ioctl(m->pipe[0], PAGEMAP_SCAN, &arg) < 0 ? -errno : 0;
 }
 
-/* The protection bit, of the page in the middle and of all others. */
-static int check_wp(struct thp_map *m, struct thp_why *why, bool inside, bool outside)
-{
-	size_t i, mid = thp_env.nr / 2;
-	uint64_t entry;
-	int ret;
-
-	for (i = 0; i < thp_env.nr; i++) {
-		bool want = i == mid ? inside : outside;
-
-		ret = thp_obs_pagemap(thp_page(m, i), &entry);
-		if (ret)
-			return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));
-		if (!!(entry & THP_PM_UFFD_WP) != want)
-			return thp_why(why, -EPROTO, "page %zu is %suffd-wp, expected %s", i,
-				       want ? "not " : "", want ? "it was" : "it was not");
-	}
-	return 0;
-}
-
-static int verify_wp_inside(struct thp_map *m, struct thp_why *why)
-{
-	return check_wp(m, why, true, false);
-}
-
-static int verify_wp_outside(struct thp_map *m, struct thp_why *why)
-{
-	return check_wp(m, why, false, true);
-}
-
-/* ... and whoever reads one of those pages is noticed, who takes its protection off. */
-static int verify_rwp_outside(struct thp_map *m, struct thp_why *why)
+/* Whoever reads one of the other pages is noticed, who takes its protection off. */
+static int verify_rwp_fault(struct thp_map *m, struct thp_why *why)
 {
 	char *page = thp_page(m, 1);
 	uint64_t entry;
-	int ret = verify_wp_outside(m, why);
+	int ret;
 
-	if (ret)
-		return ret;
 	(void)thp_peek(page);
 	ret = thp_obs_pagemap(page, &entry);
 	if (ret)
 		return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));
 	return entry & THP_PM_UFFD_WP ?
-		thp_why(why, -EPROTO, "page 1 was read, and is still protected: no fault") : 0;
-}
-
-static int verify_wp_none(struct thp_map *m, struct thp_why *why)
-{
-	return check_wp(m, why, false, false);
-}
-
-static int verify_wp_all(struct thp_map *m, struct thp_why *why)
-{
-	return check_wp(m, why, true, true);
+		thp_why(why, -EPROTO, "page 1: uffd-wp 1 after a read, expected 0") : 0;
 }
 
 /* Writes to a PMD that is shared copy-on-write */
@@ -540,8 +569,27 @@ static int run_gup_pin(struct thp_map *m, char *addr, size_t len)
 	return RET(ioctl(m->pipe[0], THP_GUP_PIN, &pin));
 }
 
+/* One page is pinned, the right one: the driver copies out all that it holds. */
 static int verify_gup(struct thp_map *m, struct thp_why *why)
 {
+	size_t mid = thp_env.nr / 2;
+	static char *copy;
+	uint64_t at;
+	int ret;
+
+	if (!copy)
+		copy = mmap(NULL, 2 * thp_env.page, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (copy == MAP_FAILED)
+		return thp_why(why, -errno, "mmap for pinned pages: %s", strerror(errno));
+	memset(copy, 0, 2 * thp_env.page);
+	at = (uintptr_t)copy;
+	if (ioctl(m->pipe[0], THP_GUP_READ, &at))
+		return thp_why(why, -errno, "no page is pinned: %s", strerror(errno));
+	ret = thp_check(copy, m->seed, mid, 1, why);
+	if (!ret)
+		ret = thp_check_zero(copy + thp_env.page, 1, why);
+	if (ret)
+		return ret;
 	if (ioctl(m->pipe[0], THP_GUP_UNPIN))
 		return thp_why(why, -errno, "unpinning: %s", strerror(errno));
 	return verify_fork(m, why);
@@ -596,9 +644,23 @@ static int verify_device_whole(struct thp_map *m, struct thp_why *why)
 	return verify_on_device(m, 0, thp_env.nr, why);
 }
 
+/* The pages beside the named one are on the device (@want), or are not. */
+static int check_beside(struct thp_map *m, bool want, struct thp_why *why)
+{
+	size_t mid = thp_env.nr / 2, i;
+
+	for (i = mid - 1; i <= mid + 1; i += 2)
+		if (thp_hmm_holds(thp_page(m, i)) != want)
+			return thp_why(why, -EPROTO, "page %zu: on the device %d, expected %d", i,
+				       !want, want);
+	return 0;
+}
+
 static int verify_device_mid(struct thp_map *m, struct thp_why *why)
 {
-	return verify_on_device(m, thp_env.nr / 2, 1, why);
+	int ret = verify_on_device(m, thp_env.nr / 2, 1, why);
+
+	return ret ? ret : check_beside(m, false, why);
 }
 
 static int run_to_system(struct thp_map *m, char *addr, size_t len)
@@ -615,10 +677,23 @@ static int run_to_system_split(struct thp_map *m, char *addr, size_t len)
 	return ret ? ret : thp_hmm_to_system(addr, len);
 }
 
-static int verify_in_system(struct thp_map *m, struct thp_why *why)
+static int verify_system_whole(struct thp_map *m, struct thp_why *why)
 {
-	return thp_hmm_holds(thp_page(m, thp_env.nr / 2)) ?
-		thp_why(why, -EPROTO, "the page is still on the device") : 0;
+	size_t i;
+
+	for (i = 0; i < thp_env.nr; i++)
+		if (thp_hmm_holds(thp_page(m, i)))
+			return thp_why(why, -EPROTO, "page %zu: on the device 1, expected 0", i);
+	return 0;
+}
+
+static int verify_system_mid(struct thp_map *m, struct thp_why *why)
+{
+	size_t mid = thp_env.nr / 2;
+
+	if (thp_hmm_holds(thp_page(m, mid)))
+		return thp_why(why, -EPROTO, "page %zu: on the device 1, expected 0", mid);
+	return check_beside(m, true, why);
 }
 
 static int run_exclusive(struct thp_map *m, char *addr, size_t len)
@@ -645,6 +720,10 @@ static int verify_exclusive(struct thp_map *m, struct thp_why *why)
 	ret = thp_check(thp_hmm_buffer(), m->seed, thp_env.nr / 2, 1, why);
 	if (ret)
 		return ret;
+	if (thp_hmm_check_exclusive(page - thp_env.page, thp_env.page) ||
+	    thp_hmm_check_exclusive(page + thp_env.page, thp_env.page))
+		return thp_why(why, -EPROTO, "a page beside page %zu is exclusive, too",
+			       thp_env.nr / 2);
 	/* An access of the process ends it. */
 	thp_peek(page);
 	ret = thp_hmm_check_exclusive(page, thp_env.page);
@@ -658,6 +737,116 @@ static int run_cold(struct thp_map *m, char *addr, size_t len)
 {
 	(void)m;
 	return RET(madvise(addr, len, MADV_COLD));
+}
+
+/* Referenced of the whole area, kB, or -errno: young PTEs and referenced folios. */
+static long referenced_kb(struct thp_map *m)
+{
+	static struct thp_smaps sm;
+	int ret = thp_obs_smaps(0, m->area, m->area_len, &sm);
+
+	return ret ? ret : (long)sm.referenced_kb;
+}
+
+static int prepare_cold(struct thp_map *m, struct thp_why *why)
+{
+	m->priv = referenced_kb(m);
+	return m->priv < 0 ?
+		thp_why(why, m->priv, "smaps: %s", thp_errno_name(m->priv)) : 0;
+}
+
+static int prepare_cold_wped(struct thp_map *m, struct thp_why *why)
+{
+	int ret = prepare_uffd_wped(m, why);
+
+	return ret ? ret : prepare_cold(m, why);
+}
+
+static int check_cold(struct thp_map *m, size_t pages, struct thp_why *why)
+{
+	long now = referenced_kb(m), want = m->priv - (long)(pages * thp_env.page / 1024);
+
+	return now == want ? 0 :
+		thp_why(why, -EPROTO, "Referenced: %ld kB, expected %ld kB", now, want);
+}
+
+/* All pages of a folio that was split are small ones. Only root can tell. */
+static int verify_folio_split(struct thp_map *m, struct thp_why *why)
+{
+	struct split_view v = { .m = m };
+	size_t i;
+	int got;
+
+	if (!thp_env.root || m->kind != THP_ANON)
+		return 0;
+	for (i = 0; i < thp_env.nr; i++) {
+		got = split_large.of(&v, &split_large, thp_page(m, i));
+		if (got)
+			return thp_why(why, got < 0 ? got : -EPROTO,
+				       "page %zu: in a large folio %s, expected 0", i,
+				       got < 0 ? thp_errno_name(got) : "1");
+	}
+	return 0;
+}
+
+static int verify_cold(struct thp_map *m, struct thp_why *why)
+{
+	/* Folio operations pass the huge zero folio by. */
+	int ret = m->kind == THP_ANON ? check_cold(m, 1, why) : 0;
+
+	return ret ? ret : verify_folio_split(m, why);
+}
+
+static int verify_cold_whole(struct thp_map *m, struct thp_why *why)
+{
+	return m->kind == THP_ANON ? check_cold(m, thp_env.nr, why) : 0;
+}
+
+/* Without swap the page stays where it is. */
+static int verify_pageout(struct thp_map *m, struct thp_why *why)
+{
+	bool swaps = m->kind == THP_ANON && !thp_env_missing(THP_NEED_SWAP);
+	size_t mid = thp_env.nr / 2, i;
+	uint64_t entry;
+	bool want;
+	int ret;
+
+	for (i = 0; swaps && i < thp_env.nr; i++) {
+		ret = thp_obs_pagemap(thp_page(m, i), &entry);
+		if (ret)
+			return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));
+		want = i == mid;
+		if (!!(entry & THP_PM_SWAPPED) != want)
+			return thp_why(why, -EPROTO, "page %zu: swapped %d, expected %d", i, !want,
+				       want);
+	}
+	return verify_folio_split(m, why);
+}
+
+/* What may be freed is clean, and what was filled is dirty. */
+static int check_clean(struct thp_map *m, size_t pages, struct thp_why *why)
+{
+	size_t want = pages * thp_env.page / 1024;
+	static struct thp_smaps sm;
+	int ret = thp_obs_smaps(0, m->thp, thp_env.pmd, &sm);
+
+	if (ret)
+		return thp_why(why, ret, "smaps: %s", thp_errno_name(ret));
+	return sm.clean_kb == want ? 0 :
+		thp_why(why, -EPROTO, "Private_Clean: %llu kB, expected %zu kB",
+			(unsigned long long)sm.clean_kb, want);
+}
+
+static int verify_free(struct thp_map *m, struct thp_why *why)
+{
+	int ret = m->kind == THP_ANON ? check_clean(m, 1, why) : 0;
+
+	return ret ? ret : verify_folio_split(m, why);
+}
+
+static int verify_free_whole(struct thp_map *m, struct thp_why *why)
+{
+	return m->kind == THP_ANON ? check_clean(m, thp_env.nr, why) : 0;
 }
 
 static int run_pageout(struct thp_map *m, char *addr, size_t len)
@@ -687,14 +876,18 @@ static int run_uffd_wp_whole(struct thp_map *m, char *addr, size_t len)
 {
 	int ret = thp_uffd_wp(m->uffd, addr, len, 1);
 
-	return ret ? ret : thp_uffd_wp(m->uffd, addr, len, 0);
+	if (!ret)
+		ret = thp_uffd_wp(m->uffd, addr, len, 0);
+	return ret ? ret : thp_uffd_wp(m->uffd, addr, len, 1);
 }
 
 static int run_uffd_rwp_whole(struct thp_map *m, char *addr, size_t len)
 {
 	int ret = thp_uffd_rwp(m->uffd, addr, len, 1);
 
-	return ret ? ret : thp_uffd_rwp(m->uffd, addr, len, 0);
+	if (!ret)
+		ret = thp_uffd_rwp(m->uffd, addr, len, 0);
+	return ret ? ret : thp_uffd_rwp(m->uffd, addr, len, 1);
 }
 
 /* The fault that a read of a protected THP takes; the protection goes with it. */
@@ -703,6 +896,18 @@ static int run_uffd_rwp_read(struct thp_map *m, char *addr, size_t len)
 	(void)m;
 	thp_peek(addr + len / 2);
 	return 0;
+}
+
+static int verify_rwp_read(struct thp_map *m, struct thp_why *why)
+{
+	uint64_t entry;
+	int ret = thp_obs_pagemap(thp_page(m, thp_env.nr / 2), &entry);
+
+	if (ret)
+		return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));
+	return entry & THP_PM_UFFD_WP ?
+		thp_why(why, -EPROTO, "page %zu: uffd-wp 1 after a read, expected 0",
+			thp_env.nr / 2) : 0;
 }
 
 static int run_to_device_and_back(struct thp_map *m, char *addr, size_t len)
@@ -717,15 +922,30 @@ static int run_to_device_and_back(struct thp_map *m, char *addr, size_t len)
 static int run_mprotect_whole(struct thp_map *m, char *addr, size_t len)
 {
 	(void)m;
-	return RET(mprotect(addr, len, PROT_READ) || mprotect(addr, len, PROT_RW));
+	return RET(mprotect(addr, len, PROT_READ) || mprotect(addr, len, PROT_RW) ||
+		   mprotect(addr, len, PROT_READ));
 }
+
+static unsigned char mincore_vec[65536];
 
 static int run_mincore(struct thp_map *m, char *addr, size_t len)
 {
-	static unsigned char vec[65536];
-
 	(void)m;
-	return len / thp_env.page > sizeof(vec) ? -E2BIG : RET(mincore(addr, len, vec));
+	return len / thp_env.page > sizeof(mincore_vec) ? -E2BIG :
+	       RET(mincore(addr, len, mincore_vec));
+}
+
+/* Each page is in memory; what is on a device is where a swapped page would be. */
+static int verify_mincore(struct thp_map *m, struct thp_why *why)
+{
+	size_t i;
+
+	for (i = 0; m->kind != THP_DEVICE && i < thp_env.nr; i++) {
+		if (!(mincore_vec[i] & 1))
+			return thp_why(why, -EPROTO, "page %zu: mincore says 0, expected 1", i);
+		mincore_vec[i] = 0;
+	}
+	return 0;
 }
 
 static int read_through(const char *path)
@@ -779,20 +999,45 @@ static int run_clear_refs(struct thp_map *m, char *addr, size_t len)
 	return ret ? ret : thp_write_file("/proc/self/clear_refs", "4");
 }
 
+/* What clear_refs is for: no page is referenced any more. */
+static int verify_cleared(struct thp_map *m, struct thp_why *why)
+{
+	long kb = referenced_kb(m);
+
+	return kb ? thp_why(why, -EPROTO, "Referenced: %ld kB, expected 0 kB", kb) : 0;
+}
+
+static char gup_byte;
+
 static int run_vm_readv(struct thp_map *m, char *addr, size_t len)
 {
-	char byte;
-	struct iovec to = { .iov_base = &byte, .iov_len = 1 };
+	struct iovec to = { .iov_base = &gup_byte, .iov_len = 1 };
 	struct iovec from = { .iov_base = addr + len / 2, .iov_len = 1 };
 
 	(void)m;
 	return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == 1 ? 0 : -errno;
 }
 
+static int verify_gup_read(struct thp_map *m, struct thp_why *why)
+{
+	char want = *thp_page(m, thp_env.nr / 2);
+	int got = (unsigned char)gup_byte;
+
+	gup_byte = ~want;
+	return got == (unsigned char)want ? 0 :
+		thp_why(why, -EPROTO, "page %zu: read %#x, expected %#x", thp_env.nr / 2, got,
+			(unsigned char)want);
+}
+
 #define ANON_ZERO	(THP_ANON | THP_ZERO)
 #define ANON_ZERO_DEVICE (ANON_ZERO | THP_DEVICE)
 #define ALL_HUGE	(THP_ANON | THP_ZERO | THP_SHMEM)
 #define PLAIN		(THP_SMALL | THP_NONE)
+/* What a zap empties: a shared mapping drops the PMD, and all pages with it. */
+#define ZAPPED		(ANON_ZERO_DEVICE | THP_SMALL)
+
+#define GONE		{ &split_has_vma, 1, 0 }
+#define UNREADABLE	{ &split_readable, 1, 0 }
 
 /*
  * .keeps names the kinds that are controls: on base pages and untouched memory
@@ -803,165 +1048,204 @@ const struct split_op split_ops[] = {
 	{
 		.name = "munmap_head", .covers = "split-munmap", .run = run_munmap,
 		.kinds = ANON_ZERO, .keeps = PLAIN, .where = AT_HEAD, .effect = UNMAPS,
+		.says = GONE, .meets = UNREADABLE,
 	}, {
 		.name = "munmap_mid", .covers = "split-munmap file-split", .run = run_munmap,
 		.kinds = ALL_HUGE | THP_DEVICE, .keeps = PLAIN, .where = AT_MID, .effect = UNMAPS,
+		.says = GONE, .meets = UNREADABLE,
 	}, {
 		.name = "munmap_tail", .covers = "split-munmap", .run = run_munmap,
 		.kinds = ANON_ZERO, .where = AT_TAIL, .effect = UNMAPS,
+		.says = GONE, .meets = UNREADABLE,
 	}, {
 		.name = "munmap_half", .covers = "split-munmap", .run = run_munmap,
 		.kinds = ANON_ZERO, .where = AT_UPPER, .effect = UNMAPS,
+		.says = GONE, .meets = UNREADABLE,
 	}, {
 		.name = "mmap_fixed_mid", .covers = "split-map-fixed", .run = run_mmap_fixed,
 		.kinds = ANON_ZERO, .keeps = PLAIN, .where = AT_MID, .effect = ZEROES,
+		.says = { &split_vma_advised, 1, 0, ANON_ZERO },
 	}, {
 		.name = "mremap_shrink", .covers = "split-shrink", .run = run_mremap_shrink,
 		.prepare = prepare_shrink,
 		.kinds = ANON_ZERO, .where = AT_UPPER, .effect = UNMAPS,
+		.says = GONE, .meets = UNREADABLE, .flags = OP_ABOVE_TOO,
 	}, {
 		.name = "mprotect_head", .covers = "split-mprotect", .run = run_mprotect,
 		.kinds = ANON_ZERO, .where = AT_HEAD,
+		.says = { &split_vma_write, 1, 0 }, .meets = { &split_writable, 1, 0 },
 	}, {
 		.name = "mprotect_mid", .covers = "split-mprotect file-split", .run = run_mprotect,
 		.kinds = ALL_HUGE | THP_DEVICE, .keeps = PLAIN, .where = AT_MID,
+		.says = { &split_vma_write, 1, 0 }, .meets = { &split_writable, 1, 0 },
 	}, {
 		.name = "mprotect_merge_below", .covers = "split-vma-merge", .run = run_mprotect,
-		.prepare = prepare_ro_below, .flags = OP_MERGES,
+		.prepare = prepare_ro_below,
 		.kinds = ANON_ZERO, .where = AT_HEAD,
+		.says = { &split_vma_write, 1, 0 }, .meets = { &split_writable, 1, 0 },
+		.flags = OP_MERGES | OP_BELOW_TOO,
 	}, {
 		.name = "mprotect_merge_above", .covers = "split-vma-merge", .run = run_mprotect,
-		.prepare = prepare_ro_above, .flags = OP_MERGES,
+		.prepare = prepare_ro_above,
 		.kinds = ANON_ZERO, .where = AT_TAIL,
+		.says = { &split_vma_write, 1, 0 }, .meets = { &split_writable, 1, 0 },
+		.flags = OP_MERGES | OP_ABOVE_TOO,
 	}, {
 		.name = "madv_nohugepage_mid", .covers = "split-madvise-flags",
 		.run = run_madv_nohugepage, .errnos = { EAGAIN },
 		.kinds = ANON_ZERO, .where = AT_MID,
+		.says = { &split_vma_unadvised, 0, 1 },
 	}, {
 		.name = "madv_dontdump_mid", .covers = "split-madvise-flags",
 		.run = run_madv_dontdump, .errnos = { EAGAIN },
 		.kinds = ANON_ZERO_DEVICE, .keeps = PLAIN, .where = AT_MID,
+		.says = { &split_vma_dontdump, 0, 1 },
 	}, {
 		.name = "madv_dontfork_mid", .covers = "split-madvise-flags",
 		.run = run_madv_dontfork, .errnos = { EAGAIN },
 		.kinds = ANON_ZERO, .where = AT_MID,
+		.says = { &split_vma_dontfork, 0, 1 },
+		.meets = { &split_left_by_fork, 0, 1 },
 	}, {
 		.name = "madv_wipeonfork_mid", .covers = "split-madvise-flags",
 		.run = run_madv_wipeonfork, .errnos = { EAGAIN },
 		.kinds = ANON_ZERO, .where = AT_MID,
+		.says = { &split_vma_wipeonfork, 0, 1 },
+		.meets = { &split_wiped_by_fork, 0, 1, THP_ANON },
 	}, {
 		.name = "madv_sequential_mid", .covers = "split-madvise-flags",
 		.run = run_madv_sequential, .errnos = { EAGAIN },
 		.kinds = ANON_ZERO, .where = AT_MID,
+		.says = { &split_vma_sequential, 0, 1 },
 	}, {
 		.name = "madv_mergeable_mid", .covers = "split-madvise-flags",
 		.run = run_madv_mergeable, .errnos = { EAGAIN, ENOMEM }, .needs = THP_NEED_KSM,
 		.kinds = ANON_ZERO, .where = AT_MID,
+		.says = { &split_vma_mergeable, 0, 1 },
 	}, {
 		.name = "anon_name_mid", .covers = "split-anon-name", .run = run_anon_name,
 		.errnos = { EAGAIN, ENOMEM }, .needs = THP_NEED_ANON_NAME,
 		.kinds = ANON_ZERO, .where = AT_MID,
+		.says = { &split_vma_named, 0, 1 },
 	}, {
 		.name = "mlock_mid", .covers = "split-mlock", .run = run_mlock,
 		.errnos = { ENOMEM, EAGAIN }, .needs = THP_NEED_LIMIT,
 		.kinds = ANON_ZERO, .keeps = THP_SMALL, .where = AT_MID,
 		.flags = OP_POPULATES,
+		.prepare = prepare_lock, .verify = verify_locked, .untouched = verify_lock_kept,
+		.says = { &split_vma_locked, 0, 1 }, .meets = { &split_lru_refused, 0, 1 },
 	}, {
 		.name = "munlock_mid", .covers = "split-mlock", .run = run_munlock,
 		.prepare = prepare_mlocked, .errnos = { ENOMEM, EAGAIN }, .needs = THP_NEED_LIMIT,
 		.kinds = ANON_ZERO, .where = AT_MID,
+		.verify = verify_unlocked, .untouched = verify_lock_kept,
+		.says = { &split_vma_locked, 1, 0 }, .meets = { &split_lru_refused, 1, 0 },
 	}, {
 		.name = "mbind_mid", .covers = "split-mbind", .run = run_mbind,
 		.needs = THP_NEED_NUMA, .kinds = ANON_ZERO, .where = AT_MID,
+		.says = { &split_policy, MPOL_DEFAULT, MPOL_PREFERRED },
 	}, {
 		.name = "home_node_mid", .covers = "split-mbind", .run = run_home_node,
 		.prepare = prepare_bound, .needs = THP_NEED_HOME_NODE,
 		.kinds = ANON_ZERO, .where = AT_MID,
+		/* No call says which node is the home: a policy of its own is a VMA of its own. */
+		.says = { &split_alone, 0, 1 },
 	}, {
 		.name = "uffd_register_mid", .covers = "split-uffd-register",
 		.run = run_uffd_register, .prepare = prepare_uffd, .needs = THP_NEED_UFFD,
 		.kinds = ANON_ZERO, .where = AT_MID,
+		.says = { &split_vma_uffd_missing, 0, 1 }, .meets = { &split_registered, 0, 1 },
 	}, {
 		.name = "mseal_mid", .covers = "split-mseal", .run = run_mseal,
 		.needs = THP_NEED_MSEAL, .flags = OP_NO_ZAP,
 		.kinds = ANON_ZERO, .where = AT_MID,
+		.says = { &split_alone, 0, 1 }, .meets = { &split_sealed, 0, 1 },
 	}, {
 		.name = "mremap_move_mid", .covers = "move-partial", .run = run_mremap_move,
 		.prepare = prepare_aux, .verify = verify_moved,
 		.kinds = ANON_ZERO_DEVICE, .where = AT_MID, .effect = UNMAPS,
+		.says = GONE, .meets = UNREADABLE,
 	}, {
 		.name = "uffd_move_mid", .covers = "uffd-move-split folio-split",
 		.run = run_uffd_move,
 		.prepare = prepare_uffd_move, .verify = verify_moved,
 		.needs = THP_NEED_UFFD_MOVE, .errnos = { ENOMEM, EBUSY, EAGAIN },
 		.kinds = ANON_ZERO, .where = AT_MID, .effect = ZEROES,
+		.says = { &split_populated, 1, 0, ZAPPED },
 	}, {
 		.name = "dontneed_head", .covers = "zap-dontneed", .run = run_dontneed,
 		.flags = OP_ZAPS,
 		.kinds = ANON_ZERO, .keeps = PLAIN, .where = AT_HEAD, .effect = ZEROES,
+		.says = { &split_populated, 1, 0, ZAPPED },
 	}, {
 		.name = "dontneed_mid", .covers = "zap-dontneed file-split", .run = run_dontneed,
 		.flags = OP_ZAPS,
 		.kinds = ALL_HUGE | THP_DEVICE, .keeps = PLAIN, .where = AT_MID, .effect = ZEROES,
+		.says = { &split_populated, 1, 0, ZAPPED },
 	}, {
 		.name = "dontneed_tail", .covers = "zap-dontneed", .run = run_dontneed,
 		.kinds = ANON_ZERO, .where = AT_TAIL, .effect = ZEROES,
+		.says = { &split_populated, 1, 0, ZAPPED },
 	}, {
 		.name = "dontneed_half", .covers = "zap-dontneed", .run = run_dontneed,
 		.kinds = ANON_ZERO, .where = AT_UPPER, .effect = ZEROES,
+		.says = { &split_populated, 1, 0, ZAPPED },
 	}, {
 		.name = "dontneed_locked_mid", .covers = "zap-dontneed",
 		.run = run_dontneed_locked, .prepare = prepare_mlocked,
 		.needs = THP_NEED_DONTNEED_LOCKED | THP_NEED_LIMIT,
 		.kinds = ANON_ZERO, .where = AT_MID, .effect = ZEROES,
+		.says = { &split_populated, 1, 0, ZAPPED },
 	}, {
 		.name = "guard_install_mid", .covers = "zap-guard", .run = run_guard_install,
 		.needs = THP_NEED_GUARD,
 		.kinds = ANON_ZERO_DEVICE, .where = AT_MID, .effect = UNMAPS,
+		.verify = verify_guard, .meets = UNREADABLE,
 	}, {
 		/* The walk takes it apart before it knows that no page is a guard. */
 		.name = "guard_remove_mid", .covers = "walk-device-private",
 		.run = run_guard_remove, .needs = THP_NEED_GUARD,
 		.kinds = THP_DEVICE, .keeps = ANON_ZERO | PLAIN, .where = AT_MID,
+		.unproven = "no page is a guard: the split is all that it does",
 	}, {
 		.name = "uffd_wp_mid", .covers = "protect-uffd-wp", .run = run_uffd_wp,
-		.prepare = prepare_uffd_wp, .verify = verify_wp_inside,
-		.untouched = verify_wp_none,
+		.prepare = prepare_uffd_wp,
 		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO_DEVICE, .where = AT_MID,
+		.says = { &split_uffd_wp, 0, 1 }, .meets = { &split_writable, 1, 0 },
 	}, {
 		.name = "uffd_unwp_mid", .covers = "protect-uffd-wp", .run = run_uffd_unwp,
-		.prepare = prepare_uffd_wped, .verify = verify_wp_outside,
-		.untouched = verify_wp_all,
+		.prepare = prepare_uffd_wped,
 		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO_DEVICE, .where = AT_MID,
+		.says = { &split_uffd_wp, 1, 0 }, .meets = { &split_writable, 0, 1 },
 	}, {
 		.name = "uffd_unregister_mid", .covers = "protect-uffd-unregister",
 		.run = run_uffd_unregister, .prepare = prepare_uffd_wped,
-		.verify = verify_wp_outside,
-		.untouched = verify_wp_all,
 		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO, .where = AT_MID,
+		.says = { &split_uffd_wp, 1, 0 }, .meets = { &split_writable, 0, 1 },
 	}, {
 		.name = "uffd_rwp_mid", .covers = "protect-uffd-rwp", .run = run_uffd_rwp,
-		.prepare = prepare_uffd_rwp, .verify = verify_wp_inside,
-		.untouched = verify_wp_none,
+		.prepare = prepare_uffd_rwp,
 		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO, .where = AT_MID,
+		.says = { &split_uffd_wp, 0, 1 },
 	}, {
 		.name = "uffd_unrwp_mid", .covers = "protect-uffd-rwp", .run = run_uffd_unrwp,
-		.prepare = prepare_uffd_rwped, .verify = verify_rwp_outside,
-		.untouched = verify_wp_all, .again = again_uffd_rwped,
+		.prepare = prepare_uffd_rwped,
+		 .again = again_uffd_rwped,
 		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO, .where = AT_MID,
+		.says = { &split_uffd_wp, 1, 0 }, .verify = verify_rwp_fault,
 	}, {
 		.name = "uffd_rwp_unregister_mid",
 		.covers = "protect-uffd-rwp protect-uffd-unregister",
 		.run = run_uffd_unregister, .prepare = prepare_uffd_rwped,
-		.verify = verify_rwp_outside,
-		.untouched = verify_wp_all, .again = again_uffd_rwped,
+		 .again = again_uffd_rwped,
 		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO, .where = AT_MID,
+		.says = { &split_uffd_wp, 1, 0 }, .verify = verify_rwp_fault,
 	}, {
 		.name = "pagemap_scan_wp_mid", .covers = "walk-pagemap-scan",
-		.run = run_pagemap_scan, .prepare = prepare_uffd_scan, .verify = verify_wp_inside,
-		.untouched = verify_wp_none,
+		.run = run_pagemap_scan, .prepare = prepare_uffd_scan,
 		.needs = THP_NEED_UFFD_ASYNC | THP_NEED_SCAN,
 		.kinds = ANON_ZERO, .where = AT_MID,
+		.says = { &split_uffd_wp, 0, 1 },
 	}, {
 		.name = "cow_write_mid", .covers = "cow-write", .run = run_write,
 		.prepare = prepare_fork, .verify = verify_fork, .starved = WAITS,
@@ -1008,74 +1292,87 @@ const struct split_op split_ops[] = {
 		.kinds = ANON_ZERO, .where = AT_MID,
 	}, {
 		.name = "to_system_split", .covers = "migrate-device-split",
-		.run = run_to_system_split, .verify = verify_in_system,
+		.run = run_to_system_split, .verify = verify_system_whole,
 		.errnos = { ENOENT, ENOMEM },
 		.kinds = THP_DEVICE, .where = AT_WHOLE,
 	}, {
 		.name = "to_system_mid", .covers = "migrate-device-part",
-		.run = run_to_system, .verify = verify_in_system, .flags = OP_FOLIO,
+		.run = run_to_system, .verify = verify_system_mid, .flags = OP_FOLIO,
 		.errnos = { ENOENT, ENOMEM },
 		.kinds = THP_DEVICE, .where = AT_MID,
 	}, {
 		.name = "wp_async_write_mid", .covers = "wp-async-fault", .run = run_write,
 		.prepare = prepare_uffd_async, .starved = WAITS,
-		.verify = verify_wp_outside,
 		.needs = THP_NEED_UFFD_ASYNC,
 		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
+		.says = { &split_uffd_wp, 1, 0 },
 	}, {
 		/* In kernel mode the fault cannot wait: the caller is told. */
 		.name = "wp_async_read_syscall_mid", .covers = "wp-async-fault cow-kernel-write",
 		.run = run_read_syscall, .prepare = prepare_uffd_async_pipe,
-		.errnos = { EFAULT, ENOMEM }, .verify = verify_wp_outside,
-		.untouched = verify_wp_all, .needs = THP_NEED_UFFD_ASYNC,
+		.errnos = { EFAULT, ENOMEM },
+		 .needs = THP_NEED_UFFD_ASYNC,
 		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
+		.says = { &split_uffd_wp, 1, 0 },
 	}, {
 		.name = "cold_mid", .covers = "folio-split-advice", .run = run_cold,
 		.starved = ADVICE, .flags = OP_FOLIO,
 		.kinds = THP_ANON, .keeps = THP_ZERO | PLAIN, .where = AT_MID,
+		.prepare = prepare_cold, .verify = verify_cold,
 	}, {
 		/* Through migration entries and back, the protection stays. */
 		.name = "cold_uffd_wp_mid", .covers = "folio-split-advice protect-uffd-wp",
-		.run = run_cold, .prepare = prepare_uffd_wped, .verify = verify_wp_all,
+		.run = run_cold,
 		.starved = ADVICE, .flags = OP_FOLIO, .needs = THP_NEED_UFFD_WP,
 		.kinds = THP_ANON, .where = AT_MID,
+		.prepare = prepare_cold_wped, .verify = verify_cold,
+		.says = { &split_uffd_wp, 1, 1 },
 	}, {
 		.name = "pageout_mid", .covers = "folio-split-advice", .run = run_pageout,
 		.starved = ADVICE, .flags = OP_FOLIO,
 		.kinds = THP_ANON, .keeps = THP_ZERO, .where = AT_MID,
+		.verify = verify_pageout,
 	}, {
 		/* Swap entries are for base pages: the PMD is split on its way out. */
 		.name = "pageout_whole", .covers = "reclaim-unmap", .run = run_pageout,
 		.starved = ADVICE, .needs = THP_NEED_SWAP,
 		.kinds = THP_ANON, .keeps = THP_ZERO, .where = AT_WHOLE,
+		.says = { &split_swapped, 0, 1, THP_ANON },
 	}, {
 		.name = "free_mid", .covers = "folio-split-advice", .run = run_free,
 		.starved = ADVICE, .flags = OP_FOLIO,
 		.kinds = THP_ANON, .keeps = THP_ZERO | PLAIN, .where = AT_MID, .effect = MAY_ZERO,
+		.verify = verify_free,
 	}, {
 		.name = "debugfs_split", .covers = "folio-split-debugfs", .run = run_debugfs,
 		.starved = ADVICE, .errnos = { ENOMEM }, .needs = THP_NEED_DEBUGFS,
 		.flags = OP_FOLIO,
 		.kinds = THP_ANON, .keeps = THP_ZERO | PLAIN, .where = AT_WHOLE,
+		.verify = verify_folio_split,
 	}, {
 		.name = "dontneed_whole", .covers = "zap-pmd", .run = run_dontneed,
 		.starved = NEVER, .flags = OP_LEAVES_NONE | OP_ZAPS,
 		.keeps = ANON_ZERO_DEVICE | PLAIN, .where = AT_WHOLE, .effect = ZEROES,
+		.says = { &split_populated, 1, 0, ZAPPED },
 	}, {
 		.name = "mprotect_whole", .covers = "protect-pmd", .run = run_mprotect_whole,
 		.starved = FAILS, .keeps = ALL_HUGE | THP_DEVICE, .where = AT_WHOLE,
+		.says = { &split_vma_write, 1, 0 }, .meets = { &split_writable, 1, 0 },
 	}, {
 		.name = "uffd_wp_whole", .covers = "protect-pmd", .run = run_uffd_wp_whole,
 		.starved = NEVER, .prepare = prepare_uffd_wp, .needs = THP_NEED_UFFD_WP,
 		.keeps = ANON_ZERO, .where = AT_WHOLE,
+		.says = { &split_uffd_wp, 0, 1 },
 	}, {
 		.name = "uffd_rwp_whole", .covers = "protect-pmd", .run = run_uffd_rwp_whole,
 		.starved = NEVER, .prepare = prepare_uffd_rwp, .needs = THP_NEED_UFFD_RWP,
 		.keeps = ANON_ZERO, .where = AT_WHOLE,
+		.says = { &split_uffd_wp, 0, 1 },
 	}, {
 		.name = "uffd_rwp_read", .covers = "rwp-fault", .run = run_uffd_rwp_read,
 		.starved = NEVER, .prepare = prepare_uffd_rwped, .needs = THP_NEED_UFFD_RWP,
 		.keeps = ANON_ZERO, .where = AT_WHOLE,
+		.verify = verify_rwp_read,
 	}, {
 		.name = "to_device_and_back", .covers = "migrate-device-pmd",
 		.run = run_to_device_and_back, .prepare = prepare_hmm,
@@ -1084,13 +1381,16 @@ const struct split_op split_ops[] = {
 	}, {
 		.name = "free_whole", .covers = "advice-pmd", .run = run_free,
 		.starved = NEVER, .keeps = ANON_ZERO, .where = AT_WHOLE, .effect = MAY_ZERO,
+		.verify = verify_free_whole,
 	}, {
 		.name = "cold_whole", .covers = "advice-pmd", .run = run_cold,
 		.starved = NEVER, .keeps = ANON_ZERO, .where = AT_WHOLE,
+		.prepare = prepare_cold, .verify = verify_cold_whole,
 	}, {
 		.name = "mlock_whole", .covers = "mlock-pmd", .run = run_mlock_onfault,
 		.starved = FAILS, .errnos = { ENOMEM, EAGAIN }, .needs = THP_NEED_LIMIT,
 		.keeps = ANON_ZERO, .where = AT_WHOLE,
+		.says = { &split_vma_locked, 0, 1 },
 	}, {
 		/*
 		 * open() is part of the readers here: procfs says ENOENT where it gets
@@ -1111,12 +1411,15 @@ const struct split_op split_ops[] = {
 		.name = "clear_refs", .covers = "walk-readers", .run = run_clear_refs,
 		.starved = FAILS, .errnos = { ENOMEM, ENOENT }, .keeps = ANON_ZERO,
 		.where = AT_WHOLE,
+		.verify = verify_cleared,
 	}, {
 		.name = "mincore", .covers = "walk-readers", .run = run_mincore,
 		.starved = FAILS, .keeps = ALL_HUGE | THP_DEVICE, .where = AT_WHOLE,
+		.verify = verify_mincore,
 	}, {
 		.name = "gup_read", .covers = "gup-pmd", .run = run_vm_readv,
 		.starved = FAILS, .keeps = ALL_HUGE | THP_DEVICE, .where = AT_WHOLE,
+		.verify = verify_gup_read,
 	},
 };
 

@@ -10,6 +10,7 @@
 #ifndef SPLIT_OPS_H
 #define SPLIT_OPS_H
 
+#include "split_effect.h"
 #include "thp_map.h"
 
 /* Which base pages of the THP an operation names. */
@@ -50,7 +51,14 @@ enum split_starved {
 #define OP_FOLIO	(1 << 3)	/* splits the folio, too (thp_split_page) */
 #define OP_ZAPS		(1 << 4)	/* needs no memory at all where no PMD is split */
 #define OP_POPULATES	(1 << 5)	/* changes the VMAs, then faults in, may fail there */
+#define OP_BELOW_TOO	(1 << 6)	/* the page below the THP is so before and after */
+#define OP_ABOVE_TOO	(1 << 7)	/* ... the page above it */
 
+/*
+ * Success has an effect on the contents (.effect), and more that cannot be seen in
+ * them: .says, .meets and .verify are judged by split_verify(), on all pages of the
+ * THP, so that one page too many is noticed.
+ */
 struct split_op {
 	const char *name;
 	const char *covers;		/* rows of docs/call-sites.md */
@@ -66,10 +74,14 @@ struct split_op {
 	int (*prepare)(struct thp_map *m, struct thp_why *why);
 	/* The operation and nothing else: no allocation, no I/O. 0 or -errno. */
 	int (*run)(struct thp_map *m, char *addr, size_t len);
-	/* After success: what only this operation promises. */
+	/* Proof that success had its effect; a row that splits needs one of these ... */
+	struct split_proof says;	/* what the kernel says of each page */
+	struct split_proof meets;	/* what an access to a page meets */
+	/* What needs more than a value of each page; 0 or -errno with a cause. */
 	int (*verify)(struct thp_map *m, struct thp_why *why);
-	/* After a failure for want of a table: what it could have changed besides. */
+	/* After a failure for want of a table: what .says does not show. */
 	int (*untouched)(struct thp_map *m, struct thp_why *why);
+	const char *unproven;		/* ... or the reason why there is none */
 	/* Looking at the contents changes what prepare() did: does that again. */
 	int (*again)(struct thp_map *m);
 };

@@ -286,13 +286,14 @@ int thp_obs_smaps(pid_t pid, const void *addr, size_t len, struct thp_smaps *sm)
 {
 	static const char * const keys[] = {
 		"Rss", "AnonHugePages", "ShmemPmdMapped", "Swap", "Locked", "Referenced",
+		"Private_Clean",
 	};
 	uint64_t lo = (uintptr_t)addr, hi = lo + len;
 	static struct line_reader r;
 	bool inside = false;
 	uint64_t *sums[] = {
 		&sm->rss_kb, &sm->anon_huge_kb, &sm->shmem_huge_kb, &sm->swap_kb, &sm->locked_kb,
-		&sm->referenced_kb,
+		&sm->referenced_kb, &sm->clean_kb,
 	};
 	char path[64], *line;
 	size_t i;

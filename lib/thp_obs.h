@@ -69,6 +69,7 @@ int thp_obs_pagemap(const void *addr, uint64_t *entry);
 #define THP_PM_SOFT_DIRTY	(1ULL << 55)
 #define THP_PM_EXCLUSIVE	(1ULL << 56)
 #define THP_PM_UFFD_WP		(1ULL << 57)
+#define THP_PM_GUARD		(1ULL << 58)	/* Linux 6.15 */
 #define THP_PM_SWAPPED		(1ULL << 62)
 #define THP_PM_PRESENT		(1ULL << 63)
 
@@ -80,6 +81,7 @@ struct thp_smaps {
 	uint64_t swap_kb;
 	uint64_t referenced_kb;
 	uint64_t locked_kb;
+	uint64_t clean_kb;		/* Private_Clean */
 	unsigned int vmas;
 	char layout[2048];		/* one "start-end prot VmFlags name" line each */
 };

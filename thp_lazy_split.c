@@ -14,16 +14,16 @@
 #include <sys/uio.h>
 
 #include "thp_cgroup.h"
+#include "thp_contract.h"
 #include "thp_harness.h"
 #include "thp_inject.h"
+#include "thp_meter.h"
+#include "thp_set.h"
 #include "thp_uapi.h"
 #include "thp_uffd.h"
 
-/* thp_env.unit is at most this: 1024 B / 64 B per table. */
-#define MAX_UNIT 16
-
 FIXTURE(split) {
-	struct thp_map maps[MAX_UNIT];
+	struct thp_set set;
 };
 
 #include "split_variants.h"
@@ -39,35 +39,16 @@ FIXTURE_TEARDOWN_PARENT(split)
 	thp_teardown(_metadata);
 }
 
-static bool is_hash(void)
-{
-	return !strcmp(thp_env.mmu, "Hash");
-}
-
-/* Tables of one mapping right after its fault, by the contract. */
-static long fault_tables(enum thp_kind kind)
-{
-	switch (kind) {
-	case THP_ANON:
-	case THP_DEVICE:
-	case THP_ZERO: return thp_env.contract == THP_EAGER;
-	case THP_SHMEM: return is_hash();
-	case THP_SMALL: return 1;
-	default: return 0;
-	}
-}
-
-/* What one operation adds to that, by the contract; *@or: also allowed. */
+/* Tables that one operation adds to the process, by the contract; *@or: also allowed. */
 static long op_tables(const struct split_op *op, enum thp_kind kind, long *or)
 {
 	long want = 0;
 
 	if (split_expected(op, kind)) {
-		/* File mappings drop the PMD and, on hash, the deposit with it. */
-		want = kind == THP_SHMEM ? -is_hash() : thp_env.contract == THP_LAZY;
+		want = thp_tables_split(kind);
 		*or = want;
 	} else if (op->flags & OP_LEAVES_NONE) {
-		want = kind == THP_SMALL ? 0 : -fault_tables(kind);
+		want = kind == THP_SMALL ? 0 : -thp_tables_mapped(kind);
 		/* CONFIG_PT_RECLAIM frees a table that a zap has emptied. */
 		*or = kind == THP_SMALL ? -1 : want;
 	} else {
@@ -87,22 +68,22 @@ struct counted {
 	long long base, fault, before, after, zapped;	/* VmPTE, bytes */
 	struct thp_events ev[2];
 	struct thp_smaps sm[2];
-	int ret[MAX_UNIT];
-	enum thp_state state[MAX_UNIT];
+	int ret[THP_SET_MAX];
+	enum thp_state state[THP_SET_MAX];
 };
 
 /* The sequence that is measured; nothing is judged here. */
-static int measure(struct thp_map *maps, const struct split_op *op, enum thp_kind kind,
+static int measure(struct thp_set *set, const struct split_op *op, enum thp_kind kind,
 		   struct counted *c, struct thp_why *why)
 {
+	struct thp_map *maps = set->map;
 	unsigned int i;
-	int ret = 0;
+	int ret;
 
-	for (i = 0; i < thp_env.unit && !ret; i++)
-		ret = thp_map_create(&maps[i], kind, why);
+	ret = thp_set_create(set, kind, why);
 	c->base = thp_obs_vmpte(0);
-	for (i = 0; i < thp_env.unit && !ret; i++)
-		ret = thp_map_fault(&maps[i], why);
+	if (!ret)
+		ret = thp_set_fault(set, why);
 	c->fault = thp_obs_vmpte(0);
 	for (i = 0; i < thp_env.unit && !ret; i++)
 		ret = split_prepare(op, &maps[i], why);
@@ -155,14 +136,13 @@ TEST_F(split, counts)
 
 	splits = split_expected(op, kind) ? n : 0;
 	for (try = 0; try < 3; try++) {
-		THP_REQUIRE_OK(measure(self->maps, op, kind, &c, &why), &why);
+		THP_REQUIRE_OK(measure(&self->set, op, kind, &c, &why), &why);
 		if (!disturbed(op, &c, splits))
 			break;
-		for (i = 0; i < thp_env.unit; i++)
-			thp_map_destroy(&self->maps[i]);
+		thp_set_destroy(&self->set);
 	}
 
-	want = n * fault_tables(kind);
+	want = n * thp_tables_mapped(kind);
 	THP_CHECK(thp_env_tables(c.fault - c.base, &got) && got == want,
 		  "fault of %ld %s: %+ld tables (%+lld B), expected %+ld on %s kernel", n,
 		  thp_kind_name(kind), got, c.fault - c.base, want,
@@ -262,14 +242,14 @@ TEST_F(split, contents)
 {
 	struct thp_why why = { 0 };
 
-	THP_REQUIRE_OK(retry_and_verify(&self->maps[0], variant->op, variant->kind, &why), &why);
+	THP_REQUIRE_OK(retry_and_verify(&self->set.map[0], variant->op, variant->kind, &why), &why);
 	/* The destructor of the process must cope with the result as well. */
 }
 
 /* What maps a PMD, keeps it mapped as one, and takes it away again */
 
 FIXTURE(pmd) {
-	struct thp_map maps[MAX_UNIT];
+	struct thp_set set;
 };
 
 FIXTURE_SETUP(pmd)
@@ -282,38 +262,13 @@ FIXTURE_TEARDOWN_PARENT(pmd)
 	thp_teardown(_metadata);
 }
 
-static int create_all(struct thp_map *maps, enum thp_kind kind, struct thp_why *why)
-{
-	unsigned int i;
-	int ret = 0;
-
-	for (i = 0; i < thp_env.unit && !ret; i++)
-		ret = thp_map_create(&maps[i], kind, why);
-	return ret;
-}
-
-static int fault_all(struct thp_map *maps, struct thp_why *why)
-{
-	unsigned int i;
-	int ret = 0;
-
-	for (i = 0; i < thp_env.unit && !ret; i++)
-		ret = thp_map_fault(&maps[i], why);
-	return ret;
-}
-
 /* A difference of VmPTE against a number of tables per mapping; for THP_CHECK_OK. */
 static int expect_tables(const char *what, long long bytes, long each, struct thp_why *why)
 {
-	long got, want = each * (long)thp_env.unit;
-
-	if (thp_env_tables(bytes, &got) && got == want)
-		return 0;
-	return thp_why(why, -EPROTO, "%s: %+ld tables (%+lld B), expected %+ld on %s kernel", what,
-		       got, bytes, want, thp_mode_name(thp_env.contract));
+	return thp_expect_tables(what, bytes, each * (long)thp_env.unit, why);
 }
 
-static void fault_and_zap(struct __test_metadata *_metadata, struct thp_map *maps,
+static void fault_and_zap(struct __test_metadata *_metadata, struct thp_set *set,
 			  enum thp_kind kind)
 {
 	struct thp_why why = { 0 };
@@ -321,27 +276,27 @@ static void fault_and_zap(struct __test_metadata *_metadata, struct thp_map *map
 	unsigned int i;
 
 	THP_NEEDS(thp_kind_needs(kind));
-	THP_REQUIRE_OK(create_all(maps, kind, &why), &why);
+	THP_REQUIRE_OK(thp_set_create(set, kind, &why), &why);
 	a = thp_obs_vmpte(0);
-	THP_REQUIRE_OK(fault_all(maps, &why), &why);
+	THP_REQUIRE_OK(thp_set_fault(set, &why), &why);
 	b = thp_obs_vmpte(0);
-	for (i = 0; i < thp_env.unit; i++)
-		THP_CHECK_OK(thp_map_zap(&maps[i]), &why);
+	for (i = 0; i < set->n; i++)
+		THP_CHECK_OK(thp_map_zap(&set->map[i]), &why);
 	c = thp_obs_vmpte(0);
-	THP_CHECK_OK(expect_tables("fault", b - a, fault_tables(kind), &why), &why);
+	THP_CHECK_OK(expect_tables("fault", b - a, thp_tables_mapped(kind), &why), &why);
 	THP_CHECK_OK(expect_tables("munmap", c - a, 0, &why), &why);
 }
 
 THP_COVERS(pmd, fault_anon, "fault-anon zap-pmd");
 TEST_F(pmd, fault_anon)
 {
-	fault_and_zap(_metadata, self->maps, THP_ANON);
+	fault_and_zap(_metadata, &self->set, THP_ANON);
 }
 
 THP_COVERS(pmd, fault_zero, "fault-zero zap-pmd");
 TEST_F(pmd, fault_zero)
 {
-	fault_and_zap(_metadata, self->maps, THP_ZERO);
+	fault_and_zap(_metadata, &self->set, THP_ZERO);
 }
 
 /*
@@ -358,13 +313,13 @@ TEST_F(pmd, zero_write)
 	unsigned int i;
 
 	THP_NEEDS(THP_NEED_ZERO);
-	THP_REQUIRE_OK(create_all(self->maps, THP_ZERO, &why), &why);
+	THP_REQUIRE_OK(thp_set_create(&self->set, THP_ZERO, &why), &why);
 	a = thp_obs_vmpte(0);
-	THP_REQUIRE_OK(fault_all(self->maps, &why), &why);
+	THP_REQUIRE_OK(thp_set_fault(&self->set, &why), &why);
 	b = thp_obs_vmpte(0);
 	thp_obs_events(&e0);
 	for (i = 0; i < thp_env.unit; i++)
-		thp_touch(self->maps[i].thp);
+		thp_touch(self->set.map[i].thp);
 	thp_obs_events(&e1);
 	c = thp_obs_vmpte(0);
 	if (e1.fault_fallback != e0.fault_fallback)
@@ -375,13 +330,14 @@ TEST_F(pmd, zero_write)
 			  (long long)(e1.split_pmd - e0.split_pmd), thp_env.unit);
 	else
 		THP_CHECK(e1.split_pmd == e0.split_pmd, "write to the huge zero PMD split it");
-	THP_CHECK_OK(thp_map_expect(&self->maps[0], splits ? THP_STATE_PTE : THP_STATE_PMD, &why),
+	THP_CHECK_OK(thp_map_expect(&self->set.map[0],
+				    splits ? THP_STATE_PTE : THP_STATE_PMD, &why),
 		     &why);
 	THP_CHECK_OK(expect_tables("write to the huge zero PMD", c - b, 0, &why), &why);
-	*self->maps[0].thp = 0;
-	THP_CHECK_OK(thp_check_zero(self->maps[0].thp, thp_env.nr, &why), &why);
+	*self->set.map[0].thp = 0;
+	THP_CHECK_OK(thp_check_zero(self->set.map[0].thp, thp_env.nr, &why), &why);
 	for (i = 0; i < thp_env.unit; i++)
-		THP_CHECK_OK(thp_map_zap(&self->maps[i]), &why);
+		THP_CHECK_OK(thp_map_zap(&self->set.map[i]), &why);
 	THP_CHECK_OK(expect_tables("munmap", thp_obs_vmpte(0) - a, 0, &why), &why);
 }
 
@@ -431,7 +387,7 @@ static int race_once(struct thp_map *m, bool write, struct thp_why *why)
 THP_COVERS(pmd, fault_race, "fault-anon fault-zero");
 TEST_F(pmd, fault_race)
 {
-	struct thp_map *m = &self->maps[0];
+	struct thp_map *m = &self->set.map[0];
 	struct thp_why why = { 0 };
 	long long a, b = 0;
 	unsigned int i;
@@ -508,14 +464,14 @@ static void fault_missing(struct __test_metadata *_metadata, struct thp_map *m,
 THP_COVERS(pmd, fault_uffd_missing, "fault-uffd-missing");
 TEST_F(pmd, fault_uffd_missing)
 {
-	fault_missing(_metadata, &self->maps[0], fault_write);
+	fault_missing(_metadata, &self->set.map[0], fault_write);
 }
 
 /* The read fault, which would have mapped the huge zero folio. */
 THP_COVERS(pmd, fault_uffd_missing_read, "fault-uffd-missing");
 TEST_F(pmd, fault_uffd_missing_read)
 {
-	fault_missing(_metadata, &self->maps[0], fault_read);
+	fault_missing(_metadata, &self->set.map[0], fault_read);
 }
 
 /* A process that ends with PMDs, split PMDs and huge zero PMDs: check_mm() looks. */
@@ -541,7 +497,7 @@ TEST_F(pmd, exit_mm)
 	unsigned int i;
 
 	for (i = 0; i < 8 * thp_env.scale; i++)
-		THP_REQUIRE_OK(thp_child_run(exit_mixed, self->maps, 10000, &why), &why);
+		THP_REQUIRE_OK(thp_child_run(exit_mixed, self->set.map, 10000, &why), &why);
 }
 
 /* The same by execve(): the old address space goes away in the middle of a system call. */
@@ -567,7 +523,7 @@ TEST_F(pmd, exec_mm)
 {
 	struct thp_why why = { 0 };
 
-	THP_CHECK_OK(thp_child_run(exec_mixed, self->maps, 10000, &why), &why);
+	THP_CHECK_OK(thp_child_run(exec_mixed, self->set.map, 10000, &why), &why);
 }
 
 /* A killed process whose memory is reaped before it is gone. */
@@ -604,7 +560,7 @@ TEST_F(pmd, mrelease)
 	struct thp_why why = { 0 };
 	int ret;
 
-	THP_REQUIRE_OK(thp_child_start(&child, wait_for_kill, self->maps), &why);
+	THP_REQUIRE_OK(thp_child_start(&child, wait_for_kill, self->set.map), &why);
 	THP_CHECK_OK(thp_child_await(&child, 1, 10000), &why);
 	kill(child.pid, SIGKILL);
 	ret = reap(child.pid);
@@ -642,7 +598,7 @@ static int await_exit_stop(pid_t pid)
 THP_COVERS(pmd, mrelease_fault, "fault-reaped zap-reaper");
 TEST_F(pmd, mrelease_fault)
 {
-	struct thp_map *m = &self->maps[MAX_UNIT - 1];
+	struct thp_map *m = &self->set.map[THP_SET_MAX - 1];
 	long long before = 0, after = 0;
 	struct thp_child child = { 0 };
 	struct thp_why why = { 0 };
@@ -652,7 +608,7 @@ TEST_F(pmd, mrelease_fault)
 
 	/* Not touched, by nobody. */
 	THP_REQUIRE_OK(thp_map_create(m, THP_ANON, &why), &why);
-	THP_REQUIRE_OK(thp_child_start(&child, wait_for_kill, self->maps), &why);
+	THP_REQUIRE_OK(thp_child_start(&child, wait_for_kill, self->set.map), &why);
 	THP_CHECK_OK(thp_child_await(&child, 1, 10000), &why);
 	if (ptrace(PTRACE_SEIZE, child.pid, NULL, PTRACE_O_TRACEEXIT)) {
 		thp_child_kill(&child);
@@ -730,7 +686,7 @@ static void bulk(struct __test_metadata *_metadata, bool zero)
 	len = (n + 1) * thp_env.pmd;
 	all = (long long)(n * thp_env.table / 1024);
 	slack = all * 3 / 8;
-	want = thp_env.contract == THP_EAGER ? all : 0;
+	want = thp_tables_mapped(THP_ANON) * all;
 	if (slack < 4 * (long long)thp_env.page / 1024)
 		THP_SKIP("needs PMDs whose tables fill pages of PageTables");
 	if (!zero && !thp_env_room(len))
@@ -852,22 +808,22 @@ TEST_F(pmd, footprint_zero)
 THP_COVERS(pmd, zero_write_fallback, "zero-write-fallback");
 TEST_F(pmd, zero_write_fallback)
 {
-	struct thp_map *m = &self->maps[0];
+	struct thp_map *m = &self->set.map[0];
 	struct thp_why why = { 0 };
 	struct thp_events e0, e1;
 	unsigned int i;
 	long long a, b;
 
 	THP_NEEDS(THP_NEED_ZERO | THP_NEED_FAIL_NTH);
-	THP_REQUIRE_OK(create_all(self->maps, THP_ZERO, &why), &why);
-	THP_REQUIRE_OK(fault_all(self->maps, &why), &why);
+	THP_REQUIRE_OK(thp_set_create(&self->set, THP_ZERO, &why), &why);
+	THP_REQUIRE_OK(thp_set_fault(&self->set, &why), &why);
 	/* Every order above that of a page-table fragment page. */
 	THP_REQUIRE_OK(thp_inject_setup(false, 2, &why), &why);
 	a = thp_obs_vmpte(0);
 	THP_REQUIRE_OK(thp_inject_task(getpid(), true), &why);
 	thp_obs_events(&e0);
 	for (i = 0; i < thp_env.unit; i++)
-		thp_touch(self->maps[i].thp);
+		thp_touch(self->set.map[i].thp);
 	thp_obs_events(&e1);
 	b = thp_obs_vmpte(0);
 	THP_REQUIRE_OK(thp_inject_task(getpid(), false), &why);
@@ -878,7 +834,7 @@ TEST_F(pmd, zero_write_fallback)
 		  thp_env.unit);
 	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &why), &why);
 	THP_CHECK_OK(expect_tables("split of the huge zero PMD", b - a,
-				   thp_env.contract == THP_LAZY, &why), &why);
+				   thp_tables_split(THP_ZERO), &why), &why);
 	THP_CHECK(thp_peek(m->thp) == 1, "the written byte is lost");
 	*m->thp = 0;
 	THP_CHECK_OK(thp_check_zero(m->thp, thp_env.nr, &why), &why);
@@ -891,7 +847,7 @@ TEST_F(pmd, zero_write_fallback)
 THP_COVERS(pmd, zero_fallback, "fault-zero");
 TEST_F(pmd, zero_fallback)
 {
-	struct thp_map *m = &self->maps[0];
+	struct thp_map *m = &self->set.map[0];
 	struct thp_why why = { 0 };
 	struct thp_events e0, e1;
 	enum thp_state state;
@@ -899,7 +855,7 @@ TEST_F(pmd, zero_fallback)
 	long long a, b;
 
 	THP_NEEDS(THP_NEED_ZERO | THP_NEED_FAIL_NTH | THP_NEED_ROOT);
-	THP_REQUIRE_OK(create_all(self->maps, THP_ZERO, &why), &why);
+	THP_REQUIRE_OK(thp_set_create(&self->set, THP_ZERO, &why), &why);
 	THP_REQUIRE_OK(thp_inject_setup(false, 2, &why), &why);
 	/* It is freed when nobody has it mapped. */
 	THP_REQUIRE_OK(thp_write_file("/proc/sys/vm/drop_caches", "2"), &why);
@@ -907,7 +863,7 @@ TEST_F(pmd, zero_fallback)
 	THP_REQUIRE_OK(thp_inject_task(getpid(), true), &why);
 	thp_obs_events(&e0);
 	for (i = 0; i < thp_env.unit; i++)
-		(void)thp_peek(self->maps[i].thp);
+		(void)thp_peek(self->set.map[i].thp);
 	thp_obs_events(&e1);
 	b = thp_obs_vmpte(0);
 	THP_REQUIRE_OK(thp_inject_task(getpid(), false), &why);
@@ -1045,7 +1001,7 @@ TEST_F(subpage, counts)
 /* Collapse: the PTE table of the range becomes the deposit, or it is freed */
 
 FIXTURE(collapse) {
-	struct thp_map maps[MAX_UNIT];
+	struct thp_set set;
 };
 
 struct collapse_from {
@@ -1105,9 +1061,9 @@ static int fill_small(struct thp_map *m, const struct collapse_from *v, struct t
 		if (ret)
 			return ret;
 		/* Protecting one page and undoing it splits the PMD and leaves one VMA. */
-		if (mprotect(thp_page(m, 1), thp_env.page, PROT_READ) ||
-		    mprotect(thp_page(m, 1), thp_env.page, PROT_READ | PROT_WRITE))
-			return thp_why(why, -errno, "mprotect: %s", strerror(errno));
+		ret = thp_split_at(thp_page(m, 1), why);
+		if (ret)
+			return ret;
 		return thp_map_expect(m, THP_STATE_PTE, why);
 	}
 	ret = thp_map_create(m, THP_SMALL, why);
@@ -1141,9 +1097,9 @@ TEST_F(collapse, counts)
 	int ret;
 
 	for (i = 0; i < thp_env.unit; i++)
-		THP_REQUIRE_OK(fill_small(&self->maps[i], &variant->from, &why), &why);
+		THP_REQUIRE_OK(fill_small(&self->set.map[i], &variant->from, &why), &why);
 	if (variant->from.shared) {
-		THP_REQUIRE_OK(thp_child_start(&child, stay, self->maps), &why);
+		THP_REQUIRE_OK(thp_child_start(&child, stay, self->set.map), &why);
 		THP_REQUIRE_OK(thp_child_await(&child, 1, 10000), &why);
 		/*
 		 * Older kernels (6.1 and 6.12 do, 6.18 does not) want one writable PTE
@@ -1151,31 +1107,31 @@ TEST_F(collapse, counts)
 		 * same contents.
 		 */
 		for (i = 0; i < thp_env.unit && thp_env.release < THP_RELEASE(6, 18); i++)
-			thp_fill(thp_page(&self->maps[i], 0), self->maps[i].seed, 0);
+			thp_fill(thp_page(&self->set.map[i], 0), self->set.map[i].seed, 0);
 	}
 	a = thp_obs_vmpte(0);
 	thp_obs_events(&e0);
 	for (i = 0; i < thp_env.unit; i++) {
-		ret = thp_map_collapse(&self->maps[i]);
+		ret = thp_map_collapse(&self->set.map[i]);
 		if (ret == -ENOMEM)
 			THP_SKIP(THP_FRAGMENTED);
 		THP_REQUIRE(!ret, "MADV_COLLAPSE: %s", thp_errno_name(ret));
 	}
 	thp_obs_events(&e1);
 	b = thp_obs_vmpte(0);
-	THP_CHECK_OK(thp_map_expect(&self->maps[0], THP_STATE_PMD, &why), &why);
+	THP_CHECK_OK(thp_map_expect(&self->set.map[0], THP_STATE_PMD, &why), &why);
 	/* Eager keeps the table as the deposit, lazy has no use for it. */
-	THP_CHECK_OK(expect_tables("collapse", b - a, thp_env.contract == THP_LAZY ? -1 : 0, &why),
+	THP_CHECK_OK(expect_tables("collapse", b - a, thp_tables_collapse(), &why),
 		     &why);
 	THP_CHECK(e1.split_pmd == e0.split_pmd, "collapse split %lld PMDs",
 		  (long long)(e1.split_pmd - e0.split_pmd));
-	THP_CHECK_OK(check_collapsed(&self->maps[0], variant->from.holes, &why), &why);
+	THP_CHECK_OK(check_collapsed(&self->set.map[0], variant->from.holes, &why), &why);
 	if (variant->from.shared) {
 		thp_chan_post_child(child.chan, 2);
 		THP_CHECK_OK(thp_child_join(&child, 10000, &why), &why);
 	}
 	for (i = 0; i < thp_env.unit; i++)
-		THP_CHECK_OK(thp_map_zap(&self->maps[i]), &why);
+		THP_CHECK_OK(thp_map_zap(&self->set.map[i]), &why);
 	c = thp_obs_vmpte(0);
 	THP_CHECK_OK(expect_tables("collapse and munmap", c - a, -1, &why), &why);
 }
@@ -1184,7 +1140,7 @@ TEST_F(collapse, counts)
 THP_COVERS(collapse, rounds, "collapse");
 TEST_F(collapse, rounds)
 {
-	struct thp_map *m = &self->maps[0];
+	struct thp_map *m = &self->set.map[0];
 	long long first = 0, now = 0;
 	struct thp_why why = { 0 };
 	unsigned int i;
@@ -1201,9 +1157,7 @@ TEST_F(collapse, rounds)
 			first = now;
 		THP_REQUIRE(now == first, "round %u: VmPTE %+lld B against the first", i,
 			    now - first);
-		if (mprotect(thp_page(m, 1), thp_env.page, PROT_READ) ||
-		    mprotect(thp_page(m, 1), thp_env.page, PROT_READ | PROT_WRITE))
-			THP_FAIL("mprotect: %s", strerror(errno));
+		THP_CHECK_OK(thp_split_at(thp_page(m, 1), &why), &why);
 	}
 	THP_CHECK_OK(check_collapsed(m, variant->from.holes, &why), &why);
 }
@@ -1212,7 +1166,7 @@ TEST_F(collapse, rounds)
 THP_COVERS(collapse, pinned, "collapse-fails");
 TEST_F(collapse, pinned)
 {
-	struct thp_map *m = &self->maps[0];
+	struct thp_map *m = &self->set.map[0];
 	struct thp_why why = { 0 };
 	struct iovec iov;
 	long long a, b;
@@ -1243,7 +1197,7 @@ TEST_F(collapse, pinned)
 #define KHUGEPAGED	THP_SYSFS "khugepaged/"
 
 FIXTURE(mthp) {
-	struct thp_map maps[MAX_UNIT];
+	struct thp_set set;
 };
 
 FIXTURE_SETUP(mthp)
@@ -1280,7 +1234,7 @@ static size_t count_parts(const struct thp_map *m)
 THP_COVERS(mthp, table_stays, "collapse-part");
 TEST_F_TIMEOUT(mthp, table_stays, 60)
 {
-	struct thp_map *maps = self->maps;
+	struct thp_map *maps = self->set.map;
 	char path[128], enabled[128];
 	struct thp_why why = { 0 };
 	uint64_t done, before, want;
@@ -1297,7 +1251,7 @@ TEST_F_TIMEOUT(mthp, table_stays, 60)
 		THP_SKIP("needs a khugepaged that makes folios smaller than a PMD (Linux 7.3)");
 	/* A page is missing in each range: it is not to become a THP. */
 	THP_REQUIRE_OK(thp_settings_set(KHUGEPAGED "max_ptes_none", "0"), &why);
-	THP_REQUIRE_OK(create_all(maps, THP_SMALL, &why), &why);
+	THP_REQUIRE_OK(thp_set_create(&self->set, THP_SMALL, &why), &why);
 	for (i = 0; i < thp_env.unit; i++)
 		for (p = 1; p < thp_env.nr; p++)
 			thp_fill(thp_page(&maps[i], p), maps[i].seed, p);
@@ -1335,7 +1289,7 @@ TEST_F_TIMEOUT(mthp, table_stays, 60)
 /* Reclaim and KSM: somebody else wants the PMD split */
 
 FIXTURE(reclaim) {
-	struct thp_map maps[MAX_UNIT];
+	struct thp_set set;
 	struct thp_cg cg;
 };
 
@@ -1356,19 +1310,19 @@ FIXTURE_TEARDOWN_PARENT(reclaim)
 THP_COVERS(reclaim, swap_out, "reclaim-unmap");
 TEST_F(reclaim, swap_out)
 {
-	struct thp_map *m = &self->maps[0];
+	struct thp_map *m = &self->set.map[0];
 	struct thp_why why = { 0 };
 	struct thp_events e0, e1;
 	long long a, b;
 	unsigned int i;
 
 	THP_NEEDS(THP_NEED_SWAP);
-	THP_REQUIRE_OK(create_all(self->maps, THP_ANON, &why), &why);
-	THP_REQUIRE_OK(fault_all(self->maps, &why), &why);
+	THP_REQUIRE_OK(thp_set_create(&self->set, THP_ANON, &why), &why);
+	THP_REQUIRE_OK(thp_set_fault(&self->set, &why), &why);
 	a = thp_obs_vmpte(0);
 	thp_obs_events(&e0);
 	for (i = 0; i < thp_env.unit; i++)
-		THP_REQUIRE(!madvise(self->maps[i].thp, thp_env.pmd, MADV_PAGEOUT),
+		THP_REQUIRE(!madvise(self->set.map[i].thp, thp_env.pmd, MADV_PAGEOUT),
 			    "MADV_PAGEOUT: %s", strerror(errno));
 	thp_obs_events(&e1);
 	b = thp_obs_vmpte(0);
@@ -1377,16 +1331,16 @@ TEST_F(reclaim, swap_out)
 		  "thp_split_pmd %+lld, expected +%u",
 		  (long long)(e1.split_pmd - e0.split_pmd), thp_env.unit);
 	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &why), &why);
-	THP_CHECK_OK(expect_tables("swap-out", b - a, thp_env.contract == THP_LAZY, &why), &why);
+	THP_CHECK_OK(expect_tables("swap-out", b - a, thp_tables_split(THP_ANON), &why), &why);
 	for (i = 0; i < thp_env.unit; i++)
-		THP_CHECK_OK(thp_map_check(&self->maps[i], 0, thp_env.nr, &why), &why);
+		THP_CHECK_OK(thp_map_check(&self->set.map[i], 0, thp_env.nr, &why), &why);
 }
 
 /* MADV_FREE and then reclaim: the pages go, the table stays. */
 THP_COVERS(reclaim, lazyfree, "reclaim-lazyfree");
 TEST_F(reclaim, lazyfree)
 {
-	struct thp_map *m = &self->maps[0];
+	struct thp_map *m = &self->set.map[0];
 	struct thp_why why = { 0 };
 	enum thp_state state;
 	unsigned int i;
@@ -1437,7 +1391,7 @@ static int keep_pmd(struct thp_chan *chan, void *arg)
 THP_COVERS(reclaim, underused, "folio-split-deferred multi-mm-split");
 TEST_F(reclaim, underused)
 {
-	struct thp_map *m = &self->maps[0];
+	struct thp_map *m = &self->set.map[0];
 	struct thp_child child = { 0 };
 	struct thp_why why = { 0 };
 	struct thp_events e0, e1;
@@ -1465,7 +1419,7 @@ TEST_F(reclaim, underused)
 	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &why), &why);
 	thp_chan_post_child(child.chan, 2);
 	if (thp_env.unit == 1) {
-		long long want = thp_env.contract == THP_LAZY ? thp_env.table : 0;
+		long long want = thp_tables_split(THP_ANON) * (long long)thp_env.table;
 
 		THP_CHECK(b - a == want, "VmPTE %+lld B here, expected %+lld", b - a, want);
 		THP_CHECK_OK(thp_child_await(&child, 3, 10000), &why);
@@ -1488,7 +1442,7 @@ TEST_F(reclaim, underused)
 THP_COVERS(reclaim, ksm, "folio-split-ksm");
 TEST_F_TIMEOUT(reclaim, ksm, 90)
 {
-	struct thp_map *a = &self->maps[0], *b = &self->maps[1];
+	struct thp_map *a = &self->set.map[0], *b = &self->set.map[1];
 	enum thp_state sa = THP_STATE_PMD, sb = THP_STATE_PMD;
 	static const char scans[] = "/sys/kernel/mm/ksm/full_scans";
 	struct thp_why why = { 0 };
@@ -1547,15 +1501,13 @@ FIXTURE_TEARDOWN_PARENT(bits)
 static int split_by(struct thp_map *m, bool folio, struct thp_why *why)
 {
 	char *page = thp_page(m, 1);
+	int ret = 0;
 
-	if (folio) {
-		if (madvise(page, thp_env.page, MADV_COLD))
-			return thp_why(why, -errno, "MADV_COLD: %s", strerror(errno));
-	} else if (mprotect(page, thp_env.page, PROT_READ) ||
-		   mprotect(page, thp_env.page, PROT_READ | PROT_WRITE)) {
-		return thp_why(why, -errno, "mprotect: %s", strerror(errno));
-	}
-	return thp_map_expect(m, THP_STATE_PTE, why);
+	if (!folio)
+		ret = thp_split_at(page, why);
+	else if (madvise(page, thp_env.page, MADV_COLD))
+		ret = thp_why(why, -errno, "MADV_COLD: %s", strerror(errno));
+	return ret ? ret : thp_map_expect(m, THP_STATE_PTE, why);
 }
 
 /*

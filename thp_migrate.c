@@ -20,15 +20,15 @@
 #include <time.h>
 
 #include "thp_cgroup.h"
+#include "thp_contract.h"
 #include "thp_harness.h"
 #include "thp_hmm.h"
 #include "thp_inject.h"
+#include "thp_meter.h"
 #include "thp_race.h"
+#include "thp_set.h"
 #include "thp_uapi.h"
 #include "thp_uffd.h"
-
-/* More THPs than any table size needs to make whole kB. */
-#define SET_MAX 16
 
 /* Bits of a node mask: as many as the kernel can be configured for. */
 #define MAX_NODES 1024
@@ -188,51 +188,8 @@ static long other_node(long node)
 
 /* ---------------------------------------------------------------- THPs that are counted */
 
-/* As many THPs as make whole kB of tables. */
-struct set {
-	struct thp_map m[SET_MAX];
-	unsigned int n;
-};
-
-static int set_new(struct set *s, enum thp_kind kind, struct thp_why *why)
-{
-	unsigned int i;
-	int ret = 0;
-
-	s->n = thp_env.unit;
-	if (s->n > SET_MAX)
-		return thp_why(why, -EINVAL, "%u THPs per kB of tables, at most %d", s->n, SET_MAX);
-	for (i = 0; i < s->n && !ret; i++)
-		ret = thp_map_create(&s->m[i], kind, why);
-	for (i = 0; i < s->n && !ret; i++)
-		ret = thp_map_fault(&s->m[i], why);
-	return ret;
-}
-
-static void set_destroy(struct set *s)
-{
-	unsigned int i;
-
-	for (i = 0; i < s->n; i++)
-		thp_map_destroy(&s->m[i]);
-}
-
-/* Every THP is mapped as @state and holds what it was filled with. */
-static int set_intact(const struct set *s, enum thp_state state, struct thp_why *why)
-{
-	unsigned int i;
-	int ret = 0;
-
-	for (i = 0; i < s->n && !ret; i++) {
-		ret = thp_map_expect(&s->m[i], state, why);
-		if (!ret)
-			ret = thp_map_check(&s->m[i], 0, thp_env.nr, why);
-	}
-	return ret;
-}
-
 /* Every base page of every THP is on @node. */
-static int set_on_node(const struct set *s, long node, struct thp_why *why)
+static int set_on_node(const struct thp_set *s, long node, struct thp_why *why)
 {
 	unsigned int i;
 	size_t p;
@@ -240,7 +197,7 @@ static int set_on_node(const struct set *s, long node, struct thp_why *why)
 
 	for (i = 0; i < s->n; i++) {
 		for (p = 0; p < thp_env.nr; p++) {
-			got = node_of(thp_page(&s->m[i], p));
+			got = node_of(thp_page(&s->map[i], p));
 			if (got != node)
 				return thp_why(why, -EPROTO,
 					       "page %zu of THP %u: expected node %ld, got %d", p,
@@ -250,69 +207,11 @@ static int set_on_node(const struct set *s, long node, struct thp_why *why)
 	return 0;
 }
 
-struct snap {
-	long long vmpte;
-	struct thp_events ev;
-};
-
-static int snap_take(struct snap *s)
-{
-	s->vmpte = thp_obs_vmpte(0);
-	return s->vmpte < 0 ? (int)s->vmpte : thp_obs_events(&s->ev);
-}
-
-/* Tables and PMD splits since @before, events first: nothing may come between. */
-static int snap_expect(const struct snap *before, long tables, long splits, struct thp_why *why)
-{
-	struct snap now;
-	long got;
-	int ret;
-
-	ret = thp_obs_events(&now.ev);
-	now.vmpte = thp_obs_vmpte(0);
-	if (ret || now.vmpte < 0)
-		return thp_why(why, ret ? ret : (int)now.vmpte, "vmstat or VmPTE unreadable");
-	got = now.ev.split_pmd - before->ev.split_pmd;
-	if (got != splits)
-		return thp_why(why, -EPROTO, "thp_split_pmd: expected +%ld, got +%ld", splits, got);
-	if (!thp_env_tables(now.vmpte - before->vmpte, &got) || got != tables)
-		return thp_why(why, -EPROTO, "VmPTE: expected %+ld tables of %zu B, got %+lld B",
-			       tables, thp_env.table, now.vmpte - before->vmpte);
-	return 0;
-}
-
-/* Unmaps the THPs: @each tables per THP must go with them. */
-static int set_zap(struct set *s, long each, struct thp_why *why)
-{
-	struct snap before;
-	unsigned int i;
-	int ret;
-
-	ret = snap_take(&before);
-	for (i = 0; i < s->n && !ret; i++)
-		ret = thp_map_zap(&s->m[i]);
-	if (ret)
-		return thp_why(why, ret, "munmap: %s", thp_errno_name(ret));
-	return snap_expect(&before, -each * (long)s->n, 0, why);
-}
-
-/* Tables that a THP costs while it is mapped by a PMD. */
-static long deposit(void)
-{
-	return thp_env.contract == THP_EAGER ? 1 : 0;
-}
-
-/* Tables that splitting one PMD adds to the process. */
-static long at_split(void)
-{
-	return thp_env.contract == THP_EAGER ? 0 : 1;
-}
-
 /* A node without a free THP would split what migrates to it, rightly. */
 static int node_gives_thps(long node, unsigned int n, struct thp_why *why)
 {
 	unsigned long mask[MASK_LONGS];
-	struct thp_map m[SET_MAX];
+	struct thp_map m[THP_SET_MAX];
 	unsigned int i, made;
 	int ret = 0;
 
@@ -408,13 +307,13 @@ static const struct mover mover_all = { "move_pages of all pages", move_all, -EF
 static const struct mover mover_mbind = { "mbind", move_mbind, 0 };
 static const struct mover mover_migrate = { "migrate_pages", move_migrate, 0 };
 
-static int set_move(struct set *s, const struct mover *mover, long node, struct thp_why *why)
+static int set_move(struct thp_set *s, const struct mover *mover, long node, struct thp_why *why)
 {
 	unsigned int i;
 	int ret;
 
 	for (i = 0; i < s->n; i++) {
-		ret = mover->move(&s->m[i], node);
+		ret = mover->move(&s->map[i], node);
 		if (ret)
 			return thp_why(why, ret, "%s of THP %u to node %ld: %s", mover->name, i,
 				       node, thp_errno_name(ret));
@@ -423,8 +322,8 @@ static int set_move(struct set *s, const struct mover *mover, long node, struct 
 }
 
 FIXTURE(move) {
-	struct set set;
-	struct snap snap;
+	struct thp_set set;
+	struct thp_meter meter;
 	struct thp_why why;
 	long home, away;
 };
@@ -463,8 +362,8 @@ FIXTURE_TEARDOWN_PARENT(move)
 
 /* Maps THPs of a kind and finds a node to send them to. */
 #define SET_UP(kind) do {						\
-	THP_REQUIRE_OK(set_new(&self->set, kind, &self->why), &self->why); \
-	self->home = node_of(self->set.m[0].thp);			\
+	THP_REQUIRE_OK(thp_set_new(&self->set, kind, &self->why), &self->why); \
+	self->home = node_of(self->set.map[0].thp);			\
 	if (self->home != nodes[0] && self->home != nodes[1])		\
 		self->home = nodes[0];					\
 	self->away = other_node(self->home);				\
@@ -485,28 +384,15 @@ TEST_F(move, whole)
 	SET_UP(THP_ANON);
 	for (i = 0; i < 2; i++) {
 		to = i ? self->home : self->away;
-		THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+		THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 		THP_REQUIRE_OK(set_move(&self->set, variant->mover, to, &self->why), &self->why);
-		THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+		THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "migration", &self->why),
+			     &self->why);
 		THP_CHECK_OK(set_on_node(&self->set, to, &self->why), &self->why);
-		THP_CHECK_OK(set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
+		THP_CHECK_OK(thp_set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
 	}
-	THP_CHECK_OK(set_zap(&self->set, deposit(), &self->why), &self->why);
-	set_destroy(&self->set);
-}
-
-static int set_split(struct set *s, struct thp_why *why)
-{
-	unsigned int i;
-
-	for (i = 0; i < s->n; i++) {
-		char *p = thp_page(&s->m[i], 1);
-
-		if (mprotect(p, thp_env.page, PROT_READ) ||
-		    mprotect(p, thp_env.page, PROT_READ | PROT_WRITE))
-			return thp_why(why, -errno, "mprotect: %s", strerror(errno));
-	}
-	return 0;
+	THP_CHECK_OK(thp_set_zap(&self->set, thp_tables_mapped(THP_ANON), &self->why), &self->why);
+	thp_set_destroy(&self->set);
 }
 
 /* A large folio that is mapped by PTEs needs nothing more, and stays so. */
@@ -518,20 +404,21 @@ TEST_F(move, pte_mapped)
 
 	NUMA_NEEDS(0);
 	SET_UP(THP_ANON);
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
-	THP_REQUIRE_OK(set_split(&self->set, &self->why), &self->why);
-	THP_CHECK_OK(snap_expect(&self->snap, at_split() * self->set.n, self->set.n, &self->why),
-		     &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_set_split(&self->set, &self->why), &self->why);
+	THP_CHECK_OK(thp_set_stop_split(&self->set, &self->meter, "split",
+					&self->why), &self->why);
 	for (i = 0; i < 2; i++) {
 		to = i ? self->home : self->away;
-		THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+		THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 		THP_REQUIRE_OK(set_move(&self->set, variant->mover, to, &self->why), &self->why);
-		THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+		THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "migration", &self->why),
+			     &self->why);
 		THP_CHECK_OK(set_on_node(&self->set, to, &self->why), &self->why);
-		THP_CHECK_OK(set_intact(&self->set, THP_STATE_PTE, &self->why), &self->why);
+		THP_CHECK_OK(thp_set_intact(&self->set, THP_STATE_PTE, &self->why), &self->why);
 	}
-	THP_CHECK_OK(set_zap(&self->set, 1, &self->why), &self->why);
-	set_destroy(&self->set);
+	THP_CHECK_OK(thp_set_zap(&self->set, 1, &self->why), &self->why);
+	thp_set_destroy(&self->set);
 }
 
 /* With a page missing, the folio waits to be split, and migration does it. */
@@ -544,17 +431,17 @@ TEST_F(move, partially_mapped)
 
 	NUMA_NEEDS(0);
 	SET_UP(THP_ANON);
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	for (k = 0; k < self->set.n; k++)
-		THP_REQUIRE(!madvise(thp_page(&self->set.m[k], hole), thp_env.page, MADV_DONTNEED),
-			    "MADV_DONTNEED: %s", strerror(errno));
-	THP_CHECK_OK(snap_expect(&self->snap, at_split() * self->set.n, self->set.n, &self->why),
-		     &self->why);
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+		THP_REQUIRE(!madvise(thp_page(&self->set.map[k], hole), thp_env.page,
+				     MADV_DONTNEED), "MADV_DONTNEED: %s", strerror(errno));
+	THP_CHECK_OK(thp_set_stop_split(&self->set, &self->meter, "MADV_DONTNEED of a page",
+					&self->why), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	THP_REQUIRE_OK(set_move(&self->set, variant->mover, self->away, &self->why), &self->why);
-	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+	THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "migration", &self->why), &self->why);
 	for (k = 0; k < self->set.n; k++) {
-		m = &self->set.m[k];
+		m = &self->set.map[k];
 		/* One page is all that move_pages() promises once the folio is split. */
 		i = thp_env.nr / 2 + 1;
 		THP_CHECK(node_of(thp_page(m, i)) == self->away,
@@ -566,8 +453,8 @@ TEST_F(move, partially_mapped)
 		THP_CHECK_OK(thp_map_check(m, hole + 1, thp_env.nr - hole - 1, &self->why),
 			     &self->why);
 	}
-	THP_CHECK_OK(set_zap(&self->set, 1, &self->why), &self->why);
-	set_destroy(&self->set);
+	THP_CHECK_OK(thp_set_zap(&self->set, 1, &self->why), &self->why);
+	thp_set_destroy(&self->set);
 }
 
 /* The huge zero folio belongs to no node: refused or ignored, never split. */
@@ -578,25 +465,26 @@ TEST_F(move, huge_zero)
 	int ret;
 
 	NUMA_NEEDS(THP_NEED_ZERO);
-	THP_REQUIRE_OK(set_new(&self->set, THP_ZERO, &self->why), &self->why);
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(thp_set_new(&self->set, THP_ZERO, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	for (i = 0; i < self->set.n; i++) {
-		ret = variant->mover->move(&self->set.m[i], nodes[i % 2]);
+		ret = variant->mover->move(&self->set.map[i], nodes[i % 2]);
 		THP_CHECK(ret == variant->mover->zero || ret == -ENOENT,
 			  "%s of a huge zero PMD: expected %s, got %s", variant->mover->name,
 			  thp_errno_name(variant->mover->zero), thp_errno_name(ret));
 	}
-	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
-	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PMD_ZERO, &self->why), &self->why);
-	THP_CHECK_OK(set_zap(&self->set, deposit(), &self->why), &self->why);
-	set_destroy(&self->set);
+	THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "migration of a huge zero PMD", &self->why),
+		     &self->why);
+	THP_CHECK_OK(thp_set_intact(&self->set, THP_STATE_PMD_ZERO, &self->why), &self->why);
+	THP_CHECK_OK(thp_set_zap(&self->set, thp_tables_mapped(THP_ANON), &self->why), &self->why);
+	thp_set_destroy(&self->set);
 }
 
 /* ---------------------------------------------------------------- migration, special cases */
 
 FIXTURE(migrate) {
-	struct set set;
-	struct snap snap;
+	struct thp_set set;
+	struct thp_meter meter;
 	struct thp_why why;
 	struct thp_child child;
 	long home, away;
@@ -625,29 +513,29 @@ TEST_F(migrate, mbind_page)
 	NUMA_NEEDS(0);
 	SET_UP(THP_ANON);
 	mask_of(self->away, mask);
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	for (i = 0; i < self->set.n; i++) {
-		p = thp_page(&self->set.m[i], thp_env.nr / 2 + 1);
+		p = thp_page(&self->set.map[i], thp_env.nr / 2 + 1);
 		THP_REQUIRE(!sys_mbind(p, thp_env.page, MPOL_BIND, mask, MPOL_MF_MOVE),
 			    "mbind of one page: %s", strerror(errno));
 	}
-	THP_CHECK_OK(snap_expect(&self->snap, at_split() * self->set.n, self->set.n, &self->why),
-		     &self->why);
+	THP_CHECK_OK(thp_set_stop_split(&self->set, &self->meter, "mbind of a page",
+					&self->why), &self->why);
 	for (i = 0; i < self->set.n; i++) {
-		p = thp_page(&self->set.m[i], thp_env.nr / 2 + 1);
+		p = thp_page(&self->set.map[i], thp_env.nr / 2 + 1);
 		THP_CHECK(node_of(p) == self->away, "expected node %ld, got %d", self->away,
 			  node_of(p));
 	}
-	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PTE, &self->why), &self->why);
-	THP_CHECK_OK(set_zap(&self->set, 1, &self->why), &self->why);
-	set_destroy(&self->set);
+	THP_CHECK_OK(thp_set_intact(&self->set, THP_STATE_PTE, &self->why), &self->why);
+	THP_CHECK_OK(thp_set_zap(&self->set, 1, &self->why), &self->why);
+	thp_set_destroy(&self->set);
 }
 
 /* Two processes map the THPs; each step of the child is one of the parent's. */
 static int sharer(struct thp_chan *chan, void *arg)
 {
 	enum thp_state state;
-	struct set *s = arg;
+	struct thp_set *s = arg;
 	unsigned int i;
 	int ret = 0;
 
@@ -655,12 +543,12 @@ static int sharer(struct thp_chan *chan, void *arg)
 	thp_chan_post_parent(chan, 1);
 	thp_chan_await_parent(chan, 2);
 	state = chan->val[0];
-	ret = set_intact(s, state, &chan->why);
+	ret = thp_set_intact(s, state, &chan->why);
 	if (ret)
 		return ret;
 	chan->val[1] = thp_obs_vmpte(0);
 	for (i = 0; i < s->n; i++)
-		munmap(s->m[i].thp, thp_env.pmd);
+		munmap(s->map[i].thp, thp_env.pmd);
 	chan->val[2] = thp_obs_vmpte(0);
 	thp_chan_post_parent(chan, 3);
 	thp_chan_await_parent(chan, 4);
@@ -673,12 +561,15 @@ static int sharer(struct thp_chan *chan, void *arg)
 } while (0)
 
 /*
- * Ends the sharing: since @vmpte the child's tables moved by @moved per THP, it
- * finds the THPs in @state, and @each of its tables goes with a THP.
+ * Ends the sharing: the child finds the THPs in @state, its tables have moved since
+ * @vmpte by what that has cost, and go with the THPs.
  */
-static int unshare_set(struct thp_child *c, const struct set *s, enum thp_state state,
-		       long long vmpte, long moved, long each, struct thp_why *why)
+static int unshare_set(struct thp_child *c, const struct thp_set *s, enum thp_state state,
+		       long long vmpte, struct thp_why *why)
 {
+	bool split = state == THP_STATE_PTE;
+	long moved = split ? thp_tables_split(THP_ANON) : 0;
+	long each = split ? 1 : thp_tables_mapped(THP_ANON);
 	long long bytes = thp_obs_vmpte(c->pid) - vmpte;
 	long n = s->n, got;
 	int ret = 0, end;
@@ -721,19 +612,20 @@ TEST_F(migrate, shared)
 	SET_UP(THP_ANON);
 	SHARE();
 	vmpte = thp_obs_vmpte(self->child.pid);
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	for (i = 0; i < self->set.n; i++) {
-		ret = move_everywhere(&self->set.m[i], self->away, &status);
+		ret = move_everywhere(&self->set.map[i], self->away, &status);
 		THP_CHECK(!ret && status == self->away, "move_pages: %s, node %d, expected %ld",
 			  thp_errno_name(ret), status, self->away);
 	}
-	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+	THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "move_pages of a shared THP", &self->why),
+		     &self->why);
 	THP_CHECK_OK(set_on_node(&self->set, self->away, &self->why), &self->why);
-	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
-	THP_CHECK_OK(unshare_set(&self->child, &self->set, THP_STATE_PMD, vmpte, 0, deposit(),
-				 &self->why), &self->why);
-	THP_CHECK_OK(set_zap(&self->set, deposit(), &self->why), &self->why);
-	set_destroy(&self->set);
+	THP_CHECK_OK(thp_set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
+	THP_CHECK_OK(unshare_set(&self->child, &self->set, THP_STATE_PMD, vmpte, &self->why),
+		     &self->why);
+	THP_CHECK_OK(thp_set_zap(&self->set, thp_tables_mapped(THP_ANON), &self->why), &self->why);
+	thp_set_destroy(&self->set);
 }
 
 /* Without MPOL_MF_MOVE_ALL a shared THP is refused, and nothing happens to it. */
@@ -748,18 +640,19 @@ TEST_F(migrate, shared_refused)
 	SET_UP(THP_ANON);
 	SHARE();
 	vmpte = thp_obs_vmpte(self->child.pid);
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	for (i = 0; i < self->set.n; i++) {
-		ret = move_one(&self->set.m[i], self->away);
+		ret = move_one(&self->set.map[i], self->away);
 		THP_CHECK(ret == -EACCES, "move_pages of a shared THP: expected EACCES, got %s",
 			  thp_errno_name(ret));
 	}
-	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+	THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "move_pages of a shared THP", &self->why),
+		     &self->why);
 	THP_CHECK_OK(set_on_node(&self->set, self->home, &self->why), &self->why);
-	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
-	THP_CHECK_OK(unshare_set(&self->child, &self->set, THP_STATE_PMD, vmpte, 0, deposit(),
-				 &self->why), &self->why);
-	set_destroy(&self->set);
+	THP_CHECK_OK(thp_set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
+	THP_CHECK_OK(unshare_set(&self->child, &self->set, THP_STATE_PMD, vmpte, &self->why),
+		     &self->why);
+	thp_set_destroy(&self->set);
 }
 
 /* A reference from elsewhere stops the copy: the old folio takes its PMD back. */
@@ -774,28 +667,29 @@ TEST_F(migrate, busy)
 	SET_UP(THP_ANON);
 	THP_REQUIRE(!pipe(self->pipe), "pipe: %s", strerror(errno));
 	for (i = 0; i < self->set.n; i++) {
-		iov.iov_base = thp_page(&self->set.m[i], 5);
+		iov.iov_base = thp_page(&self->set.map[i], 5);
 		iov.iov_len = thp_env.page;
 		n = vmsplice(self->pipe[1], &iov, 1, SPLICE_F_NONBLOCK);
 		THP_REQUIRE(n == (ssize_t)thp_env.page, "vmsplice: %zd (%s)", n, strerror(errno));
 	}
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	for (i = 0; i < self->set.n; i++)
-		(void)move_one(&self->set.m[i], self->away);
-	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+		(void)move_one(&self->set.map[i], self->away);
+	THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "move_pages of a busy THP", &self->why),
+		     &self->why);
 	THP_CHECK_OK(set_on_node(&self->set, self->home, &self->why), &self->why);
-	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
+	THP_CHECK_OK(thp_set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
 	close(self->pipe[0]);
 	close(self->pipe[1]);
 
 	/* Nothing of the failed try is left. */
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	THP_REQUIRE_OK(set_move(&self->set, &mover_one, self->away, &self->why), &self->why);
-	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+	THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "migration", &self->why), &self->why);
 	THP_CHECK_OK(set_on_node(&self->set, self->away, &self->why), &self->why);
-	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
-	THP_CHECK_OK(set_zap(&self->set, deposit(), &self->why), &self->why);
-	set_destroy(&self->set);
+	THP_CHECK_OK(thp_set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
+	THP_CHECK_OK(thp_set_zap(&self->set, thp_tables_mapped(THP_ANON), &self->why), &self->why);
+	thp_set_destroy(&self->set);
 }
 
 /* Order of a THP. */
@@ -809,28 +703,27 @@ THP_COVERS(migrate, split_fallback, "migrate-split");
 TEST_F(migrate, split_fallback)
 {
 	long n = thp_env.unit;
-	struct thp_events ev;
 	int ret;
 
 	NUMA_NEEDS(THP_NEED_FAIL_PAGE);
 	SET_UP(THP_ANON);
 	THP_REQUIRE_OK(thp_inject_setup(false, pmd_order(), &self->why), &self->why);
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	thp_inject_task(getpid(), true);
 	ret = set_move(&self->set, &mover_one, self->away, &self->why);
 	thp_inject_task(getpid(), false);
-	THP_CHECK_OK(snap_expect(&self->snap, at_split() * n, n, &self->why), &self->why);
 	THP_CHECK_RESULT(ret, &self->why);
-	thp_obs_events(&ev);
-	THP_CHECK(ev.migrate_split - self->snap.ev.migrate_split == (uint64_t)n,
-		  "thp_migration_split: expected +%ld, got +%llu", n,
-		  (unsigned long long)(ev.migrate_split - self->snap.ev.migrate_split));
+	THP_CHECK_OK(thp_set_stop_split(&self->set, &self->meter,
+					"migration without free THPs", &self->why), &self->why);
+	THP_CHECK(thp_meter_event(&self->meter, migrate_split) == n,
+		  "thp_migration_split: expected +%ld, got %+lld", n,
+		  thp_meter_event(&self->meter, migrate_split));
 	THP_CHECK(thp_inject_fired() >= n, "injected failures: expected at least %ld, got %ld", n,
 		  thp_inject_fired());
 	THP_CHECK_OK(set_on_node(&self->set, self->away, &self->why), &self->why);
-	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PTE, &self->why), &self->why);
-	THP_CHECK_OK(set_zap(&self->set, 1, &self->why), &self->why);
-	set_destroy(&self->set);
+	THP_CHECK_OK(thp_set_intact(&self->set, THP_STATE_PTE, &self->why), &self->why);
+	THP_CHECK_OK(thp_set_zap(&self->set, 1, &self->why), &self->why);
+	thp_set_destroy(&self->set);
 }
 
 /* The same for two processes: each of them is split, and pays for itself. */
@@ -847,20 +740,21 @@ TEST_F(migrate, split_fallback_shared)
 	SHARE();
 	vmpte = thp_obs_vmpte(self->child.pid);
 	THP_REQUIRE_OK(thp_inject_setup(false, pmd_order(), &self->why), &self->why);
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	thp_inject_task(getpid(), true);
 	for (i = 0; i < self->set.n && !ret; i++)
-		ret = move_everywhere(&self->set.m[i], self->away, &status);
+		ret = move_everywhere(&self->set.map[i], self->away, &status);
 	thp_inject_task(getpid(), false);
-	THP_CHECK_OK(snap_expect(&self->snap, at_split() * n, 2 * n, &self->why), &self->why);
+	THP_CHECK_OK(thp_meter_stop(&self->meter, n * thp_tables_split(THP_ANON), 2 * n,
+					    "migration without free THPs", &self->why), &self->why);
 	THP_CHECK(!ret && status == self->away, "move_pages: %s, node %d, expected %ld",
 		  thp_errno_name(ret), status, self->away);
 	THP_CHECK_OK(set_on_node(&self->set, self->away, &self->why), &self->why);
-	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PTE, &self->why), &self->why);
-	THP_CHECK_OK(unshare_set(&self->child, &self->set, THP_STATE_PTE, vmpte, at_split(), 1,
-				 &self->why), &self->why);
-	THP_CHECK_OK(set_zap(&self->set, 1, &self->why), &self->why);
-	set_destroy(&self->set);
+	THP_CHECK_OK(thp_set_intact(&self->set, THP_STATE_PTE, &self->why), &self->why);
+	THP_CHECK_OK(unshare_set(&self->child, &self->set, THP_STATE_PTE, vmpte, &self->why),
+		     &self->why);
+	THP_CHECK_OK(thp_set_zap(&self->set, 1, &self->why), &self->why);
+	thp_set_destroy(&self->set);
 }
 
 /*
@@ -885,29 +779,33 @@ TEST_F(migrate, starved)
 	/* Opening a file could need memory: the switch is open before. */
 	fd = open("/proc/self/make-it-fail", O_WRONLY);
 	THP_REQUIRE(fd >= 0, "make-it-fail: %s", strerror(errno));
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	THP_REQUIRE(pwrite(fd, "1", 1, 0) == 1, "make-it-fail: %s", strerror(errno));
 	for (i = 0; i < self->set.n; i++)
-		(void)move_one(&self->set.m[i], self->away);
+		(void)move_one(&self->set.map[i], self->away);
 	THP_REQUIRE(pwrite(fd, "0", 1, 0) == 1, "make-it-fail: %s", strerror(errno));
 	close(fd);
 	thp_inject_report("all", lazy, thp_inject_fired(), "not moved");
-	THP_CHECK_OK(snap_expect(&self->snap, 0, lazy ? 0 : n, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_meter_read(&self->meter, &self->why), &self->why);
+	THP_CHECK_OK(thp_meter_splits(&self->meter, lazy ? 0 : n, "starved migration", &self->why),
+		     &self->why);
+	THP_CHECK_OK(thp_meter_tables(&self->meter, 0, "starved migration", &self->why),
+		     &self->why);
 	THP_CHECK(thp_inject_fired() >= n, "injected failures: expected at least %ld, got %ld", n,
 		  thp_inject_fired());
 	THP_CHECK_OK(set_on_node(&self->set, self->home, &self->why), &self->why);
-	THP_CHECK_OK(set_intact(&self->set, lazy ? THP_STATE_PMD : THP_STATE_PTE, &self->why),
+	THP_CHECK_OK(thp_set_intact(&self->set, lazy ? THP_STATE_PMD : THP_STATE_PTE, &self->why),
 		     &self->why);
 
 	/* With memory the same call succeeds. */
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	THP_REQUIRE_OK(set_move(&self->set, &mover_all, self->away, &self->why), &self->why);
-	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+	THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "migration", &self->why), &self->why);
 	THP_CHECK_OK(set_on_node(&self->set, self->away, &self->why), &self->why);
-	THP_CHECK_OK(set_intact(&self->set, lazy ? THP_STATE_PMD : THP_STATE_PTE, &self->why),
+	THP_CHECK_OK(thp_set_intact(&self->set, lazy ? THP_STATE_PMD : THP_STATE_PTE, &self->why),
 		     &self->why);
-	THP_CHECK_OK(set_zap(&self->set, lazy ? 0 : 1, &self->why), &self->why);
-	set_destroy(&self->set);
+	THP_CHECK_OK(thp_set_zap(&self->set, lazy ? 0 : 1, &self->why), &self->why);
+	thp_set_destroy(&self->set);
 }
 
 /* Compaction has no business with THPs. */
@@ -917,13 +815,13 @@ TEST_F(migrate, compaction)
 	THP_NEEDS(THP_NEED_ROOT);
 	if (access("/proc/sys/vm/compact_memory", W_OK))
 		THP_SKIP("needs CONFIG_COMPACTION");
-	THP_REQUIRE_OK(set_new(&self->set, THP_ANON, &self->why), &self->why);
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(thp_set_new(&self->set, THP_ANON, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_write_file("/proc/sys/vm/compact_memory", "1"), &self->why);
-	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
-	THP_CHECK_OK(set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
-	THP_CHECK_OK(set_zap(&self->set, deposit(), &self->why), &self->why);
-	set_destroy(&self->set);
+	THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "compaction", &self->why), &self->why);
+	THP_CHECK_OK(thp_set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
+	THP_CHECK_OK(thp_set_zap(&self->set, thp_tables_mapped(THP_ANON), &self->why), &self->why);
+	thp_set_destroy(&self->set);
 }
 
 /* ---------------------------------------------------------------- NUMA hinting */
@@ -943,7 +841,7 @@ TEST_F(migrate, compaction)
 
 FIXTURE(hint) {
 	struct thp_map m;
-	struct snap snap;
+	struct thp_meter meter;
 	struct thp_why why;
 	pthread_t idle;
 	int gate[2];
@@ -1049,7 +947,7 @@ static int hint_place(struct thp_map *m, struct thp_why *why)
 }
 
 /* Lets one round happen: the THP is split, or with @starved a table is refused. */
-static int hint_round(const struct snap *before, bool starved, struct thp_why *why)
+static int hint_round(struct thp_meter *meter, bool starved, struct thp_why *why)
 {
 	struct thp_events ev;
 	bool done = false;
@@ -1059,7 +957,8 @@ static int hint_round(const struct snap *before, bool starved, struct thp_why *w
 	for (i = 0; i < 20 * HINT_PERIOD_MS / HINT_LOOK_MS && !ret && !done; i++) {
 		burn_ms(HINT_LOOK_MS);
 		ret = thp_obs_events(&ev);
-		done = ev.split_pmd != before->ev.split_pmd || (starved && thp_inject_fired() > 0);
+		done = ev.split_pmd != meter->ev[0].split_pmd ||
+		       (starved && thp_inject_fired() > 0);
 	}
 	if (!ret)
 		ret = thp_write_file(BALANCING, "0");
@@ -1108,18 +1007,15 @@ static bool hints_after_split(void)
 }
 
 /* PMD splits, and tables where one THP makes whole kB of them. */
-static int hint_expect(const struct snap *before, long tables, long splits, struct thp_why *why)
+static int hint_expect(struct thp_meter *meter, long tables, long splits, struct thp_why *why)
 {
-	struct thp_events ev;
-	uint64_t got;
+	int ret = thp_meter_read(meter, why);
 
-	if (thp_env.unit == 1)
-		return snap_expect(before, tables, splits, why);
-	thp_obs_events(&ev);
-	got = ev.split_pmd - before->ev.split_pmd;
-	return got == (uint64_t)splits ? 0 :
-	       thp_why(why, -EPROTO, "thp_split_pmd: expected +%ld, got +%llu", splits,
-		       (unsigned long long)got);
+	if (!ret)
+		ret = thp_meter_splits(meter, splits, "NUMA hinting", why);
+	if (!ret && thp_env.unit == 1)
+		ret = thp_meter_tables(meter, tables, "NUMA hinting", why);
+	return ret;
 }
 
 THP_COVERS(hint, split, "protect-numa");
@@ -1129,9 +1025,10 @@ TEST_F(hint, split)
 
 	HINT_SET_UP(0);
 	updates = thp_obs_vmstat("numa_pte_updates");
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
-	THP_REQUIRE_OK(hint_round(&self->snap, false, &self->why), &self->why);
-	THP_CHECK_OK(hint_expect(&self->snap, at_split(), 1, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
+	THP_REQUIRE_OK(hint_round(&self->meter, false, &self->why), &self->why);
+	THP_CHECK_OK(hint_expect(&self->meter, thp_tables_split(THP_ANON), 1, &self->why),
+		     &self->why);
 	updates = thp_obs_vmstat("numa_pte_updates") - updates;
 	if (hints_after_split()) {
 		THP_CHECK(updates >= half && updates < UINT32_MAX,
@@ -1154,7 +1051,6 @@ TEST_F(hint, starved)
 {
 	bool lazy = thp_env.contract == THP_LAZY;
 	uint64_t updates, failed;
-	struct thp_events ev;
 	long fired;
 
 	HINT_SET_UP(THP_NEED_FAIL_PAGE);
@@ -1162,17 +1058,16 @@ TEST_F(hint, starved)
 	updates = thp_obs_vmstat("numa_pte_updates");
 	thp_inject_task(getpid(), true);
 	THP_REQUIRE(!thp_inject_drain(-1), "PTE tables cannot be used up");
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
-	THP_REQUIRE_OK(hint_round(&self->snap, true, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
+	THP_REQUIRE_OK(hint_round(&self->meter, true, &self->why), &self->why);
 	thp_inject_task(getpid(), false);
 	fired = thp_inject_fired();
 	thp_inject_report("targeted", lazy, fired, "not hinted");
 	THP_CHECK(lazy ? fired > 0 : !fired, "%ld tables refused, expected %s", fired,
 		  lazy ? "at least 1" : "none");
-	THP_CHECK_OK(hint_expect(&self->snap, 0, lazy ? 0 : 1, &self->why), &self->why);
-	thp_obs_events(&ev);
-	failed = ev.split_pmd_failed - self->snap.ev.split_pmd_failed;
-	if (ev.split_pmd_failed != THP_EVENT_NONE)
+	THP_CHECK_OK(hint_expect(&self->meter, 0, lazy ? 0 : 1, &self->why), &self->why);
+	failed = thp_meter_event(&self->meter, split_pmd_failed);
+	if (self->meter.ev[1].split_pmd_failed != THP_EVENT_NONE)
 		THP_CHECK(failed == (uint64_t)lazy, "thp_split_pmd_failed: expected +%d, got +%llu",
 			  lazy, (unsigned long long)failed);
 	updates = thp_obs_vmstat("numa_pte_updates") - updates;
@@ -1198,8 +1093,8 @@ TEST_F(hint, starved)
  * in the table of lib/split_ops.c.
  */
 FIXTURE(device) {
-	struct set set;
-	struct snap snap;
+	struct thp_set set;
+	struct thp_meter meter;
 	struct thp_why why;
 };
 
@@ -1223,54 +1118,54 @@ FIXTURE_TEARDOWN_PARENT(device)
 }
 
 /* Asks for every range; 0 if each call returned @want. */
-static int set_to_device(struct set *s, int want, struct thp_why *why)
+static int set_to_device(struct thp_set *s, int want, struct thp_why *why)
 {
 	unsigned int i;
 	int ret;
 
 	for (i = 0; i < s->n; i++) {
-		ret = thp_hmm_to_device(s->m[i].thp, thp_env.pmd);
+		ret = thp_hmm_to_device(s->map[i].thp, thp_env.pmd);
 		if (ret != want)
 			return thp_why(why, -EPROTO, "%s to the device: expected %s, got %s",
-				       thp_kind_name(s->m[i].kind), thp_errno_name(want),
+				       thp_kind_name(s->map[i].kind), thp_errno_name(want),
 				       thp_errno_name(ret));
 	}
 	return 0;
 }
 
 /* Every range is one PMD and every page of it on the device. */
-static int set_on_device(const struct set *s, struct thp_why *why)
+static int set_on_device(const struct thp_set *s, struct thp_why *why)
 {
 	unsigned int i;
 	size_t p;
 	int ret;
 
 	for (i = 0; i < s->n; i++) {
-		ret = thp_map_expect(&s->m[i], THP_STATE_PMD, why);
+		ret = thp_map_expect(&s->map[i], THP_STATE_PMD, why);
 		if (ret)
 			return ret;
 		for (p = 0; p < thp_env.nr; p++)
-			if (!thp_hmm_holds(thp_page(&s->m[i], p)))
+			if (!thp_hmm_holds(thp_page(&s->map[i], p)))
 				return thp_why(why, -EPROTO, "page %zu is not on the device", p);
 	}
 	return thp_check_zero(thp_hmm_buffer(), thp_env.nr, why);
 }
 
 /* Nothing of what the device asked for is there. */
-static int set_as_before(const struct set *s, struct thp_why *why)
+static int set_as_before(const struct thp_set *s, struct thp_why *why)
 {
 	unsigned int i;
 	int ret = 0;
 
 	for (i = 0; i < s->n && !ret; i++)
-		ret = thp_map_expect(&s->m[i], thp_kind_state(s->m[i].kind), why);
+		ret = thp_map_expect(&s->map[i], thp_kind_state(s->map[i].kind), why);
 	return ret;
 }
 
 /* The huge zero PMD has a deposit already, if this kernel deposits. */
 static long at_populate(enum thp_kind kind)
 {
-	return kind == THP_NONE ? deposit() : 0;
+	return kind == THP_NONE ? thp_tables_mapped(THP_ANON) : 0;
 }
 
 THP_COVERS(device, populate, "fault-device-private");
@@ -1278,30 +1173,31 @@ TEST_F(device, populate)
 {
 	char *page;
 
-	THP_REQUIRE_OK(set_new(&self->set, variant->kind, &self->why), &self->why);
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(thp_set_new(&self->set, variant->kind, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	THP_REQUIRE_OK(set_to_device(&self->set, 0, &self->why), &self->why);
-	THP_CHECK_OK(snap_expect(&self->snap, self->set.n * at_populate(variant->kind), 0,
-				 &self->why), &self->why);
+	THP_CHECK_OK(thp_meter_stop(&self->meter, self->set.n * at_populate(variant->kind), 0,
+					    "migration to the device", &self->why), &self->why);
 	THP_CHECK_OK(set_on_device(&self->set, &self->why), &self->why);
 	/* Straight from the device: nobody has looked at it. */
-	THP_CHECK_OK(set_zap(&self->set, deposit(), &self->why), &self->why);
-	set_destroy(&self->set);
+	THP_CHECK_OK(thp_set_zap(&self->set, thp_tables_mapped(THP_ANON), &self->why), &self->why);
+	thp_set_destroy(&self->set);
 
 	/* And another one, which comes back as a THP that can be written. */
-	THP_REQUIRE_OK(set_new(&self->set, variant->kind, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_set_new(&self->set, variant->kind, &self->why), &self->why);
 	THP_REQUIRE_OK(set_to_device(&self->set, 0, &self->why), &self->why);
-	page = thp_page(&self->set.m[0], thp_env.nr / 2);
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	page = thp_page(&self->set.map[0], thp_env.nr / 2);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	thp_touch(page);
-	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+	THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "write to device memory", &self->why),
+		     &self->why);
 	THP_CHECK(!thp_hmm_holds(page), "written to, but still on the device");
-	THP_CHECK_OK(thp_map_expect(&self->set.m[0], THP_STATE_PMD, &self->why), &self->why);
+	THP_CHECK_OK(thp_map_expect(&self->set.map[0], THP_STATE_PMD, &self->why), &self->why);
 	THP_CHECK(thp_peek(page) == 1, "the byte that was written is lost");
 	*page = 0;
-	THP_CHECK_OK(thp_check_zero(self->set.m[0].thp, thp_env.nr, &self->why), &self->why);
-	THP_CHECK_OK(set_zap(&self->set, deposit(), &self->why), &self->why);
-	set_destroy(&self->set);
+	THP_CHECK_OK(thp_check_zero(self->set.map[0].thp, thp_env.nr, &self->why), &self->why);
+	THP_CHECK_OK(thp_set_zap(&self->set, thp_tables_mapped(THP_ANON), &self->why), &self->why);
+	thp_set_destroy(&self->set);
 }
 
 /* userfaultfd wants to know first: what was prepared for the PMD is given back. */
@@ -1314,19 +1210,20 @@ TEST_F(device, populate_missing)
 	THP_NEEDS(THP_NEED_UFFD);
 	uffd = thp_uffd_open(0);
 	THP_REQUIRE(uffd >= 0, "userfaultfd: %s", thp_errno_name(uffd));
-	THP_REQUIRE_OK(set_new(&self->set, variant->kind, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_set_new(&self->set, variant->kind, &self->why), &self->why);
 	for (i = 0; i < self->set.n; i++)
-		THP_REQUIRE_OK(thp_uffd_register(uffd, self->set.m[i].thp, thp_env.pmd,
+		THP_REQUIRE_OK(thp_uffd_register(uffd, self->set.map[i].thp, thp_env.pmd,
 						 UFFDIO_REGISTER_MODE_MISSING), &self->why);
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	THP_CHECK_OK(set_to_device(&self->set, -ENOENT, &self->why), &self->why);
-	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+	THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "migration to the device", &self->why),
+		     &self->why);
 	THP_CHECK_OK(set_as_before(&self->set, &self->why), &self->why);
 	close(uffd);
 	THP_CHECK_OK(set_to_device(&self->set, 0, &self->why), &self->why);
 	THP_CHECK_OK(set_on_device(&self->set, &self->why), &self->why);
-	THP_CHECK_OK(set_zap(&self->set, deposit(), &self->why), &self->why);
-	set_destroy(&self->set);
+	THP_CHECK_OK(thp_set_zap(&self->set, thp_tables_mapped(THP_ANON), &self->why), &self->why);
+	thp_set_destroy(&self->set);
 }
 
 /* An eager kernel cannot deposit and leaves the range alone, a lazy one need not. */
@@ -1337,9 +1234,9 @@ TEST_F(device, populate_starved)
 	int ret;
 
 	THP_NEEDS(THP_NEED_FAIL_PAGE);
-	THP_REQUIRE_OK(set_new(&self->set, variant->kind, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_set_new(&self->set, variant->kind, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_inject_setup(true, 0, &self->why), &self->why);
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	thp_inject_task(getpid(), true);
 	ret = set_to_device(&self->set, lazy ? 0 : -ENOENT, &self->why);
 	thp_inject_task(getpid(), false);
@@ -1347,14 +1244,15 @@ TEST_F(device, populate_starved)
 	THP_CHECK(lazy ? !thp_inject_fired() : thp_inject_fired() >= (long)self->set.n,
 		  "%ld tables refused, expected %s", thp_inject_fired(),
 		  lazy ? "that none is asked for" : "one for each THP");
-	THP_CHECK_OK(snap_expect(&self->snap, 0, 0, &self->why), &self->why);
+	THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0,
+					    "migration without tables", &self->why), &self->why);
 	if (!lazy) {
 		THP_CHECK_OK(set_as_before(&self->set, &self->why), &self->why);
 		THP_CHECK_OK(set_to_device(&self->set, 0, &self->why), &self->why);
 	}
 	THP_CHECK_OK(set_on_device(&self->set, &self->why), &self->why);
-	THP_CHECK_OK(set_zap(&self->set, deposit(), &self->why), &self->why);
-	set_destroy(&self->set);
+	THP_CHECK_OK(thp_set_zap(&self->set, thp_tables_mapped(THP_ANON), &self->why), &self->why);
+	thp_set_destroy(&self->set);
 }
 
 /* What userfaultfd protects on the device is protected after a split of the PMD, too. */
@@ -1369,25 +1267,25 @@ TEST_F(device, protected_split)
 	THP_NEEDS(THP_NEED_UFFD_WP);
 	uffd = thp_uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP);
 	THP_REQUIRE(uffd >= 0, "userfaultfd: %s", thp_errno_name(uffd));
-	THP_REQUIRE_OK(set_new(&self->set, variant->kind, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_set_new(&self->set, variant->kind, &self->why), &self->why);
 	THP_REQUIRE_OK(set_to_device(&self->set, 0, &self->why), &self->why);
 	for (i = 0; i < self->set.n; i++) {
-		char *thp = self->set.m[i].thp;
+		char *thp = self->set.map[i].thp;
 
 		THP_REQUIRE_OK(thp_uffd_register(uffd, thp, thp_env.pmd, UFFDIO_REGISTER_MODE_WP),
 			       &self->why);
 		THP_REQUIRE_OK(thp_uffd_wp(uffd, thp, thp_env.pmd, 1), &self->why);
 	}
 	THP_CHECK_OK(set_on_device(&self->set, &self->why), &self->why);
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	for (i = 0; i < self->set.n; i++)
-		THP_REQUIRE_OK(thp_uffd_wp(uffd, thp_page(&self->set.m[i], mid), thp_env.page, 0),
+		THP_REQUIRE_OK(thp_uffd_wp(uffd, thp_page(&self->set.map[i], mid), thp_env.page, 0),
 			       &self->why);
-	THP_CHECK_OK(snap_expect(&self->snap, self->set.n * at_split(), self->set.n, &self->why),
-		     &self->why);
+	THP_CHECK_OK(thp_set_stop_split(&self->set, &self->meter, "unprotecting one page",
+					&self->why), &self->why);
 	for (i = 0; i < self->set.n; i++) {
 		for (p = 0; p < thp_env.nr; p++) {
-			char *page = thp_page(&self->set.m[i], p);
+			char *page = thp_page(&self->set.map[i], p);
 
 			THP_REQUIRE(thp_hmm_holds(page), "page %zu is not on the device", p);
 			THP_REQUIRE(!thp_obs_pagemap(page, &entry), "pagemap: %s",
@@ -1397,15 +1295,15 @@ TEST_F(device, protected_split)
 		}
 	}
 	close(uffd);
-	THP_CHECK_OK(set_zap(&self->set, 1, &self->why), &self->why);
-	set_destroy(&self->set);
+	THP_CHECK_OK(thp_set_zap(&self->set, 1, &self->why), &self->why);
+	thp_set_destroy(&self->set);
 }
 
 /* ---------------------------------------------------------------- pages that go bad */
 
 FIXTURE(offline) {
 	struct thp_map map;
-	struct snap snap;
+	struct thp_meter meter;
 	struct thp_why why;
 	char unpoison[192];
 	uint64_t pfn;
@@ -1483,7 +1381,7 @@ TEST_F(offline, soft)
 	const char *missing = offline_missing(self->unpoison, sizeof(self->unpoison));
 	size_t bad = thp_env.nr / 2 + 1;
 	struct thp_map *m = &self->map;
-	struct thp_map more[SET_MAX];
+	struct thp_map more[THP_SET_MAX];
 	long long before, after;
 	long n = thp_env.unit, k;
 	uint64_t entry;
@@ -1501,11 +1399,11 @@ TEST_F(offline, soft)
 	 * Only one page may go: where one table is less than 1 kB, the others that
 	 * make up the kB are split in a way that costs nothing.
 	 */
-	for (k = 1; k < n && k < SET_MAX; k++)
+	for (k = 1; k < n && k < THP_SET_MAX; k++)
 		THP_REQUIRE_OK(thp_map_new(&more[k], THP_ANON, &self->why), &self->why);
 	before = corrupted_kb();
-	THP_REQUIRE_OK(snap_take(&self->snap), &self->why);
-	for (k = 1; k < n && k < SET_MAX; k++)
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
+	for (k = 1; k < n && k < THP_SET_MAX; k++)
 		THP_REQUIRE(!mprotect(thp_page(&more[k], 1), thp_env.page, PROT_READ),
 			    "mprotect: %s", strerror(errno));
 	/* Another CPU may hold the folio for an instant: EBUSY, and nothing changed. */
@@ -1516,7 +1414,8 @@ TEST_F(offline, soft)
 		THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &self->why), &self->why);
 		thp_sleep_ms(20);
 	}
-	THP_CHECK_OK(snap_expect(&self->snap, at_split() * n, n, &self->why), &self->why);
+	THP_CHECK_OK(thp_meter_stop(&self->meter, n * thp_tables_split(THP_ANON), n,
+					    "soft offline", &self->why), &self->why);
 	THP_CHECK(!ret, "MADV_SOFT_OFFLINE: expected 0, got %s", thp_errno_name(ret));
 	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &self->why), &self->why);
 	THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &self->why), &self->why);
@@ -1528,7 +1427,7 @@ TEST_F(offline, soft)
 	THP_CHECK(before < 0 || after - before == (long long)thp_env.page / 1024,
 		  "HardwareCorrupted: expected +%zu kB, got %+lld kB", thp_env.page / 1024,
 		  after - before);
-	for (k = 1; k < n && k < SET_MAX; k++)
+	for (k = 1; k < n && k < THP_SET_MAX; k++)
 		thp_map_destroy(&more[k]);
 	thp_map_destroy(m);
 	ret = ret ? 0 : unpoison(self->unpoison, self->pfn);
@@ -1614,23 +1513,23 @@ static int poisoned(struct thp_chan *chan, void *arg)
 {
 	size_t bad = thp_env.nr / 2 + 1, k;
 	struct thp_why *why = &chan->why;
-	struct set *s = arg;
+	struct thp_set *s = arg;
 	struct thp_map *m;
-	struct snap before;
+	struct thp_meter before;
 	uint64_t entry;
 	int ret;
 
 	thp_warm_up();
-	ret = set_new(s, THP_ANON, why);
+	ret = thp_set_new(s, THP_ANON, why);
 	if (ret)
 		return ret;
-	m = &s->m[0];
+	m = &s->map[0];
 	ret = thp_obs_pagemap(thp_page(m, bad), &entry);
 	if (ret || !(entry & PFN_MASK))
 		return thp_why(why, -EIO, "pagemap shows no frame number");
-	ret = snap_take(&before);
+	ret = thp_meter_start(&before, 0, why);
 	for (k = 1; k < s->n && !ret; k++)
-		ret = mprotect(thp_page(&s->m[k], 1), thp_env.page, PROT_READ) ? -errno : 0;
+		ret = mprotect(thp_page(&s->map[k], 1), thp_env.page, PROT_READ) ? -errno : 0;
 	if (ret)
 		return thp_why(why, ret, "mprotect: %s", thp_errno_name(ret));
 	signal(SIGBUS, on_bus);
@@ -1638,7 +1537,7 @@ static int poisoned(struct thp_chan *chan, void *arg)
 	if (madvise(thp_page(m, bad), thp_env.page, MADV_HWPOISON))
 		return thp_why(why, -errno, "MADV_HWPOISON: expected 0, got %s",
 			       thp_errno_name(errno));
-	ret = snap_expect(&before, at_split() * s->n, s->n, why);
+	ret = thp_set_stop_split(s, &before, "memory failure", why);
 	if (!ret)
 		ret = thp_map_expect(m, THP_STATE_PTE, why);
 	if (!ret)
@@ -1661,7 +1560,7 @@ TEST_F(offline, hard)
 {
 	const char *missing = offline_missing(self->unpoison, sizeof(self->unpoison));
 	struct thp_child child = { 0 };
-	static struct set set;
+	static struct thp_set set;
 	siginfo_t info;
 	int ret;
 
@@ -1725,13 +1624,7 @@ static int check_stable(struct thp_race *r, struct thp_actor *a, struct thp_why 
 
 static int protect_cycle(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
-	char *p = thp_page(&r->map, own_page(a, 1));
-
-	(void)a;
-	if (mprotect(p, thp_env.page, PROT_READ) ||
-	    mprotect(p, thp_env.page, PROT_READ | PROT_WRITE))
-		return thp_why(why, -errno, "mprotect: %s", strerror(errno));
-	return 0;
+	return thp_split_at(thp_page(&r->map, own_page(a, 1)), why);
 }
 
 static int dump_cycle(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
@@ -2118,8 +2011,8 @@ static int settle(struct thp_race *r, long long base, struct thp_why *why)
 	if (ret)
 		return thp_why(why, ret, "munmap: %s", thp_errno_name(ret));
 	/* An empty range may have kept its table; a single one may be below 1 kB. */
-	lo = state == THP_STATE_PMD ? deposit() : state == THP_STATE_PTE ? 1 : 0;
-	hi = state == THP_STATE_PMD ? deposit() : 1;
+	lo = state == THP_STATE_PMD ? thp_tables_mapped(THP_ANON) : state == THP_STATE_PTE ? 1 : 0;
+	hi = state == THP_STATE_PMD ? thp_tables_mapped(THP_ANON) : 1;
 	if (thp_env.unit == 1 && state != THP_STATE_UNKNOWN &&
 	    (!thp_env_tables(before - after, &got) || got < lo || got > hi))
 		return thp_why(why, -EPROTO,
@@ -2523,9 +2416,9 @@ static int look_entry(struct thp_race *r, struct thp_actor *a)
 	munmap(r->map.thp, thp_env.pmd);
 	after = thp_obs_vmpte(0);
 	if (thp_env.unit == 1 &&
-	    (!thp_env_tables(before - after, &got) || got != deposit()))
+	    (!thp_env_tables(before - after, &got) || got != thp_tables_mapped(THP_ANON)))
 		return thp_why(why, -EPROTO, "munmap frees %lld B of tables, expected %ld tables",
-			       before - after, deposit());
+			       before - after, thp_tables_mapped(THP_ANON));
 	return 0;
 }
 
@@ -2787,10 +2680,8 @@ static int split_when_full(struct thp_chan *chan, void *arg)
 		thp_fill(p + i * thp_env.page, q->n, i);
 	/* Tables first, so that unmapping single pages below needs no memory. */
 	for (i = 0; i < q->n - 1; i++)
-		if (mprotect(q->base + i * pmd + thp_env.page, thp_env.page, PROT_READ) ||
-		    mprotect(q->base + i * pmd + thp_env.page, thp_env.page,
-			     PROT_READ | PROT_WRITE))
-			return thp_why(why, -errno, "mprotect: %s", strerror(errno));
+		if (thp_split_at(q->base + i * pmd + thp_env.page, why))
+			return -EIO;
 	ret = thp_burner_create(&q->burner);
 	if (ret)
 		return thp_why(why, ret, "burner: %s", thp_errno_name(ret));

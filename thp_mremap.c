@@ -11,8 +11,10 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "thp_contract.h"
 #include "thp_harness.h"
 #include "thp_inject.h"
+#include "thp_meter.h"
 #include "thp_move.h"
 #include "thp_uapi.h"
 #include "thp_uffd.h"
@@ -667,7 +669,7 @@ static int bulk_fault(const struct bulk *b, struct thp_why *why)
 
 static int bulk_once(struct bulk *b, int flags, struct thp_why *why)
 {
-	long long vmpte[3], per = thp_env.contract == THP_EAGER ? thp_env.table : 0;
+	long long vmpte[3], per;
 	struct thp_events before, after;
 	struct thp_smaps sm;
 	char *p;
@@ -688,7 +690,7 @@ static int bulk_once(struct bulk *b, int flags, struct thp_why *why)
 	if (p != b->dst)
 		return thp_why(why, -EPROTO, "mremap: %s", strerror(errno));
 
-	per *= 2 * b->each;
+	per = thp_tables_mapped(b->kind) * 2 * b->each * (long long)thp_env.table;
 	if (vmpte[1] - vmpte[0] != per)
 		return thp_why(why, -EPROTO, "%u THPs cost %lld B of tables, expected %lld",
 			       2 * b->each, vmpte[1] - vmpte[0], per);
@@ -745,50 +747,25 @@ FIXTURE_TEARDOWN_PARENT(mremap)
 	thp_teardown(_metadata);
 }
 
-/* What the machine looked like before an operation on one THP. */
-struct before {
-	struct thp_events ev;
-	long long vmpte;
-};
-
-static void look(struct before *b)
-{
-	b->vmpte = thp_obs_vmpte(0);
-	thp_obs_events(&b->ev);
-}
-
-/* Splits since look(): as thp_move_check_splits(). */
-static int check_splits(const struct before *b, unsigned int want, const char *what,
-			struct thp_why *why)
-{
-	struct thp_events now;
-	uint64_t got;
-
-	thp_obs_events(&now);
-	got = now.split_pmd - b->ev.split_pmd;
-	if (got == want)
-		return 0;
-	return thp_why(why, got > want ? -EAGAIN : -EPROTO,
-		       "%s: thp_split_pmd rose by %llu, expected %u", what,
-		       (unsigned long long)got, want);
-}
-
 /* The THP is what it was: one PMD, its contents, its tables, no split. */
-static int check_untouched(const struct thp_map *m, const struct before *b, const char *what,
+static int check_untouched(const struct thp_map *m, struct thp_meter *meter, const char *what,
 			   struct thp_why *why)
 {
-	int splits = check_splits(b, 0, what, why), ret;
-	long long vmpte = thp_obs_vmpte(0);
+	int disturbed, ret;
 
-	if (splits && splits != -EAGAIN)
-		return splits;
-	if (vmpte != b->vmpte)
-		return thp_why(why, -EPROTO, "%s: VmPTE changed by %lld B, expected 0", what,
-			       vmpte - b->vmpte);
+	ret = thp_meter_read(meter, why);
+	if (ret)
+		return ret;
+	disturbed = thp_meter_splits(meter, 0, what, why);
+	if (disturbed == -EPROTO)
+		return disturbed;
+	if (thp_meter_bytes(meter))
+		return thp_why(why, -EPROTO, "%s: VmPTE %+lld B, expected +0", what,
+			       thp_meter_bytes(meter));
 	ret = thp_map_expect(m, thp_kind_state(m->kind), why);
 	if (!ret)
 		ret = thp_map_check(m, 0, thp_env.nr, why);
-	return ret ? ret : splits;
+	return ret ? ret : disturbed;
 }
 
 static int retry_map(int (*once)(struct thp_map *m, struct thp_why *why), struct thp_map *m,
@@ -831,20 +808,22 @@ static int refuse_all(struct thp_map *m, char *to, struct thp_why *why)
 		  EINVAL },
 		{ "growth where there is no room", pmd, 2 * pmd, 0, NULL, ENOMEM },
 	};
-	struct before b;
+	struct thp_meter meter;
 	size_t i;
 	char *p;
 	int ret;
 
 	for (i = 0; i < ARRAY_SIZE(calls); i++) {
-		look(&b);
+		ret = thp_meter_start(&meter, 0, why);
+		if (ret)
+			return ret;
 		p = mremap(m->thp, calls[i].old_len, calls[i].new_len, calls[i].flags, calls[i].to);
 		if (p != MAP_FAILED)
 			return thp_why(why, -EPROTO, "%s: succeeded", calls[i].what);
 		if (errno != calls[i].err)
 			return thp_why(why, -EPROTO, "%s: %s, expected %s", calls[i].what,
 				       thp_errno_name(errno), thp_errno_name(calls[i].err));
-		ret = check_untouched(m, &b, calls[i].what, why);
+		ret = check_untouched(m, &meter, calls[i].what, why);
 		if (ret)
 			return ret;
 	}
@@ -879,12 +858,15 @@ TEST_F(mremap, refused)
 static int same_size_once(struct thp_map *m, struct thp_why *why)
 {
 	char *p = thp_page(m, 1);
-	struct before b;
+	struct thp_meter meter;
+	int ret;
 
-	look(&b);
+	ret = thp_meter_start(&meter, 0, why);
+	if (ret)
+		return ret;
 	if (mremap(p, thp_env.page, thp_env.page, MREMAP_MAYMOVE) != p)
 		return thp_why(why, -EPROTO, "it moved, or failed: %s", strerror(errno));
-	return check_untouched(m, &b, "same size", why);
+	return check_untouched(m, &meter, "same size", why);
 }
 
 THP_COVERS(mremap, same_size_stays, "move-refused");
@@ -905,17 +887,20 @@ static int grow_away_once(struct thp_map *m, struct thp_why *why)
 {
 	size_t pmd = thp_env.pmd;
 	struct thp_map to = *m;
+	struct thp_meter meter;
 	struct thp_smaps sm;
-	struct before b;
 	int splits, ret;
 	bool aligned;
 
-	look(&b);
+	ret = thp_meter_start(&meter, 0, why);
+	if (ret)
+		return ret;
 	to.thp = mremap(m->thp, pmd, 2 * pmd, MREMAP_MAYMOVE);
 	if (to.thp == MAP_FAILED)
 		return thp_why(why, -EPROTO, "mremap: %s", strerror(errno));
 	aligned = !((uintptr_t)to.thp % pmd);
-	splits = check_splits(&b, !aligned, "growth elsewhere", why);
+	ret = thp_meter_read(&meter, why);
+	splits = ret ? ret : thp_meter_splits(&meter, !aligned, "growth elsewhere", why);
 	if (splits && splits != -EAGAIN)
 		return splits;
 	ret = thp_obs_smaps(0, m->thp, pmd, &sm);
@@ -966,8 +951,8 @@ static int heap_thp(struct thp_map *m, enum thp_kind kind, char **old_end, struc
 
 static int brk_once(enum thp_kind kind, struct thp_why *why)
 {
-	long dep = thp_env.contract == THP_EAGER, tables;
-	struct before b;
+	long dep = thp_tables_mapped(kind), tables;
+	struct thp_meter meter;
 	struct thp_map m;
 	char *end, *half;
 	long long vmpte;
@@ -982,23 +967,27 @@ static int brk_once(enum thp_kind kind, struct thp_why *why)
 		goto out;
 	madvise(m.thp - thp_env.pmd, 3 * thp_env.pmd, MADV_NOHUGEPAGE);
 	half = thp_page(&m, thp_env.nr / 2);
-	look(&b);
-	if (thp_env.unit == 1 && (!thp_env_tables(b.vmpte - vmpte, &tables) || tables != dep)) {
+	ret = thp_meter_start(&meter, 0, why);
+	if (ret)
+		goto out;
+	if (thp_env.unit == 1 &&
+	    (!thp_env_tables(meter.vmpte[0] - vmpte, &tables) || tables != dep)) {
 		ret = thp_why(why, -EPROTO, "the THP costs %lld B of tables, expected %ld tables",
-			      b.vmpte - vmpte, dep);
+			      meter.vmpte[0] - vmpte, dep);
 		goto out;
 	}
 	if (brk(half)) {
 		ret = thp_why(why, -EPROTO, "brk: %s", strerror(errno));
 		goto out;
 	}
-	splits = check_splits(&b, 1, "brk", why);
+	ret = thp_meter_read(&meter, why);
+	splits = ret ? ret : thp_meter_splits(&meter, 1, "brk", why);
 	if (splits && splits != -EAGAIN) {
 		ret = splits;
 		goto out;
 	}
 	/* The table of the page above the THP goes; that of the THP is there now. */
-	vmpte = thp_obs_vmpte(0) - b.vmpte;
+	vmpte = thp_meter_bytes(&meter);
 	if (thp_env.unit == 1 && (!thp_env_tables(vmpte, &tables) || tables != -dep)) {
 		ret = thp_why(why, -EPROTO, "brk changed VmPTE by %lld B, expected %ld tables",
 			      vmpte, -dep);
@@ -1124,15 +1113,17 @@ static int exec_once(struct thp_why *why)
 {
 	static char * const env[] = { NULL };
 	char *argv[ARGS + 3] = { "thp_mremap", "-h" };
+	struct thp_meter meter;
 	struct rlimit rl;
-	struct before b;
-	int status, i;
+	int status, i, ret;
 	pid_t pid;
 
 	memset(arg, 'x', ARG_LEN);
 	for (i = 0; i < ARGS; i++)
 		argv[2 + i] = arg;
-	look(&b);
+	ret = thp_meter_start(&meter, 0, why);
+	if (ret)
+		return ret;
 	pid = fork();
 	if (pid < 0)
 		return thp_why(why, -errno, "fork: %s", strerror(errno));
@@ -1153,7 +1144,8 @@ static int exec_once(struct thp_why *why)
 		return -E2BIG;
 	if (status)
 		return thp_why(why, -EPROTO, "execve ended with status %#x, expected 0", status);
-	return check_splits(&b, 0, "execve", why);
+	ret = thp_meter_read(&meter, why);
+	return ret ? ret : thp_meter_splits(&meter, 0, "execve", why);
 }
 
 THP_COVERS(mremap, exec_stack_control, "exec-stack");
@@ -1281,15 +1273,17 @@ static int uffd_target(struct thp_map *m, struct thp_map *to, enum thp_kind kind
 static int move_refused(struct thp_map *m, struct thp_map *to, size_t len, int err,
 			const char *what, struct thp_why *why)
 {
-	struct before b;
+	struct thp_meter meter;
 	int ret;
 
-	look(&b);
+	ret = thp_meter_start(&meter, 0, why);
+	if (ret)
+		return ret;
 	ret = thp_uffd_move(m->uffd, to->thp, m->thp, len, NULL);
 	if (ret != err)
 		return thp_why(why, -EPROTO, "%s: %s, expected %s", what, thp_errno_name(ret),
 			       thp_errno_name(err));
-	return check_untouched(m, &b, what, why);
+	return check_untouched(m, &meter, what, why);
 }
 
 /* What another process shares cannot be moved, and is not split either. */

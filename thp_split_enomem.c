@@ -14,6 +14,7 @@
 #include <sys/uio.h>
 
 #include "thp_cgroup.h"
+#include "thp_contract.h"
 #include "thp_harness.h"
 #include "thp_hmm.h"
 #include "thp_inject.h"
@@ -86,8 +87,7 @@ struct job {
 /* Whether a lazy kernel needs a table for this. */
 static bool needs_table(const struct split_op *op, enum thp_kind kind)
 {
-	return thp_env.contract == THP_LAZY && split_expected(op, kind) &&
-	       (kind == THP_ANON || kind == THP_ZERO || kind == THP_DEVICE);
+	return split_expected(op, kind) && thp_split_allocates(kind);
 }
 
 static bool is_plain(enum thp_kind kind)
@@ -1249,9 +1249,9 @@ static int check_edge_tables(const struct edge_op *e, const struct edge_before *
 {
 	long long got = thp_obs_vmpte(0) - b->vmpte, want;
 
-	want = thp_env.contract == THP_LAZY ? n : 0;
-	if (done && e->zaps && thp_env.contract == THP_EAGER)
-		want--;
+	want = n * thp_tables_split(THP_ANON);
+	if (done && e->zaps)
+		want -= thp_tables_mapped(THP_ANON);
 	want *= (long long)thp_env.table;
 	/* VmPTE is rounded down to kB. */
 	if (got - want > -1024 && got - want < 1024)
@@ -2768,7 +2768,7 @@ TEST_F_TIMEOUT(limit, split_charged, 90)
 	after = charged_tables(&self->cg);
 	thp_chan_post_child(c->chan, 6);
 	THP_CHECK_OK(thp_child_join(c, FINISH_MS, &why), &why);
-	want = thp_env.contract == THP_LAZY ? LIMIT_THPS * (long long)thp_env.table : 0;
+	want = thp_tables_split(THP_ANON) * LIMIT_THPS * (long long)thp_env.table;
 	THP_CHECK(after - before == want,
 		  "%d splits: %+lld B of page tables charged, expected %+lld", LIMIT_THPS,
 		  after - before, want);

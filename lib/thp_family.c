@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "thp_contract.h"
 #include "thp_family.h"
 
 struct thp_group thp_group;
@@ -99,12 +100,12 @@ void thp_group_free(void)
 
 long thp_group_mapped(void)
 {
-	return thp_env.contract == THP_EAGER ? thp_group.n : 0;
+	return thp_tables_mapped(THP_ANON) * thp_group.n;
 }
 
 long thp_group_split(void)
 {
-	return thp_env.contract == THP_LAZY ? thp_group.n : 0;
+	return thp_tables_split(THP_ANON) * thp_group.n;
 }
 
 void thp_group_note(size_t page, uint64_t seed)
@@ -221,10 +222,10 @@ int thp_group_finish(struct thp_why *why)
 		ret = thp_obs_state(thp_group.map[i].thp, thp_env.pmd, &s);
 		if (ret)
 			return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
-		if (s == THP_STATE_PTE ||
-		    ((s == THP_STATE_PMD || s == THP_STATE_PMD_ZERO) &&
-		     thp_env.contract == THP_EAGER))
+		if (s == THP_STATE_PTE)
 			want += thp_env.table;
+		if (s == THP_STATE_PMD || s == THP_STATE_PMD_ZERO)
+			want += thp_tables_mapped(thp_group.kind) * (long long)thp_env.table;
 		if (s == THP_STATE_UNKNOWN || s == THP_STATE_NONE)
 			want = -1;
 		if (want < 0)
@@ -240,61 +241,6 @@ int thp_group_finish(struct thp_why *why)
 			       "munmap of %u THPs frees %lld B of tables, expected %lld",
 			       thp_group.n, freed, want);
 	return 0;
-}
-
-int thp_meter_start(struct thp_meter *m, pid_t pid, struct thp_why *why)
-{
-	int ret;
-
-	m->pid = pid;
-	m->vmpte[0] = thp_obs_vmpte(pid);
-	if (m->vmpte[0] < 0)
-		return thp_why(why, m->vmpte[0], "VmPTE: %s", thp_errno_name(m->vmpte[0]));
-	ret = thp_obs_events(&m->ev[0]);
-	return ret ? thp_why(why, ret, "vmstat: %s", thp_errno_name(ret)) : 0;
-}
-
-int thp_meter_read(struct thp_meter *m, struct thp_why *why)
-{
-	int ret;
-
-	ret = thp_obs_events(&m->ev[1]);
-	if (ret)
-		return thp_why(why, ret, "vmstat: %s", thp_errno_name(ret));
-	m->vmpte[1] = thp_obs_vmpte(m->pid);
-	if (m->vmpte[1] < 0)
-		return thp_why(why, m->vmpte[1], "VmPTE: %s", thp_errno_name(m->vmpte[1]));
-	return 0;
-}
-
-int thp_meter_expect(const struct thp_meter *m, long tables, long splits, const char *what,
-		     struct thp_why *why)
-{
-	long long bytes = m->vmpte[1] - m->vmpte[0], want = tables * (long long)thp_env.table;
-	long got = m->ev[1].split_pmd - m->ev[0].split_pmd;
-	long tab;
-
-	if (got < splits)
-		return thp_why(why, -EPROTO, "%s: thp_split_pmd %+ld, expected %+ld", what, got,
-			       splits);
-	if (!thp_env_tables(bytes, &tab) || tab != tables)
-		return thp_why(why, -EPROTO, "%s: VmPTE %+lld B, expected %+lld B (%+ld tables)",
-			       what, bytes, want, tables);
-	if (m->ev[0].split_pmd_failed != m->ev[1].split_pmd_failed)
-		return thp_why(why, -EAGAIN, "%s: thp_split_pmd_failed %+ld, expected +0", what,
-			       (long)(m->ev[1].split_pmd_failed - m->ev[0].split_pmd_failed));
-	if (got > splits)
-		return thp_why(why, -EAGAIN, "%s: thp_split_pmd %+ld, expected %+ld", what, got,
-			       splits);
-	return 0;
-}
-
-int thp_meter_stop(struct thp_meter *m, long tables, long splits, const char *what,
-		   struct thp_why *why)
-{
-	int ret = thp_meter_read(m, why);
-
-	return ret ? ret : thp_meter_expect(m, tables, splits, what, why);
 }
 
 static int obey(struct thp_chan *chan, enum thp_order order, long long a, long long b)

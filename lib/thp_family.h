@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Processes that share THPs: a group of adjacent THPs, the view that each
- * process must have of it, children that obey orders, and a meter for what an
- * operation costs one of them.
+ * process must have of it, and children that obey orders.
  *
  *	base - pmd    base                            base + n * pmd
  *	|    anchor   |####|####| ... |####|####|     anchor    |
@@ -19,6 +18,7 @@
 #include "thp_env.h"
 #include "thp_file.h"
 #include "thp_map.h"
+#include "thp_meter.h"
 #include "thp_obs.h"
 
 #define THP_GROUP_MAX	16
@@ -72,27 +72,6 @@ int thp_group_expect(enum thp_state want, struct thp_why *why);
  * state it was in accounts for.
  */
 int thp_group_finish(struct thp_why *why);
-
-/* What one process (0: self) has spent since the start. */
-struct thp_meter {
-	pid_t pid;
-	long long vmpte[2];
-	struct thp_events ev[2];
-};
-
-int thp_meter_start(struct thp_meter *m, pid_t pid, struct thp_why *why);
-int thp_meter_read(struct thp_meter *m, struct thp_why *why);
-
-/*
- * Tables and PMD splits between start and read. The split counter belongs to
- * the whole system: too many give -EAGAIN, too few -EPROTO.
- */
-int thp_meter_expect(const struct thp_meter *m, long tables, long splits, const char *what,
-		     struct thp_why *why);
-
-/* read + expect. */
-int thp_meter_stop(struct thp_meter *m, long tables, long splits, const char *what,
-		   struct thp_why *why);
 
 enum thp_order {
 	THP_ORDER_CHECK,	/* thp_group_check() */

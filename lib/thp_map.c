@@ -227,6 +227,14 @@ int thp_map_collapse(struct thp_map *m)
 	return ret;
 }
 
+int thp_split_at(char *page, struct thp_why *why)
+{
+	if (mprotect(page, thp_env.page, PROT_READ) ||
+	    mprotect(page, thp_env.page, PROT_READ | PROT_WRITE))
+		return thp_why(why, -errno, "mprotect of one page: %s", strerror(errno));
+	return 0;
+}
+
 int thp_map_zap(struct thp_map *m)
 {
 	return munmap(m->thp, thp_env.pmd) ? -errno : 0;

@@ -85,6 +85,13 @@ int thp_map_underused(struct thp_map *m, struct thp_why *why);
  */
 int thp_map_collapse(struct thp_map *m);
 
+/*
+ * Splits the PMD that maps @page, and leaves no other trace: the page becomes read-only
+ * and writable again, so that the VMA is split (vma_adjust_trans_huge()) and merged. 0
+ * or -errno with a cause.
+ */
+int thp_split_at(char *page, struct thp_why *why);
+
 /* munmap() of exactly the THP range: its tables must be gone. 0 or -errno. */
 int thp_map_zap(struct thp_map *m);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "thp_contract.h"
 #include "thp_env.h"
 #include "thp_inject.h"
 #include "thp_move.h"
@@ -49,21 +50,14 @@ uint64_t thp_move_needs(const struct thp_move_case *c)
 	return needs;
 }
 
-/* Tables that a PMD of this kind has deposited. */
-static long deposit(enum thp_kind kind)
-{
-	if (kind == THP_SHMEM)
-		return !strcmp(thp_env.mmu, "Hash");
-	return thp_env.contract == THP_EAGER;
-}
-
 static long model_tables(const struct thp_move_model *m, int side)
 {
 	long n = 0;
 	int w;
 
 	for (w = 0; w < 2; w++)
-		n += m->win[side][w].huge ? deposit(m->win[side][w].kind) : m->win[side][w].table;
+		n += m->win[side][w].huge ? thp_tables_mapped(m->win[side][w].kind) :
+					    m->win[side][w].table;
 	return n;
 }
 
@@ -87,7 +81,7 @@ static void model_split(struct thp_move_model *m, int side, int w)
 	m->win[side][w].huge = false;
 	if (m->win[side][w].kind != THP_SHMEM) {
 		m->win[side][w].table = true;
-		m->allocs += !deposit(m->win[side][w].kind);
+		m->allocs += !thp_tables_mapped(m->win[side][w].kind);
 		return;
 	}
 	/* A PMD of a file is dropped, its pages are faulted in again. */
@@ -323,15 +317,13 @@ static int check_tables(struct thp_move *mv, long want, long slack, const char *
 static int presplit(struct thp_move *mv, struct thp_why *why)
 {
 	unsigned int slot, w;
-	char *p;
+	int ret = 0;
 
 	for (w = 0; w < (mv->c.two ? 2 : 1); w++) {
-		for (slot = 0; slot < mv->slots; slot++) {
-			p = page_addr(mv, THP_SRC, slot, w * thp_env.nr + 1);
-			if (mprotect(p, thp_env.page, PROT_READ) ||
-			    mprotect(p, thp_env.page, PROT_READ | PROT_WRITE))
-				return thp_why(why, -errno, "mprotect: %s", strerror(errno));
-		}
+		for (slot = 0; slot < mv->slots && !ret; slot++)
+			ret = thp_split_at(page_addr(mv, THP_SRC, slot, w * thp_env.nr + 1), why);
+		if (ret)
+			return ret;
 		model_split(&mv->now, THP_SRC, w);
 	}
 	return check_tables(mv, model_tables(&mv->now, THP_SRC) + model_tables(&mv->now, THP_DST),

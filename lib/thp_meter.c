@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+
+#include "thp_env.h"
+#include "thp_meter.h"
+
+int thp_meter_start(struct thp_meter *m, pid_t pid, struct thp_why *why)
+{
+	int ret;
+
+	m->pid = pid;
+	m->vmpte[0] = thp_obs_vmpte(pid);
+	if (m->vmpte[0] < 0)
+		return thp_why(why, m->vmpte[0], "VmPTE: %s", thp_errno_name(m->vmpte[0]));
+	ret = thp_obs_events(&m->ev[0]);
+	return ret ? thp_why(why, ret, "vmstat: %s", thp_errno_name(ret)) : 0;
+}
+
+int thp_meter_read(struct thp_meter *m, struct thp_why *why)
+{
+	int ret;
+
+	ret = thp_obs_events(&m->ev[1]);
+	if (ret)
+		return thp_why(why, ret, "vmstat: %s", thp_errno_name(ret));
+	m->vmpte[1] = thp_obs_vmpte(m->pid);
+	if (m->vmpte[1] < 0)
+		return thp_why(why, m->vmpte[1], "VmPTE: %s", thp_errno_name(m->vmpte[1]));
+	return 0;
+}
+
+int thp_expect_tables(const char *what, long long bytes, long tables, struct thp_why *why)
+{
+	long got;
+
+	if (thp_env_tables(bytes, &got) && got == tables)
+		return 0;
+	return thp_why(why, -EPROTO, "%s: %+ld tables (%+lld B), expected %+ld on %s kernel", what,
+		       got, bytes, tables, thp_mode_name(thp_env.contract));
+}
+
+int thp_meter_tables(const struct thp_meter *m, long tables, const char *what,
+		     struct thp_why *why)
+{
+	return thp_expect_tables(what, thp_meter_bytes(m), tables, why);
+}
+
+int thp_meter_splits(const struct thp_meter *m, long splits, const char *what,
+		     struct thp_why *why)
+{
+	long long got = thp_meter_event(m, split_pmd);
+
+	if (got == splits)
+		return 0;
+	return thp_why(why, got > splits ? -EAGAIN : -EPROTO,
+		       "%s: thp_split_pmd %+lld, expected %+ld", what, got, splits);
+}
+
+int thp_meter_expect(const struct thp_meter *m, long tables, long splits, const char *what,
+		     struct thp_why *why)
+{
+	int disturbed = thp_meter_splits(m, splits, what, why), ret;
+
+	if (disturbed == -EPROTO)
+		return disturbed;
+	ret = thp_meter_tables(m, tables, what, why);
+	if (ret || disturbed)
+		return ret ? ret : disturbed;
+	if (thp_meter_event(m, split_pmd_failed))
+		return thp_why(why, -EAGAIN, "%s: thp_split_pmd_failed %+lld, expected +0", what,
+			       thp_meter_event(m, split_pmd_failed));
+	return 0;
+}
+
+int thp_meter_stop(struct thp_meter *m, long tables, long splits, const char *what,
+		   struct thp_why *why)
+{
+	int ret = thp_meter_read(m, why);
+
+	return ret ? ret : thp_meter_expect(m, tables, splits, what, why);
+}

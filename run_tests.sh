@@ -13,21 +13,26 @@ usage()
 usage: ${0##*/} [-hlx] [-t PROGRAM[:TEST]]... [-e eager|lazy|auto] [-s N]
   -t PROGRAM[:TEST]  run this only, programs in this order; TEST may be a
                      pattern ('*.fail_nth')
-  -e MODE            what this kernel has to be (auto: what it says it is)
+  -e MODE            what this kernel has to be (auto: what it says it is), instead
+                     of THP_LAZY_EXPECT in the environment
   -s N               make the stress parts N times as long (1 to 1000)
   -x                 stop at the first failure
   -l                 list every test with the IDs of the call sites it covers
-  -h                 this text
+  -h, --help         this text
 Programs: $all_programs
 OUTPUT=DIR in the environment says where they are if not beside this script.
 Exit code: 0 passed, 1 failed, 2 bad usage or environment, 4 all skipped.
 END
 }
 
+# The kselftest runner, if this is started by it, takes 2 for an expected failure.
+bad_code=2
+[ -z "${kselftest_timeout+set}" ] || bad_code=1
+
 bad()
 {
 	printf '%s: %s\n' "${0##*/}" "$*" >&2
-	exit 2
+	exit $bad_code
 }
 
 is_program()
@@ -116,6 +121,10 @@ nest_output()
 		'ok '*'# SKIP'*)
 			echo skip >> "$tmp/outcomes"
 			printf '%s\n' "${line#*# SKIP}" >> "$tmp/skips";;
+		'ok '*'# XFAIL'* | 'ok '*'# XPASS'*)
+			# What ended with such an exit code: no test is expected to fail.
+			echo fail >> "$tmp/outcomes"
+			printf '%s:%s\n' "$prog" "${line#ok * }" >> "$tmp/failures";;
 		'ok '*)
 			echo pass >> "$tmp/outcomes";;
 		'not ok '*)
@@ -123,6 +132,8 @@ nest_output()
 			line=${line#not ok }
 			printf '%s:%s\n' "$prog" "${line#* }" >> "$tmp/failures"
 			[ -z "$first_only" ] || stop_program;;
+		'Bail out! '*)
+			printf '%s: %s\n' "$prog" "${line#Bail out! }" >> "$tmp/failures";;
 		'# after the tests: '*)
 			printf '%s: %s\n' "$prog" "${line#\# }" >> "$tmp/failures";;
 		esac
@@ -237,17 +248,30 @@ aborted()
 	exit "$2"
 }
 
-here=$(cd "$(dirname "$0")" && pwd) || exit 2
+(exec 3>&1) 2>/dev/null || bad "stdout is closed"
+here=$(cd "$(dirname "$0")" && pwd) || exit $bad_code
 dir=${OUTPUT:-$here}
-expect=auto
+expect=
 scale=1
 selections=
 list=
 first_only=
 
-while getopts :hlxt:e:s: opt; do
+# check_mode WHERE MODE
+check_mode()
+{
+	case $2 in
+	eager | lazy | auto) ;;
+	*) bad "$1 '$2': must be eager, lazy or auto";;
+	esac
+}
+
+while getopts :hlxt:e:s:-: opt; do
 	case $opt in
 	h)	usage
+		exit 0;;
+	-)	[ "$OPTARG" = help ] || bad "unknown option --$OPTARG (-h for help)"
+		usage
 		exit 0;;
 	l)	list=y;;
 	x)	first_only=y;;
@@ -255,10 +279,8 @@ while getopts :hlxt:e:s: opt; do
 		*[[:space:]]*) bad "unknown program or test '$OPTARG'";;
 		esac
 		selections="$selections $OPTARG";;
-	e)	case $OPTARG in
-		eager | lazy | auto) expect=$OPTARG;;
-		*) bad "-e $OPTARG: must be eager, lazy or auto";;
-		esac;;
+	e)	check_mode -e "$OPTARG"
+		expect=$OPTARG;;
 	s)	case $OPTARG in
 		'' | 0* | *[!0-9]* | ?????*) scale=0;;
 		*) scale=$OPTARG;;
@@ -272,6 +294,12 @@ while getopts :hlxt:e:s: opt; do
 done
 shift $((OPTIND - 1))
 [ $# -eq 0 ] || bad "unexpected argument '$1' (-h for help)"
+if [ -z "$expect" ]; then
+	expect=${THP_LAZY_EXPECT-auto}
+	check_mode THP_LAZY_EXPECT "$expect"
+fi
+# What the programs print is for this script, not for the kselftest runner.
+unset kselftest_timeout
 
 for prog in $all_programs; do
 	[ -x "$dir/$prog" ] || bad "no $prog in $dir: run make first"
@@ -312,18 +340,25 @@ $timeout true 2>/dev/null || timeout=
 
 # Not by a pipe, which a process that cannot be killed would keep open.
 trouble=
+nothing=
 "$dir/$1" -e "$expect" -s "$scale" -i > "$tmp/facts" 2>&1 < /dev/null
-case $? in
-0 | 4)	;;
+status=$?
+end=$(sed -n 's/^Bail out! //p' "$tmp/facts" | tail -n 1)
+case $status:$end in
+0:)	;;
+4:)	nothing=$(sed -n 's/^1\.\.0 # SKIP //p' "$tmp/facts");;
+*:'cannot start: '* | *:"$1: "*)
+	bad "$1: ${end#"$1: "}";;
 # The kernel complained of what tells an eager kernel from a lazy one, or crashed.
-1)	trouble=$(tail -n 1 "$tmp/facts")
-	trouble="before the tests: ${trouble#"# after the tests: "}";;
-*)	bad "$1: $(tail -n 1 "$tmp/facts")";;
+1:*)	trouble=$(tail -n 1 "$tmp/facts")
+	trouble=${trouble#"# after the tests: "}
+	trouble="before the tests: ${trouble#"Bail out! "}";;
+*)	bad "$1: exit=$status: $(tail -n 1 "$tmp/facts")";;
 esac
 
 echo "TAP version 13"
 echo "1..$#"
-sed 's/^1\.\.0 # SKIP /# /; /^#/!d' "$tmp/facts"
+sed '/^#/!d' "$tmp/facts"
 
 number=0
 passed=0
@@ -337,6 +372,13 @@ for prog in $programs; do
 	number=$((number + 1))
 	if [ "$first_only" ] && [ $failed -gt 0 ]; then
 		echo "ok $number $prog # SKIP after a failure"
+		skipped=$((skipped + 1))
+		continue
+	fi
+	# What the first program cannot do without, the others cannot either.
+	if [ "$nothing" ]; then
+		echo "ok $number $prog # SKIP $nothing"
+		echo " $nothing" >> "$tmp/skips"
 		skipped=$((skipped + 1))
 		continue
 	fi

@@ -39,11 +39,9 @@ says()
 
 for prog in $programs; do
 	bin=$inst/$prog
-	ends "$prog -x" 2 "$bin" -x
-	ends "$prog -e maybe" 2 "$bin" -e maybe
-	ends "$prog -s 0" 2 "$bin" -s 0
-	ends "$prog -s" 2 "$bin" -s
-	ends "$prog -r nothing" 2 "$bin" -r nothing
+	ends "$prog -h" 0 "$bin" -h
+	ends "$prog --help" 0 "$bin" --help
+	says "$prog --help is help" '^usage: '
 	ends "$prog -R" 0 "$bin" -R
 	ends "$prog -L" 0 "$bin" -L
 	ends "$prog -i" 0 "$bin" -i

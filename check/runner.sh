@@ -20,9 +20,8 @@ case "$*" in
 *-L*)	printf 'split.anon.counts\tzap\nsplit.anon.keeps\tzap fork\n'
 	exit;;
 *-i*)	echo "# kernel: fake"
-	[ "$COMPLAINT" ] || exit 0
-	echo "# after the tests: kernel log: $COMPLAINT"
-	exit 1;;
+	[ "$FACTS" ] || exit 0
+	eval "$FACTS";;
 esac
 printf '%s\n' "$prog $*" >> "$CALLS"
 if [ "$prog" = thp_mremap ] && [ "$BEHAVIOUR" ]; then
@@ -117,11 +116,23 @@ check_shell()
 		"$tap; echo 'not ok 2 b'; exit 0"
 	verdict "exit code 1 and no failure" 1 \
 		'^#   thp_mremap: exit=1$' "$tap; echo 'ok 2 b'; exit 1"
-	COMPLAINT='BUG: fake'
-	export COMPLAINT
+	# shellcheck disable=SC2089,SC2090 # it is for eval
+	FACTS='echo "# after the tests: kernel log: BUG: fake"; exit 1'
+	# shellcheck disable=SC2090
+	export FACTS
 	verdict "the kernel complains before the first test" 1 \
 		'^#   thp_lazy_split: before the tests: kernel log: BUG: fake$' ''
-	COMPLAINT=
+	FACTS='echo "Bail out! the test program was killed by SIGKILL"; exit 1'
+	verdict "the kernel crashes before the first test" 1 \
+		'^#   thp_lazy_split: before the tests: .* was killed by SIGKILL$' ''
+	FACTS='echo "Bail out! cannot start: no memory"; exit 1'
+	refuses -t thp_mremap
+	FACTS='echo "what is this"; exit 3'
+	refuses -t thp_mremap
+	FACTS='echo "# held by pid 7"; echo "1..0 # SKIP one at a time"; exit 4'
+	verdict "nothing can be tested" 4 '^ok 4 thp_mremap # SKIP one at a time$' 'exit 1'
+	try "$shell: ... and nothing is started" test ! -s "$CALLS"
+	FACTS=
 	verdict "a test is missing" 1 \
 		'^not ok 4 thp_mremap # planned 2 tests, reported 1$' \
 		"$tap; exit 0"
@@ -134,6 +145,14 @@ check_shell()
 	verdict "skips are counted by reason" 0 '^#   2 x needs swap$' \
 		'echo 1..2; echo "ok 1 a # SKIP needs swap"
 		echo "ok 2 b # SKIP needs swap"; exit 0'
+	verdict "gives up" 1 '^#   thp_mremap: no memory$' \
+		'echo "TAP version 13"; echo "Bail out! no memory"; exit 1'
+	verdict "gives up, and exit code 0" 1 \
+		'^not ok 4 thp_mremap # planned 2 tests, reported 1$' \
+		"$tap; echo 'Bail out! no memory'; exit 0"
+	verdict "exit code 2" 1 '^not ok 4 thp_mremap # exit=2$' "$tap; echo 'ok 2 b'; exit 2"
+	verdict "a test with exit code 2" 1 '^#   thp_mremap:b # XFAIL unknown$' \
+		"$tap; echo 'ok 2 b # XFAIL unknown'; exit 0"
 	verdict "killed by a signal" 1 \
 		'^not ok 4 thp_mremap # killed by SIGSEGV$' \
 		"$tap; kill -SEGV \$\$; sleep 1"
@@ -149,6 +168,8 @@ check_shell()
 		"$tap; printf 'ok 2 b'; exit 0"
 
 	refuses -y
+	refuses --nothing
+	refuses --help=all
 	refuses -t
 	refuses -t thp_nothing
 	refuses -t thp_mremap:nothing
@@ -158,6 +179,16 @@ check_shell()
 	refuses -e
 	refuses -e maybe
 	refuses -e ''
+	THP_LAZY_EXPECT=maybe
+	export THP_LAZY_EXPECT
+	refuses -t thp_mremap
+	called "-e instead of the environment" "thp_mremap -e eager -s 1" \
+		-e eager -t thp_mremap
+	THP_LAZY_EXPECT=
+	refuses -t thp_mremap
+	THP_LAZY_EXPECT=lazy
+	called "the environment instead of -e" "thp_mremap -e lazy -s 1" -t thp_mremap
+	unset THP_LAZY_EXPECT
 	refuses -s 0
 	refuses -s -1
 	refuses -s 1001
@@ -204,12 +235,18 @@ thp_lazy_split -e auto -s 1" -t thp_mremap -t thp_lazy_split
 	else
 		fail "$shell: -l" "exit=$status"
 	fi
-	run -h
-	if [ $status -eq 0 ] && grep -q '^usage: ' "$log"; then
-		pass "$shell: -h"
-	else
-		fail "$shell: -h" "exit=$status"
-	fi
+	for help in -h --help; do
+		run $help
+		if [ $status -eq 0 ] && grep -q '^usage: ' "$log"; then
+			pass "$shell: $help"
+		else
+			fail "$shell: $help" "exit=$status"
+		fi
+	done
+	# shellcheck disable=SC2086
+	(unset OUTPUT; $shell "$fake/run_tests.sh") > /dev/null 2> "$log" >&-
+	status=$?
+	try "$shell: nobody reads" test $status -eq 2
 
 	mv "$fake/thp_migrate" "$work"
 	refuses

@@ -93,7 +93,7 @@ static void probe_tables(struct probe *pr)
 	p = probe_area(CALIBRATE, false);
 	if (!p) {
 		pr->err = -ENOMEM;
-		pr->what = "mmap";
+		pr->what = "probe: no address space for some THPs (ulimit -v?)";
 		return;
 	}
 	thp_obs_vmpte(0);
@@ -118,7 +118,7 @@ static void probe_thp(struct probe *pr)
 		p = probe_area(unit, true);
 		if (!p) {
 			pr->err = -ENOMEM;
-			pr->what = "mmap";
+			pr->what = "probe: no address space for some THPs (ulimit -v?)";
 			return;
 		}
 		before = thp_obs_vmpte(0);

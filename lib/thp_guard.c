@@ -193,18 +193,34 @@ static int kill_all(void)
 	}
 }
 
-/* Set by the child; the page is shared. */
-static int *ready;
+/* How far the child has come, in its own words; the page is shared. */
+enum { STARTED, READY, FINISHED };
+static int *progress;
+
+static void set_progress(int step)
+{
+	if (progress)
+		__atomic_store_n(progress, step, __ATOMIC_SEQ_CST);
+}
+
+static int get_progress(void)
+{
+	return progress ? __atomic_load_n(progress, __ATOMIC_SEQ_CST) : STARTED;
+}
 
 void thp_guard_ready(void)
 {
-	if (ready)
-		__atomic_store_n(ready, 1, __ATOMIC_SEQ_CST);
+	set_progress(READY);
 }
 
-static bool is_ready(void)
+bool thp_guard_was_ready(void)
 {
-	return !ready || __atomic_load_n(ready, __ATOMIC_SEQ_CST);
+	return get_progress() >= READY;
+}
+
+void thp_guard_finished(void)
+{
+	set_progress(FINISHED);
 }
 
 /*
@@ -231,7 +247,7 @@ static int await_child(pid_t child, const sigset_t *set, int *sig, int *status)
 			printf("\n# interrupted by SIG%s: restoring settings\n",
 			       sigabbrev_np(*sig));
 		} else {
-			if (thp_now_ms() < end || (!killed && is_ready()))
+			if (thp_now_ms() < end || (!killed && thp_guard_was_ready()))
 				continue;
 			if (killed)
 				return -ETIMEDOUT;
@@ -245,17 +261,21 @@ static int await_child(pid_t child, const sigset_t *set, int *sig, int *status)
 	}
 }
 
-static int exit_code(int status, int sig)
+/* Exit codes that are not of kselftest are failures, and so is one without a verdict. */
+static int exit_code(int status, int sig, struct thp_why *why)
 {
 	if (sig)
-		return 128 + sig;
-	if (WIFEXITED(status))
-		return WEXITSTATUS(status);
-	printf("# the test program was killed by SIG%s\n", sigabbrev_np(WTERMSIG(status)));
-	return 1;
+		return thp_why(why, 128 + sig, "interrupted by SIG%s", sigabbrev_np(sig));
+	if (WIFSIGNALED(status))
+		return thp_why(why, 1, "the test program was killed by SIG%s",
+			       sigabbrev_np(WTERMSIG(status)));
+	if (get_progress() != FINISHED)
+		return thp_why(why, 1, "the test program ended before its tests, exit code %d",
+			       WEXITSTATUS(status));
+	return WEXITSTATUS(status);
 }
 
-int thp_guard_run(int (*body)(void *arg), void *arg)
+int thp_guard_run(int (*body)(void *arg), void *arg, struct thp_why *end)
 {
 	const struct rlimit no_core = { 0, 0 };
 	struct thp_why why = { 0 };
@@ -267,15 +287,16 @@ int thp_guard_run(int (*body)(void *arg), void *arg)
 	/* Who started this may ignore it, and then there is no child to wait for. */
 	signal(SIGCHLD, SIG_DFL);
 	thp_env_find_mounts();
-	ready = mmap(NULL, sizeof(*ready), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		     -1, 0);
-	if (ready == MAP_FAILED)
-		ready = NULL;
-	ret = thp_settings_open(&why);
-	if (ret) {
-		fprintf(stderr, "%s\n", why.text);
-		return 2;
+	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (progress == MAP_FAILED) {
+		ret = thp_why(end, -errno, "no memory for a page: %s", strerror(errno));
+		progress = NULL;
+		return ret;
 	}
+	ret = thp_settings_open(end);
+	if (ret)
+		return ret;
 	quieten();
 	/* Without it thp_cg_create() fails, and says so. */
 	(void)thp_cg_prepare();
@@ -292,9 +313,9 @@ int thp_guard_run(int (*body)(void *arg), void *arg)
 	fflush(stdout);
 	child = fork();
 	if (child < 0) {
-		fprintf(stderr, "fork: %s\n", strerror(errno));
+		ret = thp_why(end, -errno, "fork: %s", strerror(errno));
 		thp_settings_restore(0, NULL);
-		return 1;
+		return ret;
 	}
 	if (!child) {
 		sigprocmask(SIG_SETMASK, &old, NULL);
@@ -304,8 +325,11 @@ int thp_guard_run(int (*body)(void *arg), void *arg)
 		exit(body(arg));
 	}
 
+	/* Who reads the output may be gone: that is no reason to leave settings changed. */
+	signal(SIGPIPE, SIG_IGN);
 	ret = await_child(child, &set, &sig, &status);
-	code = ret ? 1 : exit_code(status, sig);
+	code = ret ? thp_why(end, 1, "the test program cannot be killed") :
+		     exit_code(status, sig, end);
 
 	if (kill_all()) {
 		printf("# a process of this test cannot be killed\n");

@@ -9,21 +9,34 @@
 #ifndef THP_GUARD_H
 #define THP_GUARD_H
 
+#include <stdbool.h>
+
 #include "thp_file.h"
 
 /*
  * Takes the lock, restores what a killed run left, quietens khugepaged, and runs
- * @body(arg) in a child with debugfs mounted privately. Returns the exit code:
- * that of @body; 1 if it crashed or the kernel log complained; 130 or 143 after
- * SIGINT or SIGTERM; 2 if the suite is busy elsewhere.
+ * @body(arg) in a child with debugfs mounted privately. Returns an exit code: that of
+ * @body; 1 if it crashed, ended without thp_guard_finished(), or the kernel log
+ * complained; 130 or 143 after SIGINT or SIGTERM. Or -errno if @body was not started:
+ * -EBUSY if another run of the suite has the lock. @why says what ended the run
+ * before its verdict, and is empty if the body came to one.
  */
-int thp_guard_run(int (*body)(void *arg), void *arg);
+int thp_guard_run(int (*body)(void *arg), void *arg, struct thp_why *why);
 
 /*
  * To be called by the body, once it knows the machine: until then the guardian goes by
  * a time limit of its own, as what is found out may be that this kernel crashes.
  */
 void thp_guard_ready(void);
+
+/* For the process that called thp_guard_run(): whether the body was ready for tests. */
+bool thp_guard_was_ready(void);
+
+/*
+ * To be called by the body, once its exit code is a verdict, and its output says so:
+ * without it even exit code 0 is none.
+ */
+void thp_guard_finished(void);
 
 /*
  * For a test that has set khugepaged to work, once the settings are restored: waits until

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -12,6 +14,7 @@
 #include "thp_settings.h"
 
 #define LOCK_WAIT_SEC 30
+#define LOCK_WAIT_MAX 3600
 
 /*
  * One line per change: "path<TAB>old value". A tmpfs that only root can write,
@@ -25,9 +28,105 @@ static const char * const state_paths[] = {
 static const char *state_path;
 static int state_fd = -1;
 
-int thp_settings_open(struct thp_why *why)
+/* Seconds to wait for another run; -EINVAL if $THP_LAZY_LOCK_WAIT is none. */
+static int lock_wait(struct thp_why *why)
+{
+	const char *text = getenv("THP_LAZY_LOCK_WAIT");
+	unsigned long sec;
+	char *end;
+
+	if (!text)
+		return LOCK_WAIT_SEC;
+	sec = strtoul(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || sec > LOCK_WAIT_MAX)
+		return thp_why(why, -EINVAL,
+			       "THP_LAZY_LOCK_WAIT is '%s': must be seconds, 0 to %d",
+			       text, LOCK_WAIT_MAX);
+	return sec;
+}
+
+/*
+ * Whether process @pid holds the lock of the state file @st: the file is also open in
+ * every process that waits, but only the holder's fdinfo has a "lock:" line for it.
+ */
+static bool holds_lock(const char *pid, const struct stat *st)
+{
+	char path[64], text[1024];
+	struct dirent *ent;
+	bool holds = false;
+	struct stat other;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%.16s/fd", pid);
+	dir = opendir(path);
+	if (!dir)
+		return false;
+	while (!holds && (ent = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/%.16s/fd/%.16s", pid, ent->d_name);
+		if (stat(path, &other) || other.st_ino != st->st_ino ||
+		    other.st_dev != st->st_dev)
+			continue;
+		snprintf(path, sizeof(path), "/proc/%.16s/fdinfo/%.16s", pid, ent->d_name);
+		holds = thp_read_file(path, text, sizeof(text)) > 0 && strstr(text, "\nlock:");
+	}
+	closedir(dir);
+	return holds;
+}
+
+/*
+ * Names the process that holds the lock: the first one, as a guardian comes before
+ * the tests that it has started, which inherit the lock and may outlive it.
+ */
+static int name_holder(struct thp_why *why)
+{
+	char path[64], comm[64] = "";
+	struct dirent *ent = NULL;
+	struct stat st;
+	DIR *dir;
+	int ret;
+
+	dir = fstat(state_fd, &st) ? NULL : opendir("/proc");
+	while (dir && (ent = readdir(dir))) {
+		if (ent->d_name[0] < '1' || ent->d_name[0] > '9' ||
+		    !holds_lock(ent->d_name, &st))
+			continue;
+		snprintf(path, sizeof(path), "/proc/%.16s/comm", ent->d_name);
+		if (thp_read_file(path, comm, sizeof(comm)) > 0)
+			comm[strcspn(comm, "\n")] = '\0';
+		break;
+	}
+	if (ent)
+		ret = thp_why(why, -EBUSY, "%s is locked by process %s (%s)", state_path,
+			      ent->d_name, comm);
+	else
+		ret = thp_why(why, -EBUSY,
+			      "%s is locked by a process that cannot be seen from here",
+			      state_path);
+	if (dir)
+		closedir(dir);
+	return ret;
+}
+
+static int take_lock(struct thp_why *why)
 {
 	const struct timespec tick = { .tv_nsec = 100000000 };
+	int sec = lock_wait(why), i;
+
+	if (sec < 0)
+		return sec;
+	for (i = 0; flock(state_fd, LOCK_EX | LOCK_NB); i++) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return thp_why(why, -errno, "%s: flock: %s", state_path,
+				       strerror(errno));
+		if (i >= sec * 10)
+			return name_holder(why);
+		nanosleep(&tick, NULL);
+	}
+	return 0;
+}
+
+int thp_settings_open(struct thp_why *why)
+{
 	int i, ret;
 
 	if (geteuid())
@@ -38,13 +137,11 @@ int thp_settings_open(struct thp_why *why)
 	}
 	if (state_fd < 0)
 		return thp_why(why, -errno, "%s: %s", state_path, strerror(errno));
-	for (i = 0; flock(state_fd, LOCK_EX | LOCK_NB); i++) {
-		if (i >= LOCK_WAIT_SEC * 10) {
-			close(state_fd);
-			state_fd = -1;
-			return thp_why(why, -EBUSY, "another run of this suite is active");
-		}
-		nanosleep(&tick, NULL);
+	ret = take_lock(why);
+	if (ret) {
+		close(state_fd);
+		state_fd = -1;
+		return ret;
 	}
 	/* Groups first: a starved process could hold what is to be restored. */
 	thp_cg_sweep();
@@ -72,6 +169,7 @@ static int read_setting(const char *path, char *old, size_t len)
 int thp_settings_set_undo(const char *path, const char *value, const char *undo)
 {
 	char line[512];
+	off_t end;
 	int n;
 
 	if (state_fd < 0)
@@ -79,8 +177,14 @@ int thp_settings_set_undo(const char *path, const char *value, const char *undo)
 	n = snprintf(line, sizeof(line), "%s\t%s\n", path, undo);
 	if (n < 0 || (size_t)n >= sizeof(line))
 		return -ENAMETOOLONG;
-	if (lseek(state_fd, 0, SEEK_END) < 0 || write(state_fd, line, n) != n)
+	end = lseek(state_fd, 0, SEEK_END);
+	if (end < 0)
 		return -EIO;
+	if (write(state_fd, line, n) != n) {
+		/* Half a line would spoil the next one. */
+		(void)ftruncate(state_fd, end);
+		return -EIO;
+	}
 	return thp_write_file(path, value);
 }
 
@@ -100,11 +204,28 @@ long thp_settings_mark(void)
 	return state_fd < 0 ? 0 : lseek(state_fd, 0, SEEK_END);
 }
 
+/* Undoes one line of the state file, "path<TAB>old value"; 0 or -errno. */
+static int restore_line(char *line, struct thp_why *why)
+{
+	char *tab = strchr(line, '\t');
+	int ret;
+
+	if (line[0] != '/' || !tab)
+		return thp_why(why, -EBADMSG, "%s: '%.40s' is no path, tab and value",
+			       state_path, line);
+	*tab = '\0';
+	ret = thp_write_file(line, tab + 1);
+	if (ret)
+		return thp_why(why, ret, "cannot restore %s to '%s': %s", line, tab + 1,
+			       thp_errno_name(ret));
+	return 0;
+}
+
 int thp_settings_restore(long mark, struct thp_why *why)
 {
 	static char text[65536];
 	int first = 0, ret;
-	char *line, *tab;
+	char *line;
 	ssize_t n;
 
 	if (state_fd < 0)
@@ -119,14 +240,9 @@ int thp_settings_restore(long mark, struct thp_why *why)
 		line = memrchr(text, '\n', n);
 		line = line ? line + 1 : text;
 		n = line - text;
-		tab = strchr(line, '\t');
-		if (!tab)
-			continue;
-		*tab = '\0';
-		ret = thp_write_file(line, tab + 1);
-		if (ret && !first)
-			first = thp_why(why, ret, "cannot restore %s to '%s': %s", line, tab + 1,
-					thp_errno_name(ret));
+		ret = restore_line(line, first ? NULL : why);
+		if (!first)
+			first = ret;
 	}
 	if (ftruncate(state_fd, mark))
 		return thp_why(why, -errno, "%s: %s", state_path, strerror(errno));

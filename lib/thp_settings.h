@@ -10,9 +10,11 @@
 #include "thp_file.h"
 
 /*
- * Takes the lock that keeps two runs of the suite apart, waiting up to 30 s for
- * another run, and restores what a killed run left behind. 0; -EBUSY with @why
- * if the other run goes on; -errno. Without root it does nothing: 0.
+ * Takes the lock that keeps two runs of the suite apart, a flock(2) of the state file,
+ * waiting 30 s for another run ($THP_LAZY_LOCK_WAIT, in seconds, for who tests this),
+ * and restores what a killed run left behind. 0; -EBUSY if the other run goes on, with
+ * the process that has the lock in @why; -EBADMSG if a line of the file is not what
+ * thp_settings_set() writes; -errno. Without root it does nothing: 0.
  */
 int thp_settings_open(struct thp_why *why);
 

@@ -6,7 +6,7 @@
 # with OUTPUT, KSRC and CACHE set, after building the programs.
 
 # Quick ones first; the ones that load the machine or wait come last.
-all_steps='shellcheck checkpatch docs ids runner builds intree selftest cli native'
+all_steps='shellcheck checkpatch docs ids runner exits builds intree selftest cli native'
 all_steps="$all_steps modes restore lab mutants"
 
 for step in "$@"; do

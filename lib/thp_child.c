@@ -168,8 +168,8 @@ int thp_child_join(struct thp_child *c, int timeout_ms, struct thp_why *why)
 	else if (late)
 		ret = thp_why(why, -EPROTO, "child did not finish within %d ms", timeout_ms);
 	else if (WIFSIGNALED(c->status))
-		ret = thp_why(why, -EPROTO, "child killed by SIG%s",
-			      sigabbrev_np(WTERMSIG(c->status)));
+		ret = thp_why(why, -EPROTO, "child killed by %s",
+			      thp_signal_name(WTERMSIG(c->status)));
 	else if (WEXITSTATUS(c->status) && !c->chan->why.text[0])
 		ret = thp_why(why, -EPROTO, "child failed without a cause");
 	else if (WEXITSTATUS(c->status))

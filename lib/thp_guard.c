@@ -244,8 +244,8 @@ static int await_child(pid_t child, const sigset_t *set, int *sig, int *status)
 		ret = sigtimedwait(set, NULL, &second);
 		if (ret > 0 && ret != SIGCHLD && !*sig) {
 			*sig = ret;
-			printf("\n# interrupted by SIG%s: restoring settings\n",
-			       sigabbrev_np(*sig));
+			printf("\n# interrupted by %s: restoring settings\n",
+			       thp_signal_name(*sig));
 		} else {
 			if (thp_now_ms() < end || (!killed && thp_guard_was_ready()))
 				continue;
@@ -265,10 +265,10 @@ static int await_child(pid_t child, const sigset_t *set, int *sig, int *status)
 static int exit_code(int status, int sig, struct thp_why *why)
 {
 	if (sig)
-		return thp_why(why, 128 + sig, "interrupted by SIG%s", sigabbrev_np(sig));
+		return thp_why(why, 128 + sig, "interrupted by %s", thp_signal_name(sig));
 	if (WIFSIGNALED(status))
-		return thp_why(why, 1, "the test program was killed by SIG%s",
-			       sigabbrev_np(WTERMSIG(status)));
+		return thp_why(why, 1, "the test program was killed by %s",
+			       thp_signal_name(WTERMSIG(status)));
 	if (get_progress() != FINISHED)
 		return thp_why(why, 1, "the test program ended before its tests, exit code %d",
 			       WEXITSTATUS(status));

@@ -69,4 +69,7 @@ const char *thp_basename(const char *path);
 /* Symbolic name of a positive or negative errno, "0" for success. */
 const char *thp_errno_name(int err);
 
+/* "SIGSEGV"; sigabbrev_np() would do, but needs glibc 2.32. */
+const char *thp_signal_name(int sig);
+
 #endif /* THP_WHY_H */

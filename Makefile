@@ -51,7 +51,7 @@ CFLAGS += -Wall -Wextra -O2 -g -Ilib -MMD -MP $(KHDR_INCLUDES)
 CFLAGS += -isystem $(selfdir)
 CFLAGS += $(if $(HAVE_LIBURING),-DHAVE_LIBURING)
 CFLAGS += $(if $(HAVE_LIBNUMA),-DHAVE_LIBNUMA)
-LDLIBS += $(if $(HAVE_LIBURING),-luring) $(if $(HAVE_LIBNUMA),-lnuma)
+LDLIBS += $(VAR_LDLIBS)
 
 # Everything but the programs themselves
 objdir := $(OUTPUT)/obj
@@ -83,6 +83,15 @@ ifeq ($(origin HAVE_LIBNUMA),undefined)
 HAVE_LIBNUMA := $(call try_link,$(use_libnuma),-include numa.h,-lnuma)
 endif
 
+endif
+
+# Indented: kselftest_deps.sh takes what stands at the start of a line for libraries
+# that have to be there.
+ifneq ($(HAVE_LIBURING),)
+  VAR_LDLIBS += -luring
+endif
+ifneq ($(HAVE_LIBNUMA),)
+  VAR_LDLIBS += -lnuma
 endif
 
 lib_objs := $(patsubst %.c,$(objdir)/%.o,$(wildcard lib/*.c))

@@ -47,6 +47,8 @@ $(wordlist 2,$(words $(later)),$(later)): $(firstword $(later))
 else ifneq ($(filter-out help,$(goals)),)
 
 CFLAGS += -Wall -Wextra -O2 -g -Ilib -MMD -MP $(KHDR_INCLUDES)
+# A 32-bit program, too, reaches all of /proc/PID/mem.
+CFLAGS += -D_FILE_OFFSET_BITS=64
 # Not -I: the harness macros are not ours to make -Wextra clean.
 CFLAGS += -isystem $(selfdir)
 CFLAGS += $(if $(HAVE_LIBURING),-DHAVE_LIBURING)

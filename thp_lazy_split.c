@@ -758,7 +758,8 @@ static void measure_footprint(struct __test_metadata *_metadata, bool zero)
 
 	if (!thp_env_room((zero ? 0 : bytes) + n * thp_env.table))
 		THP_SKIP("needs free memory for the THPs or the page tables of the footprint");
-	area = mmap(NULL, bytes + thp_env.pmd, PROT_READ | PROT_WRITE,
+	area = bytes > SIZE_MAX - thp_env.pmd ? MAP_FAILED :
+	       mmap(NULL, bytes + thp_env.pmd, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (area == MAP_FAILED)
 		THP_SKIP("needs 100 GiB of address space (vm.overcommit_memory, RLIMIT_AS)");

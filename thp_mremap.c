@@ -580,9 +580,9 @@ static int bulk_map(struct bulk *b, struct thp_why *why)
 	b->span = thp_move_span();
 	b->each = 2 * thp_env.unit;
 	b->seed = getpid();
-	base = thp_move_reserve(5 * b->span, b->span, &b->area, &b->area_len);
+	base = thp_move_reserve((THP_MOVE_SPANS - 1) * b->span, b->span, &b->area, &b->area_len);
 	if (!base)
-		return thp_why(why, -errno, "no address space of %zu B", 6 * b->span);
+		return thp_why(why, -errno, "no address space of %zu B", THP_MOVE_SPANS * b->span);
 	b->src = base + b->span;
 	b->dst = base + 3 * b->span;
 	anchor[0] = b->src - thp_env.page;
@@ -721,7 +721,7 @@ TEST_F(bulk, moves)
 	int try, ret = -EAGAIN;
 
 	(void)self;
-	THP_NEEDS(thp_kind_needs(variant->kind));
+	THP_NEEDS(thp_kind_needs(variant->kind) | THP_NEED_ADDRESSES);
 	for (try = 0; try < TRIES && ret == -EAGAIN; try++) {
 		thp_why_clear(&why);
 		ret = bulk_once(&b, variant->flags, &why);

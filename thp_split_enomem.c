@@ -18,6 +18,7 @@
 #include "thp_harness.h"
 #include "thp_hmm.h"
 #include "thp_inject.h"
+#include "thp_move.h"
 #include "thp_race.h"
 #include "thp_uapi.h"
 #include "thp_uffd.h"
@@ -911,22 +912,15 @@ static size_t edge_end(const struct edge_op *e)
 	return EDGE_THPS * thp_env.nr - (e->to_end ? 0 : thp_env.nr / 2);
 }
 
-/* What one table of the level above maps: at least, or a multiple of it. */
-static size_t upper_size(void)
-{
-	size_t entries = thp_env.page / sizeof(uint64_t);
-
-	/* s390 has more entries in the tables of this level than fit into a page. */
-	return (entries < 2048 ? 2048 : entries) * thp_env.pmd;
-}
-
 /* Address space only, with the boundary below THP 2 where there is room for that. */
 static char *edges_reserve(size_t len)
 {
-	size_t pmd = thp_env.pmd, align = upper_size(), below = EDGE_THPS * pmd;
-	char *p, *area;
+	size_t pmd = thp_env.pmd, align = thp_move_span(), below = EDGE_THPS * pmd;
+	char *p = MAP_FAILED, *area;
 
-	p = mmap(NULL, align + len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (align)
+		p = mmap(NULL, align + len, PROT_NONE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED) {
 		align = pmd;
 		p = mmap(NULL, align + len, PROT_NONE,
@@ -2246,7 +2240,7 @@ TEST_F_TIMEOUT(leak, page_tables, 300)
 	if (of->collapse && found.collapsed < leak_count(of) / 2)
 		THP_SKIP("needs more free huge pages for MADV_COLLAPSE");
 	if (of->refused && thp_env.contract == THP_LAZY)
-		THP_CHECK(thp_inject_fired() >= leak_count(of),
+		THP_CHECK(thp_inject_fired() >= (long)leak_count(of),
 			  "only %ld tables were refused in %u rounds", thp_inject_fired(),
 			  leak_count(of));
 }

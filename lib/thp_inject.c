@@ -343,15 +343,18 @@ int thp_inject_grant(unsigned int tables)
 	if (ret)
 		return ret;
 	n = take_all(-1);
-	if (n < (long)tables)
-		return n < 0 ? n : -ENOSPC;
+	if (n < 0)
+		return n;
+	n -= tables;
+	if (n < 0)
+		return -ENOSPC;
 	ret = set_space(1);
 	if (ret)
 		return ret;
-	got = take_tables(n - tables, -1);
+	got = take_tables(n, -1);
 	if (got < 0)
 		return got;
-	return got == n - tables ? 0 : -ENOSPC;
+	return got == n ? 0 : -ENOSPC;
 }
 
 int thp_inject_nth_open(void)

@@ -312,8 +312,9 @@ void thp_own_pages(void)
 		last = end;
 		if (strcmp(prot, "rw-p"))
 			continue;
+		/* A word: for a byte, riscv64 gcc before 13 wants libatomic. */
 		for (p = start; p < end; p += thp_env.page)
-			__atomic_fetch_or((char *)p, 0, __ATOMIC_RELAXED);
+			__atomic_fetch_or((unsigned long *)p, 0, __ATOMIC_RELAXED);
 	}
 }
 
@@ -333,7 +334,8 @@ void thp_warm_up(void)
 		/* The rest of the kernel's pages may not be read by everybody. */
 		if (prot[0] != 'r' || (strstr(line, "[v") && !strstr(line, "[vdso]")))
 			continue;
-		for (p = start; p < end; p = (p | (thp_env.pmd - 1)) + 1)
+		/* A 32-bit stack may end so high that the next PMD range begins at 0. */
+		for (p = start; p >= start && p < end; p = (p | (thp_env.pmd - 1)) + 1)
 			thp_peek((const char *)p);
 	}
 	/* The data of the vDSO may lie in a PMD range of its own. */

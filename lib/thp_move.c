@@ -39,7 +39,7 @@ static size_t site_len(const struct thp_move *mv)
 
 uint64_t thp_move_needs(const struct thp_move_case *c)
 {
-	uint64_t needs = thp_kind_needs(c->kind);
+	uint64_t needs = thp_kind_needs(c->kind) | THP_NEED_ADDRESSES;
 
 	if (c->ndst)
 		needs |= thp_kind_needs(c->dst_kind);
@@ -194,10 +194,12 @@ char *thp_move_reserve(size_t len, size_t align, char **area, size_t *area_len)
 
 size_t thp_move_span(void)
 {
-	size_t entries = thp_env.page / 8;
+	size_t entries = thp_env.page / 8, span;
 
 	/* s390 has 2048 entries in a table of four pages. */
-	return thp_env.pmd * (entries > 2048 ? entries : 2048);
+	if (__builtin_mul_overflow(thp_env.pmd, entries > 2048 ? entries : 2048, &span))
+		return 0;
+	return span;
 }
 
 static int map_site(struct thp_move *mv, int side, struct thp_why *why)

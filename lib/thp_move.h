@@ -145,7 +145,13 @@ void thp_move_destroy(struct thp_move *mv);
 /* A range of address space without memory, aligned to @align; NULL if there is none. */
 char *thp_move_reserve(size_t len, size_t align, char **area, size_t *area_len);
 
-/* At least what one PMD table maps, and a multiple of it; bytes. */
+/*
+ * At least what one PMD table maps, and a multiple of it; bytes. 0 if that is more than
+ * this program can address.
+ */
 size_t thp_move_span(void);
+
+/* The most spans that a test reserves at a time, for THP_NEED_ADDRESSES. */
+#define THP_MOVE_SPANS	6
 
 #endif /* THP_MOVE_H */

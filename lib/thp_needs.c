@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "thp_env.h"
+#include "thp_move.h"
 #include "thp_needs.h"
 #include "thp_obs.h"
 #include "thp_uapi.h"
@@ -238,6 +239,21 @@ static int may_lock(const struct thp_need_row *row)
 	if (thp_env.root || (!getrlimit(RLIMIT_MEMLOCK, &rl) && rl.rlim_cur >= 3 * thp_env.pmd))
 		return 0;
 	return -EPERM;
+}
+
+static int has_addresses(const struct thp_need_row *row)
+{
+	size_t span = thp_move_span(), len;
+	void *p;
+
+	(void)row;
+	if (!span || __builtin_mul_overflow(span, (size_t)THP_MOVE_SPANS, &len))
+		return -ENOMEM;
+	p = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	munmap(p, len);
+	return 0;
 }
 
 static int has_exact_stats(const struct thp_need_row *row)

@@ -118,7 +118,8 @@ static int run_anon_name(struct thp_map *m, char *addr, size_t len)
 static int run_mlock(struct thp_map *m, char *addr, size_t len)
 {
 	(void)m;
-	return RET(mlock(addr, len));
+	/* A sanitizer makes mlock(3) and munlock(3) do nothing. */
+	return RET(syscall(__NR_mlock, addr, len));
 }
 
 static int run_mlock_onfault(struct thp_map *m, char *addr, size_t len)
@@ -130,7 +131,7 @@ static int run_mlock_onfault(struct thp_map *m, char *addr, size_t len)
 static int run_munlock(struct thp_map *m, char *addr, size_t len)
 {
 	(void)m;
-	return RET(munlock(addr, len));
+	return RET(syscall(__NR_munlock, addr, len));
 }
 
 /* VmLck, which counts for RLIMIT_MEMLOCK. Bytes, or -errno. */

@@ -191,6 +191,7 @@ static int run_probe(struct probe *out, struct thp_why *why)
 	if (pid < 0)
 		return thp_why(why, -errno, "probe: fork: %s", strerror(errno));
 	if (!pid) {
+		thp_warm_up();
 		probe_tables(pr);
 		if (!pr->err && pr->table > 0)
 			probe_thp(pr);

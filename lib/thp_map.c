@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "thp_asan.h"
 #include "thp_hmm.h"
 #include "thp_map.h"
 #include "thp_obs.h"
@@ -281,7 +282,7 @@ int thp_map_underused(struct thp_map *m, struct thp_why *why)
 /* More than the zeroed data of any program or library here, bytes. */
 #define OWN_BSS	(4UL << 20)
 
-void thp_own_pages(void)
+THP_UNSANITIZED void thp_own_pages(void)
 {
 	static char text[65536];
 	char *line, *save = NULL;
@@ -318,7 +319,10 @@ void thp_own_pages(void)
 	}
 }
 
-void thp_warm_up(void)
+/* More than any mapping of a program or library here, bytes. */
+#define WARM_MAX	(1UL << 30)
+
+THP_UNSANITIZED void thp_warm_up(void)
 {
 	static char text[65536];
 	char *line, *save = NULL;
@@ -334,10 +338,14 @@ void thp_warm_up(void)
 		/* The rest of the kernel's pages may not be read by everybody. */
 		if (prot[0] != 'r' || (strstr(line, "[v") && !strstr(line, "[vdso]")))
 			continue;
+		/* The shadow memory of a sanitizer. */
+		if (end - start > WARM_MAX)
+			continue;
 		/* A 32-bit stack may end so high that the next PMD range begins at 0. */
 		for (p = start; p >= start && p < end; p = (p | (thp_env.pmd - 1)) + 1)
-			thp_peek((const char *)p);
+			(void)__atomic_load_n((const char *)p, __ATOMIC_RELAXED);
 	}
+	thp_warm_shadow();
 	/* The data of the vDSO may lie in a PMD range of its own. */
 	thp_now_ms();
 }

@@ -330,8 +330,14 @@ trap 'aborted INT 130' INT
 trap 'aborted TERM 143' TERM
 trap 'aborted HUP 129' HUP
 trap 'exit 141' PIPE
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/thp_lazy_pte.XXXXXX") ||
-	bad "cannot write ${TMPDIR:-/tmp}"
+# Without mktemp: a name that nobody else can have made.
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/thp_lazy_pte.XXXXXX" 2>/dev/null) || {
+	tmp=${TMPDIR:-/tmp}/thp_lazy_pte.$$
+	(umask 077; mkdir "$tmp") || {
+		tmp=
+		bad "cannot write ${TMPDIR:-/tmp}"
+	}
+}
 : > "$tmp/failures"
 : > "$tmp/skips"
 limit=$(time_limit)

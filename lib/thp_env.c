@@ -45,6 +45,10 @@ int thp_mode_parse(const char *text, enum thp_mode *mode)
 	return -EINVAL;
 }
 
+#define NO_THP "no anonymous THP could be faulted in (memory fragmented or too small?)"
+#define NEVER_OF_SIZE \
+	"needs THP enabled=inherit, madvise or always for the PMD size, it is never"
+
 /* What the probing child reports; lives in shared memory. */
 struct probe {
 	long long table;	/* bytes */
@@ -143,7 +147,6 @@ static void probe_thp(struct probe *pr)
 		(void)thp_write_file("/proc/sys/vm/compact_memory", "1");
 	}
 	pr->err = -ENOTSUP;
-	pr->what = "no anonymous THP could be faulted in (memory fragmented or too small?)";
 }
 
 static void probe_kinds(struct probe *pr)
@@ -155,6 +158,8 @@ static void probe_kinds(struct probe *pr)
 	p = probe_area(1, true);
 	if (p) {
 		thp_peek(p);
+		(void)thp_obs_probe_scan(p, thp_env.pmd);
+		pr->facts.scan_blind = thp_obs_scan_blind;
 		if (!thp_obs_state(p, thp_env.pmd, &state))
 			pr->facts.zero = state == THP_STATE_PMD_ZERO;
 		munmap(p, thp_env.pmd);
@@ -207,8 +212,10 @@ static int run_probe(struct probe *out, struct thp_why *why)
 	munmap(pr, sizeof(*pr));
 	if (!WIFEXITED(status))
 		return thp_why(why, -EIO, "probe: killed by signal %d", WTERMSIG(status));
+	if (out->err == -ENOTSUP)
+		return thp_skip(why, NO_THP);
 	if (out->err)
-		return thp_why(why, out->err, "%s", out->what);
+		return thp_why(why, out->err, "probe: %s: %s", out->what, thp_errno_name(out->err));
 	if (out->table <= 0)
 		return thp_why(why, -EIO, "probe: VmPTE %+lld B for a page in each of %d ranges",
 			       out->table, CALIBRATE);
@@ -303,14 +310,57 @@ static void find_release(void)
 		thp_env.release = THP_RELEASE(major, minor);
 }
 
-int thp_env_init(enum thp_mode request, unsigned int scale, struct thp_why *why)
+void thp_env_allow_thps(void)
 {
-	char choice[32];
-	struct probe pr = { 0 };
+	if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0)
+		thp_env.was_disabled = !prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
+}
+
+/*
+ * 0 if anonymous THPs of PMD size are switched on, for MADV_HUGEPAGE at least. Since
+ * Linux 6.8 each size has a switch of its own, which decides unless it says "inherit":
+ * thp_vma_allowable_orders().
+ */
+static int find_switch(struct thp_why *why)
+{
+	char path[128], choice[32];
+
+	if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0)
+		return thp_skip(why, "needs THPs, which PR_SET_THP_DISABLE forbids here");
+	snprintf(path, sizeof(path), THP_SYSFS "hugepages-%zukB/enabled", thp_env.pmd >> 10);
+	if (!thp_read_choice(path, choice, sizeof(choice)) && strcmp(choice, "inherit")) {
+		if (!strcmp(choice, "never"))
+			return thp_skip(why, NEVER_OF_SIZE, "%s", path);
+		return 0;
+	}
+	if (!thp_read_choice(THP_SYSFS "enabled", choice, sizeof(choice)) &&
+	    !strcmp(choice, "never"))
+		return thp_skip(why, "needs THP enabled=madvise or always, it is never");
+	return 0;
+}
+
+/* What the suite reads everything else from, and a kernel that has THPs. */
+static int find_sizes(struct thp_why *why)
+{
 	uint64_t pmd;
-	int ret;
 
 	thp_env.page = sysconf(_SC_PAGESIZE);
+	if (!thp_file_exists("/proc/self/status"))
+		return thp_skip(why, "needs procfs, mounted on /proc");
+	if (!thp_file_exists("/sys/kernel"))
+		return thp_skip(why, "needs sysfs, mounted on /sys");
+	if (thp_read_u64(THP_SYSFS "hpage_pmd_size", &pmd))
+		return thp_skip(why, "needs CONFIG_TRANSPARENT_HUGEPAGE");
+	thp_env.pmd = pmd;
+	thp_env.nr = pmd / thp_env.page;
+	return 0;
+}
+
+int thp_env_init(enum thp_mode request, unsigned int scale, struct thp_why *why)
+{
+	struct probe pr = { 0 };
+	int ret;
+
 	thp_env.root = !geteuid();
 	thp_env.scale = scale ? scale : 1;
 	thp_env.requested = request;
@@ -318,16 +368,13 @@ int thp_env_init(enum thp_mode request, unsigned int scale, struct thp_why *why)
 	find_mmu();
 	thp_env_find_mounts();
 
-	if (thp_read_u64(THP_SYSFS "hpage_pmd_size", &pmd))
-		return thp_why(why, -ENOTSUP, "needs CONFIG_TRANSPARENT_HUGEPAGE");
-	thp_env.pmd = pmd;
-	thp_env.nr = pmd / thp_env.page;
-	if (!thp_read_choice(THP_SYSFS "enabled", choice, sizeof(choice)) &&
-	    !strcmp(choice, "never"))
-		return thp_why(why, -ENOTSUP, "needs THP enabled=madvise or always, it is never");
+	ret = find_sizes(why);
+	if (!ret)
+		ret = find_switch(why);
+	if (ret)
+		return ret;
 	if (!thp_env_room(16 * thp_env.pmd))
-		return thp_why(why, -ENOTSUP, "needs free memory for 16 THPs");
-
+		return thp_skip(why, "needs free memory for 16 THPs");
 	ret = run_probe(&pr, why);
 	if (ret)
 		return ret;
@@ -348,6 +395,7 @@ int thp_env_init(enum thp_mode request, unsigned int scale, struct thp_why *why)
 		thp_env.contract = thp_env.measured;
 		thp_env.decided_by = "probe";
 	}
+	thp_obs_scan_blind = pr.facts.scan_blind;
 	thp_needs_find(&pr.facts);
 	return 0;
 }
@@ -364,6 +412,8 @@ void thp_env_print(void)
 	if (thp_env.mmu[0])
 		printf("# MMU: %s\n", thp_env.mmu);
 	printf("# memcg: %s\n", thp_env.memcg == 1 ? "v1" : thp_env.memcg == 2 ? "v2" : "none");
+	if (thp_env.was_disabled)
+		printf("# PR_SET_THP_DISABLE: was set, taken off for the tests\n");
 	printf("# user: %s\n", thp_env.root ? "root" : "unprivileged");
 	printf("# bytes per PTE table: %zu\n", thp_env.table);
 	printf("# mode: expected=%s contract=%s measured=%s decided-by=%s\n",

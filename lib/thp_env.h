@@ -37,12 +37,12 @@ struct thp_env {
 	enum thp_mode measured;	/* tables at the first THP fault: 0 or 1 */
 	enum thp_mode contract;	/* what the tests hold the kernel to */
 	const char *decided_by;
-	uint64_t have;		/* enum thp_need, what this machine offers */
 	int memcg;		/* 1, 2: version of the memory controller; 0: none */
 	char memcg_root[128];	/* mount point of that controller */
 	char debugfs[128];	/* mount point of debugfs, "" if none */
 	char mmu[16];		/* "Radix", "Hash" on powerpc, else "" */
 	bool root;
+	bool was_disabled;	/* by PR_SET_THP_DISABLE, which children inherit */
 	unsigned int release;	/* of the kernel: THP_RELEASE(major, minor) */
 	unsigned int scale;	/* multiplies loops of the stress tests, >= 1 */
 };
@@ -59,6 +59,12 @@ extern struct thp_env thp_env;
  * Changes no setting; call it after thp_settings_prepare().
  */
 int thp_env_init(enum thp_mode request, unsigned int scale, struct thp_why *why);
+
+/*
+ * Takes PR_SET_THP_DISABLE off this process and those that it will fork: it may have
+ * come from a service manager or a container, and nobody else is concerned.
+ */
+void thp_env_allow_thps(void);
 
 /* Finds debugfs and the memory controller; part of thp_env_init(). */
 void thp_env_find_mounts(void);

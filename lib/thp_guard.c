@@ -286,6 +286,7 @@ int thp_guard_run(int (*body)(void *arg), void *arg, struct thp_why *end)
 
 	/* Who started this may ignore it, and then there is no child to wait for. */
 	signal(SIGCHLD, SIG_DFL);
+	thp_env_allow_thps();
 	thp_env_find_mounts();
 	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE,
 			MAP_SHARED | MAP_ANONYMOUS, -1, 0);

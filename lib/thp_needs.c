@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,10 +23,20 @@ struct thp_need_row {
 	const bool *fact;
 	uint64_t arg;
 	const char *reason;	/* of the SKIP, a constant */
+	unsigned int since;	/* THP_RELEASE() that brought it */
+	const char *older;	/* ... the reason before that */
+	const char *absent;	/* ... and after, without it */
+	const char *forbidden;	/* where it is there, or may be, and not permitted */
 	const char *config;	/* options of the kernel that give it, blanks between */
 };
 
 static struct thp_facts facts;
+
+/* The reason of each need that is not met, else NULL. */
+static const char *missing[THP_NEED_COUNT];
+
+/* By seccomp, or without privilege before UFFD_USER_MODE_ONLY (Linux 5.11). */
+#define UFFD_FORBIDDEN "needs userfaultfd(2), which is forbidden here (EPERM)"
 
 static int is_root(const struct thp_need_row *row)
 {
@@ -119,6 +130,14 @@ static int has_file(const struct thp_need_row *row)
 	return access(row->path, F_OK) ? -errno : 0;
 }
 
+static int has_mbind(const struct thp_need_row *row)
+{
+	/* An empty range: nothing to do, once the call is known. */
+	if (syscall(__NR_mbind, 0, 0, MPOL_DEFAULT, NULL, 0, 0))
+		return -errno;
+	return has_file(row);
+}
+
 static int has_root_file(const struct thp_need_row *row)
 {
 	return thp_env.root ? has_file(row) : -EPERM;
@@ -184,7 +203,8 @@ static int has_memcg(const struct thp_need_row *row)
 static int has_mseal(const struct thp_need_row *row)
 {
 	(void)row;
-	return syscall(__NR_mseal, 0, 0, 0) && errno == ENOSYS ? -ENOSYS : 0;
+	/* An empty range: nothing to seal, once the call is known. */
+	return syscall(__NR_mseal, 0, 0, 0) ? -errno : 0;
 }
 
 static int has_anon_name(const struct thp_need_row *row)
@@ -205,14 +225,10 @@ static int has_io_uring(const struct thp_need_row *row)
 {
 	(void)row;
 #ifdef HAVE_LIBURING
-	{
-		uint64_t off = 0;
-
-		if (thp_read_u64("/proc/sys/kernel/io_uring_disabled", &off) || !off ||
-		    (off == 1 && thp_env.root))
-			return 0;
-		return -EPERM;
-	}
+	/* Permission comes before the arguments, which are none. */
+	if (syscall(__NR_io_uring_setup, 0, NULL) < 0 && (errno == EFAULT || errno == EINVAL))
+		return 0;
+	return -errno;
 #else
 	return -ENOSYS;
 #endif
@@ -268,15 +284,27 @@ static const struct thp_need_row rows[] = {
 #undef NEED
 };
 
+static const char *reason(const struct thp_need_row *row, int err)
+{
+	const char *other = NULL;
+
+	if (err == -EPERM || err == -EACCES)
+		other = row->forbidden;
+	else if (row->since)
+		other = thp_env.release < row->since ? row->older : row->absent;
+	return other ? other : row->reason;
+}
+
 void thp_needs_find(const struct thp_facts *found)
 {
 	size_t i;
+	int ret;
 
 	facts = *found;
-	thp_env.have = 0;
-	for (i = 0; i < ARRAY_SIZE(rows); i++)
-		if (!rows[i].probe(&rows[i]))
-			thp_env.have |= 1ULL << i;
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
+		ret = rows[i].probe(&rows[i]);
+		missing[i] = ret ? reason(&rows[i], ret) : NULL;
+	}
 }
 
 const char *thp_env_missing(uint64_t needs)
@@ -284,12 +312,16 @@ const char *thp_env_missing(uint64_t needs)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(rows); i++)
-		if ((needs & ~thp_env.have) >> i & 1)
-			return rows[i].reason;
+		if (missing[i] && needs >> i & 1)
+			return missing[i];
 	return NULL;
 }
 
 void thp_needs_lose(uint64_t needs)
 {
-	thp_env.have &= ~needs;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(rows); i++)
+		if (needs >> i & 1)
+			missing[i] = rows[i].reason;
 }

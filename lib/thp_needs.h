@@ -29,6 +29,7 @@ static_assert(THP_NEED_COUNT <= 64, "a set of needs has 64 bits");
 /* What takes a THP to find out, in a process of its own: see thp_env.c. */
 struct thp_facts {
 	bool zero;	/* huge zero PMDs */
+	bool scan_blind;	/* PAGEMAP_SCAN does not tell them: thp_obs_probe_scan() */
 	bool shmem;	/* PMD-mapped shmem */
 	bool hmm;	/* the test driver of device memory */
 	bool hmm_huge;	/* ... which takes THPs */

@@ -138,6 +138,39 @@ long thp_obs_populated(const void *addr, size_t len)
 	return found;
 }
 
+bool thp_obs_scan_blind;
+
+/* Bytes of a range that PAGEMAP_SCAN finds mapped by PMDs, or -errno. */
+static long long huge_by_scan(uint64_t start, uint64_t end)
+{
+	struct page_region vec[16];
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = start,
+		.end = end,
+		.vec = (uintptr_t)vec,
+		.vec_len = ARRAY_SIZE(vec),
+		.category_mask = PAGE_IS_HUGE | PAGE_IS_PRESENT,
+		.return_mask = PAGE_IS_HUGE,
+	};
+	long long found = 0;
+	int fd, n, i;
+
+	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	do {
+		n = ioctl(fd, PAGEMAP_SCAN, &arg);
+		for (i = 0; i < n; i++)
+			found += vec[i].end - vec[i].start;
+		arg.start = arg.walk_end;
+	} while (n > 0 && arg.start < end);
+	if (n < 0)
+		found = -errno;
+	close(fd);
+	return found;
+}
+
 /* PAGEMAP_SCAN: 0 and the answer, or -errno where the kernel has no such call. */
 static int state_by_scan(const void *addr, size_t len, enum thp_state *state)
 {
@@ -195,6 +228,54 @@ static int is_huge_zero(uint64_t entry, bool *zero)
 	return 0;
 }
 
+/*
+ * Whether a range that is mapped by one PMD maps the huge zero folio, without
+ * PAGE_IS_PFNZERO: by its kpageflags; and where only root may read them, by smaps,
+ * which does not count it. smaps speaks of whole VMAs: one with PMDs of both sorts
+ * stays THP_STATE_UNKNOWN.
+ */
+static int zero_or_data(const void *addr, size_t len, enum thp_state *state)
+{
+	struct thp_smaps sm;
+	long long huge;
+	uint64_t entry;
+	bool zero;
+	int ret;
+
+	ret = thp_obs_pagemap(addr, &entry);
+	/* Only what is present has a frame; the device's memory is never zero. */
+	if (ret || !(entry & THP_PM_PRESENT))
+		return ret;
+	ret = is_huge_zero(entry, &zero);
+	if (!ret) {
+		*state = zero ? THP_STATE_PMD_ZERO : THP_STATE_PMD;
+		return 0;
+	}
+	ret = thp_obs_smaps(0, addr, len, &sm);
+	if (ret)
+		return ret;
+	huge = huge_by_scan(sm.start, sm.end);
+	if (huge < 0)
+		return huge;
+	if (!sm.anon_huge_kb && !sm.shmem_huge_kb)
+		*state = THP_STATE_PMD_ZERO;
+	else if ((sm.anon_huge_kb + sm.shmem_huge_kb) << 10 < (uint64_t)huge)
+		*state = THP_STATE_UNKNOWN;
+	return 0;
+}
+
+int thp_obs_probe_scan(const void *addr, size_t len)
+{
+	enum thp_state scan, other = THP_STATE_PMD;
+	int ret;
+
+	if (state_by_scan(addr, len, &scan) || scan != THP_STATE_PMD)
+		return 0;
+	ret = zero_or_data(addr, len, &other);
+	thp_obs_scan_blind = !ret && other == THP_STATE_PMD_ZERO;
+	return ret;
+}
+
 int thp_obs_state(const void *addr, size_t len, enum thp_state *state)
 {
 	struct thp_smaps sm;
@@ -203,9 +284,11 @@ int thp_obs_state(const void *addr, size_t len, enum thp_state *state)
 	long n;
 	int ret;
 
-	if (!state_by_scan(addr, len, state))
+	if (!state_by_scan(addr, len, state)) {
+		if (*state == THP_STATE_PMD && thp_obs_scan_blind)
+			return zero_or_data(addr, len, state);
 		return 0;
-
+	}
 	n = thp_obs_populated(addr, len);
 	if (n < 0)
 		return n;
@@ -313,7 +396,9 @@ int thp_obs_smaps(pid_t pid, const void *addr, size_t len, struct thp_smaps *sm)
 			if (!inside && start >= hi)
 				break;
 			if (inside) {
-				sm->vmas++;
+				if (!sm->vmas++)
+					sm->start = start;
+				sm->end = end;
 				layout_add(sm, "%s", line);
 			}
 			continue;

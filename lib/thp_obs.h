@@ -53,11 +53,22 @@ enum thp_state {
 };
 
 /*
- * PAGEMAP_SCAN (Linux 6.7) tells exactly. Before that smaps tells PMD from PTE
+ * PAGEMAP_SCAN (Linux 6.7) tells exactly, but for the huge zero folio in Linux 6.7
+ * to 6.15, which pagemap_thp_category() did not report: see
+ * thp_obs_probe_scan(). Before that smaps tells PMD from PTE
  * mappings and /proc/kpageflags (root) finds the huge zero folio, for which
  * the result is THP_STATE_UNKNOWN without privilege. 0 or -errno.
  */
 int thp_obs_state(const void *addr, size_t len, enum thp_state *state);
+
+/*
+ * Compares PAGEMAP_SCAN with kpageflags or smaps on a range that was only read, with
+ * huge pages allowed. Sets thp_obs_scan_blind if it takes the huge zero folio for any
+ * other: from then on thp_obs_state() asks the others, too. 0 or -errno.
+ */
+int thp_obs_probe_scan(const void *addr, size_t len);
+extern bool thp_obs_scan_blind;
+
 const char *thp_state_name(enum thp_state state);
 
 /* Base pages of [addr, addr + len) that are present or swapped, or -errno. */
@@ -82,6 +93,7 @@ struct thp_smaps {
 	uint64_t referenced_kb;
 	uint64_t locked_kb;
 	uint64_t clean_kb;		/* Private_Clean */
+	uint64_t start, end;		/* of the first and of the last VMA */
 	unsigned int vmas;
 	char layout[2048];		/* one "start-end prot VmFlags name" line each */
 };

@@ -43,6 +43,11 @@ refuses "image for another architecture" 'is for x86_64' \
 	run --kernel /proc/self/exe --arch ppc64le
 refuses "number" 'needs a positive number' run --jobs many v7-x86_64
 refuses "time of a loop" 'needs a positive number' run --loop 0 v7-x86_64
+THP_LAZY_EXPECT=maybe
+export THP_LAZY_EXPECT
+refuses "expectation of the environment" "THP_LAZY_EXPECT cannot be 'maybe'" run v7-x86_64
+refuses "expectation of a campaign" "no mutant 'none-such'" mutants none-such
+unset THP_LAZY_EXPECT
 refuses "unknown mutant" "no mutant 'none-such'" mutants none-such
 refuses "an option of run" "mutants takes no --loop" mutants --loop 5
 refuses "more memory than there is" 'MB of memory available' \

@@ -6,8 +6,8 @@
 # with OUTPUT, KSRC and CACHE set, after building the programs.
 
 # Quick ones first; the ones that load the machine or wait come last.
-all_steps='shellcheck checkpatch docs ids runner exits builds intree selftest reasons cli'
-all_steps="$all_steps native modes restore lab mutants"
+all_steps='shellcheck checkpatch docs ids runner exits harness builds intree selftest'
+all_steps="$all_steps reasons cli native modes restore lab mutants"
 
 for step in "$@"; do
 	case " $all_steps " in

@@ -43,7 +43,7 @@ static void __attribute__((constructor)) loaded(void)
 
 int memfd_create(const char *name, unsigned int flags)
 {
-	int (*f)(const char *name, unsigned int flags) = real("memfd_create");
+	__typeof__(memfd_create) *f = real("memfd_create");
 
 	if (is("probe"))
 		raise(SIGKILL);
@@ -52,7 +52,7 @@ int memfd_create(const char *name, unsigned int flags)
 
 int setvbuf(FILE *stream, char *buf, int mode, size_t size)
 {
-	int (*f)(FILE *stream, char *buf, int mode, size_t size) = real("setvbuf");
+	__typeof__(setvbuf) *f = real("setvbuf");
 
 	header = 1;
 	return f(stream, buf, mode, size);
@@ -60,7 +60,7 @@ int setvbuf(FILE *stream, char *buf, int mode, size_t size)
 
 pid_t fork(void)
 {
-	pid_t (*f)(void) = real("fork");
+	__typeof__(fork) *f = real("fork");
 
 	if (header && is("harness"))
 		raise(SIGKILL);

@@ -46,6 +46,9 @@ parse_options() {
 		shift
 	done
 	[ -z "$O_RAW" ] || return 0
+	if [ -z "$O_EXPECT" ] && [ -n "${THP_LAZY_EXPECT+set}" ]; then
+		parse_value THP_LAZY_EXPECT "$THP_LAZY_EXPECT"
+	fi
 	if [ -n "$O_KERNEL" ]; then
 		[ -z "$names" ] || lab_die "--kernel and names at once"
 		check_image
@@ -81,6 +84,7 @@ parse_value() {
 		--cgroup=v1|--cgroup=v2)	O_CGROUP=$2 ;;
 		--accel=kvm|--accel=tcg)	LAB_ACCEL=$2 ;;
 		--expect=eager|--expect=lazy|--expect=auto) O_EXPECT=$2 ;;
+		THP_LAZY_EXPECT=eager|THP_LAZY_EXPECT=lazy|THP_LAZY_EXPECT=auto) O_EXPECT=$2 ;;
 		*)	lab_die "$1 cannot be '$2': see $LAB_ME -h" ;;
 		esac ;;
 	esac

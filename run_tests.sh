@@ -132,6 +132,8 @@ nest_output()
 			line=${line#not ok }
 			printf '%s:%s\n' "$prog" "${line#* }" >> "$tmp/failures"
 			[ -z "$first_only" ] || stop_program;;
+		'Bail out! after the tests: '*)
+			;; # A line before has said so.
 		'Bail out! '*)
 			printf '%s: %s\n' "$prog" "${line#Bail out! }" >> "$tmp/failures";;
 		'# after the tests: '*)
@@ -357,8 +359,8 @@ case $status:$end in
 	bad "$1: ${end#"$1: "}";;
 # The kernel complained of what tells an eager kernel from a lazy one, or crashed.
 1:*)	trouble=$(tail -n 1 "$tmp/facts")
-	trouble=${trouble#"# after the tests: "}
-	trouble="before the tests: ${trouble#"Bail out! "}";;
+	trouble=${trouble#"Bail out! "}
+	trouble="before the tests: ${trouble#"after the tests: "}";;
 *)	bad "$1: exit=$status: $(tail -n 1 "$tmp/facts")";;
 esac
 

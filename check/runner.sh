@@ -110,14 +110,16 @@ check_shell()
 		"$tap; echo 'not ok 2 b'; exit 1"
 	verdict "the kernel complains after the last test" 1 \
 		'^#   thp_mremap: after the tests: kernel log: BUG: fake$' \
-		"$tap; echo 'ok 2 b'; echo '# after the tests: kernel log: BUG: fake'; exit 1"
+		"$tap; echo 'ok 2 b'; echo '# after the tests: kernel log: BUG: fake'
+		echo 'Bail out! after the tests: kernel log: BUG: fake'; exit 1"
+	try "$shell: ... once" test "$(grep -c '^#   .*BUG: fake' "$log")" -eq 1
 	verdict "a failure and exit code 0" 1 \
 		'^not ok 4 thp_mremap # exit=0 although tests failed$' \
 		"$tap; echo 'not ok 2 b'; exit 0"
 	verdict "exit code 1 and no failure" 1 \
 		'^#   thp_mremap: exit=1$' "$tap; echo 'ok 2 b'; exit 1"
 	# shellcheck disable=SC2089,SC2090 # it is for eval
-	FACTS='echo "# after the tests: kernel log: BUG: fake"; exit 1'
+	FACTS='echo "Bail out! after the tests: kernel log: BUG: fake"; exit 1'
 	# shellcheck disable=SC2090
 	export FACTS
 	verdict "the kernel complains before the first test" 1 \

@@ -334,16 +334,17 @@ int thp_guard_run(int (*body)(void *arg), void *arg, struct thp_why *end)
 
 	if (kill_all()) {
 		printf("# a process of this test cannot be killed\n");
-		code = 1;
+		code = thp_why(end, 1, "a process of this test cannot be killed");
 	}
 	thp_cg_sweep();
 	if (thp_settings_restore(0, &why)) {
 		printf("# %s\n", why.text);
-		code = 1;
+		code = thp_why(end, 1, "%s", why.text);
 	}
 	memset(&why, 0, sizeof(why));
 	if (thp_kmsg_check(&log, &why) == -EPROTO) {
 		printf("# after the tests: %s\n", why.text);
+		thp_why(end, 1, "after the tests: %s", why.text);
 		if (!code || code == 4)
 			code = 1;
 	}

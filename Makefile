@@ -158,6 +158,7 @@ help:
 	@echo 'CROSS_COMPILE=, LLVM=1     as in a kernel tree'
 	@echo 'USERLDFLAGS=-static        programs that run on any machine'
 	@echo 'HAVE_LIBURING=, HAVE_LIBNUMA=  build without that library'
+	@echo 'THP_LAZY_EXPECT=lazy       run_tests: what this kernel has to be'
 	@echo
 	@echo 'In a kernel tree, at tools/testing/selftests/thp_lazy_pte:'
 	@echo 'make -C tools/testing/selftests TARGETS=thp_lazy_pte run_tests'

@@ -300,8 +300,9 @@ if [ -z "$expect" ]; then
 	expect=${THP_LAZY_EXPECT-auto}
 	check_mode THP_LAZY_EXPECT "$expect"
 fi
-# What the programs print is for this script, not for the kselftest runner.
-unset kselftest_timeout
+# The programs are told by -e; and what they print is for this script, not for the
+# kselftest runner.
+unset THP_LAZY_EXPECT kselftest_timeout
 
 for prog in $all_programs; do
 	[ -x "$dir/$prog" ] || bad "no $prog in $dir: run make first"

@@ -17,7 +17,8 @@ for prog in $programs; do
 #!/bin/sh
 prog=${0##*/}
 case "$*" in
-*-L*)	printf 'split.anon.counts\tzap\nsplit.anon.keeps\tzap fork\n'
+*-L*)	[ -z "${THP_LAZY_EXPECT+set}" ] || exit 1
+	printf 'split.anon.counts\tzap\nsplit.anon.keeps\tzap fork\n'
 	exit;;
 *-i*)	echo "# kernel: fake"
 	[ "$FACTS" ] || exit 0
@@ -184,8 +185,8 @@ check_shell()
 	THP_LAZY_EXPECT=maybe
 	export THP_LAZY_EXPECT
 	refuses -t thp_mremap
-	called "-e instead of the environment" "thp_mremap -e eager -s 1" \
-		-e eager -t thp_mremap
+	called "-e instead of the environment" "thp_mremap -e eager -s 1 -r split.anon.keeps" \
+		-e eager -t thp_mremap:split.anon.keeps
 	THP_LAZY_EXPECT=
 	refuses -t thp_mremap
 	THP_LAZY_EXPECT=lazy

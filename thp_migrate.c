@@ -25,6 +25,7 @@
 #include "thp_hmm.h"
 #include "thp_inject.h"
 #include "thp_meter.h"
+#include "thp_move.h"
 #include "thp_race.h"
 #include "thp_set.h"
 #include "thp_uapi.h"
@@ -2770,6 +2771,8 @@ TEST_F_TIMEOUT(reclaim, split_when_full, 90)
 	}
 	THP_CHECK_OK(thp_child_join(c, 10000, &self->why), &self->why);
 }
+
+#include "migrate/stale.c"
 
 static void init(void)
 {

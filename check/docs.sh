@@ -70,7 +70,7 @@ awk -F'\t' '$2 ~ /^none:/ { print $1 }' "$work/rows" | sort |
 	none "no row says none although a test covers it" "these do"
 
 # A test that skips for want of an option is no news where config was used.
-grep -oh '"needs[^"]*"' thp_*.c lib/*.[ch] lib/*.def | grep -o 'CONFIG_[A-Z0-9_]*' | sort -u |
+grep -oh '"needs[^"]*"' thp_*.c */*.[ch] lib/*.def | grep -o 'CONFIG_[A-Z0-9_]*' | sort -u |
 while read -r option; do
 	grep -q "^$option=[ym]" config || echo "$option"
 done | none "config has every option that a test asks for" "it lacks these"

@@ -1781,6 +1781,12 @@ static int split_everywhere(const void *arg, struct thp_why *why)
 		return thp_why(why, -EAGAIN, "split_huge_pages: thp_split_page +%llu, expected +%u",
 			       (unsigned long long)(m[SHARERS].ev[1].split_page -
 						    m[SHARERS].ev[0].split_page), thp_group.n);
+	/* It is asked for every page: a later try must not hide that the first has failed. */
+	if (m[SHARERS].ev[1].split_page_failed != m[SHARERS].ev[0].split_page_failed)
+		return thp_why(why, -EAGAIN,
+			       "split_huge_pages: thp_split_page_failed %+lld, expected +0",
+			       (long long)(m[SHARERS].ev[1].split_page_failed -
+					   m[SHARERS].ev[0].split_page_failed));
 	ret = meters_expect_split(m, "folio split", why);
 	for (i = 0; i < SHARERS && !ret; i++)
 		ret = thp_peer_expect(&thp_peers[i], THP_STATE_PTE, why);

@@ -111,16 +111,23 @@ static int measure(struct thp_set *set, const struct split_op *op, enum thp_kind
 	return 0;
 }
 
+/* Tries to split a folio that have failed meanwhile; others count into this, too. */
+static long long failed_tries(const struct counted *c)
+{
+	return c->ev[1].split_page_failed - c->ev[0].split_page_failed;
+}
+
 /*
  * Whether the measurement tells of something else. The events are system-wide: too many
  * may be somebody else's. Advice passes over a folio that somebody else has locked or
- * holds, and says nothing.
+ * holds, and says nothing, or fails for that reference.
  */
 static bool disturbed(const struct split_op *op, const struct counted *c, long splits)
 {
 	long long got = c->ev[1].split_pmd - c->ev[0].split_pmd;
 
-	return got > splits || (got < splits && op->starved == ADVICE);
+	return got > splits || (got < splits && op->starved == ADVICE) ||
+	       ((op->flags & OP_FOLIO) && failed_tries(c));
 }
 
 /* Page tables, events and structure: the exact oracles. */
@@ -159,6 +166,11 @@ TEST_F(split, counts)
 			  "%s of %ld %s: thp_split_page %+lld, expected %+ld", op->name, n,
 			  thp_kind_name(kind),
 			  (long long)(c.ev[1].split_page - c.ev[0].split_page), splits);
+	/* A caller that asks again must not hide that the first try has failed. */
+	if (op->flags & OP_FOLIO)
+		THP_CHECK(!failed_tries(&c),
+			  "%s of %ld %s: thp_split_page_failed %+lld, expected +0", op->name,
+			  n, thp_kind_name(kind), failed_tries(&c));
 	THP_CHECK(c.ev[1].split_pmd_failed == c.ev[0].split_pmd_failed,
 		  "%s: thp_split_pmd_failed moved without a failure", op->name);
 	want = n * op_tables(op, kind, &or);

@@ -716,6 +716,10 @@ TEST_F(migrate, split_fallback)
 	THP_CHECK_RESULT(ret, &self->why);
 	THP_CHECK_OK(thp_set_stop_split(&self->set, &self->meter,
 					"migration without free THPs", &self->why), &self->why);
+	/* migrate_pages() tries again, which would hide a folio split that has failed. */
+	THP_CHECK(!thp_meter_event(&self->meter, split_page_failed),
+		  "thp_split_page_failed: expected +0, got %+lld",
+		  thp_meter_event(&self->meter, split_page_failed));
 	THP_CHECK(thp_meter_event(&self->meter, migrate_split) == n,
 		  "thp_migration_split: expected +%ld, got %+lld", n,
 		  thp_meter_event(&self->meter, migrate_split));
@@ -748,6 +752,9 @@ TEST_F(migrate, split_fallback_shared)
 	thp_inject_task(getpid(), false);
 	THP_CHECK_OK(thp_meter_stop(&self->meter, n * thp_tables_split(THP_ANON), 2 * n,
 					    "migration without free THPs", &self->why), &self->why);
+	THP_CHECK(!thp_meter_event(&self->meter, split_page_failed),
+		  "thp_split_page_failed: expected +0, got %+lld",
+		  thp_meter_event(&self->meter, split_page_failed));
 	THP_CHECK(!ret && status == self->away, "move_pages: %s, node %d, expected %ld",
 		  thp_errno_name(ret), status, self->away);
 	THP_CHECK_OK(set_on_node(&self->set, self->away, &self->why), &self->why);

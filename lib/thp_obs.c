@@ -59,6 +59,7 @@ int thp_obs_events(struct thp_events *ev)
 	ev->split_pmd = event("thp_split_pmd");
 	ev->split_pmd_failed = event("thp_split_pmd_failed");
 	ev->split_page = event("thp_split_page");
+	ev->split_page_failed = event("thp_split_page_failed");
 	ev->fault_alloc = event("thp_fault_alloc");
 	ev->fault_fallback = event("thp_fault_fallback");
 	ev->zero_page_alloc = event("thp_zero_page_alloc");

@@ -23,6 +23,7 @@ struct thp_events {
 	uint64_t split_pmd;		/* thp_split_pmd */
 	uint64_t split_pmd_failed;	/* thp_split_pmd_failed: lazy kernels */
 	uint64_t split_page;		/* thp_split_page */
+	uint64_t split_page_failed;	/* thp_split_page_failed */
 	uint64_t fault_alloc;		/* thp_fault_alloc */
 	uint64_t fault_fallback;	/* thp_fault_fallback */
 	uint64_t zero_page_alloc;	/* thp_zero_page_alloc */

@@ -1631,4 +1631,6 @@ TEST_F(bits, write)
 		  thp_env.nr, faults, max);
 }
 
+#include "lazy_split/needless.c"
+
 THP_MAIN_INIT("thp_lazy_split", split_register_variants);

@@ -51,6 +51,11 @@
 #ifndef PR_SET_VMA_ANON_NAME
 #define PR_SET_VMA_ANON_NAME	0
 #endif
+#ifndef PR_SET_MDWE
+#define PR_SET_MDWE		65
+#define PR_MDWE_REFUSE_EXEC_GAIN 1
+#endif
+
 #ifndef __NR_mseal
 #define __NR_mseal		462
 #endif

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Needless splits: a call that the kernel refuses in any case must have found that out
+ * before it splits a huge PMD. A split that nobody has use for costs a page table and
+ * TLB misses from then on, and it stays.
+ *
+ * docs/contract.md says which refused calls do split first, in all kernels so far.
+ */
+#define NEEDLESS_TRIES	4
+
+/* More VMAs than this take too long to make. */
+#define NEEDLESS_MAPS	262144
+
+struct needless_case {
+	uint64_t needs;
+	bool whole;		/* the call is on all of the THP, else on the page in the middle */
+	int errnos[2];		/* one of these; none: success, advice that is ignored */
+	int (*prepare)(struct thp_map *m, struct thp_why *why);
+	int (*run)(struct thp_map *m, char *addr, size_t len);
+};
+
+#define NEEDLESS_RET(call) ((call) ? -errno : 0)
+
+/* A reference to the first page that stays: the folio cannot be taken apart. */
+static int needless_hold(struct thp_map *m, struct thp_why *why)
+{
+	struct iovec iov = { .iov_base = m->thp, .iov_len = thp_env.page };
+
+	if (pipe2(m->pipe, O_CLOEXEC))
+		return thp_why(why, -errno, "pipe: %s", strerror(errno));
+	return vmsplice(m->pipe[1], &iov, 1, 0) == (ssize_t)thp_env.page ? 0 :
+		thp_why(why, -errno, "vmsplice: %s", strerror(errno));
+}
+
+static int needless_cold(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return NEEDLESS_RET(madvise(addr, len, MADV_COLD));
+}
+
+static int needless_pageout(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return NEEDLESS_RET(madvise(addr, len, MADV_PAGEOUT));
+}
+
+static int needless_free(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return NEEDLESS_RET(madvise(addr, len, MADV_FREE));
+}
+
+static int needless_debugfs(struct thp_map *m, char *addr, size_t len)
+{
+	char path[192];
+
+	(void)m;
+	snprintf(path, sizeof(path), "%s/split_huge_pages", thp_env.debugfs);
+	return thp_write_fmt(path, "%d,0x%lx,0x%lx", getpid(), (long)addr, (long)(addr + len));
+}
+
+/* Sealed: nothing may be taken away or be moved, or lose its contents. */
+static int needless_seal(struct thp_map *m, struct thp_why *why)
+{
+	/* What destroys the map has to be able to: a seal is for ever, and so is this range. */
+	if (syscall(__NR_mseal, m->thp, thp_env.pmd, 0))
+		return thp_why(why, -errno, "mseal: %s", strerror(errno));
+	return 0;
+}
+
+static int needless_munmap(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return NEEDLESS_RET(munmap(addr, len));
+}
+
+static int needless_map_fixed(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return mmap(addr, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+		MAP_FAILED ? -errno : 0;
+}
+
+static int needless_protect(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return NEEDLESS_RET(mprotect(addr, len, PROT_READ));
+}
+
+static int needless_protect_exec(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return NEEDLESS_RET(mprotect(addr, len, PROT_READ | PROT_EXEC));
+}
+
+static int needless_protect_bad(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return NEEDLESS_RET(mprotect(addr, len, PROT_READ | PROT_GROWSUP | PROT_GROWSDOWN));
+}
+
+static int needless_move(struct thp_map *m, char *addr, size_t len)
+{
+	/* Where the range below is: in the area, so that nothing else is unmapped. */
+	return mremap(addr, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, m->area) == MAP_FAILED ?
+		-errno : 0;
+}
+
+/* From now on nothing of this process becomes executable that is not. */
+static int needless_no_exec(struct thp_map *m, struct thp_why *why)
+{
+	(void)m;
+	if (prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0))
+		return errno == EINVAL ? thp_skip(why, "needs PR_SET_MDWE (Linux 6.3)") :
+			thp_why(why, -errno, "PR_SET_MDWE: %s", strerror(errno));
+	return 0;
+}
+
+static int needless_lock(struct thp_map *m, struct thp_why *why)
+{
+	return mlock2(m->thp, thp_env.pmd, MLOCK_ONFAULT) ?
+		thp_why(why, -errno, "mlock2: %s", strerror(errno)) : 0;
+}
+
+static int needless_dontneed(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return NEEDLESS_RET(madvise(addr, len, MADV_DONTNEED));
+}
+
+static int needless_guard(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return NEEDLESS_RET(madvise(addr, len, MADV_GUARD_INSTALL));
+}
+
+static int needless_advice_bad(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return NEEDLESS_RET(madvise(addr, len, 9999));
+}
+
+/* As many VMAs as there may be: pages of alternating protection. */
+static int needless_maps(struct thp_map *m, struct thp_why *why)
+{
+	size_t page = thp_env.page, len, i;
+	uint64_t max;
+	char *p;
+
+	(void)m;
+	if (thp_read_u64("/proc/sys/vm/max_map_count", &max))
+		return thp_skip(why, "needs /proc/sys/vm/max_map_count");
+	if (max > NEEDLESS_MAPS)
+		return thp_skip(why, "needs vm.max_map_count of 262144 at most");
+	len = (max + 2) * page;
+	p = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	for (i = 1; i < max; i += 2)
+		if (mprotect(p + i * page, page, PROT_READ))
+			break;
+	/* A cut at the end of a VMA makes one, not two. */
+	while (mmap(NULL, page, i++ & 1 ? PROT_READ : PROT_NONE,
+		    MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED)
+		;
+	return errno == ENOMEM ? 0 : thp_why(why, -errno, "mmap: %s", strerror(errno));
+}
+
+static int needless_dontdump(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return NEEDLESS_RET(madvise(addr, len, MADV_DONTDUMP));
+}
+
+static int needless_mlock(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return NEEDLESS_RET(mlock2(addr, len, MLOCK_ONFAULT));
+}
+
+static int needless_name(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return NEEDLESS_RET(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, addr, len, "thp_lazy_pte"));
+}
+
+/* 0; -EAGAIN: too many splits, which may be those of others; -errno. */
+static int needless_once(const struct needless_case *c, struct thp_map *m, struct thp_why *why)
+{
+	struct thp_events before, after;
+	long long tables;
+	char *addr;
+	int ret;
+
+	ret = thp_map_new(m, THP_ANON, why);
+	if (!ret && c->prepare)
+		ret = c->prepare(m, why);
+	if (ret)
+		return ret;
+	addr = c->whole ? m->thp : thp_page(m, thp_env.nr / 2);
+	tables = thp_obs_vmpte(0);
+	(void)thp_obs_events(&before);
+	ret = c->run(m, addr, c->whole ? thp_env.pmd : thp_env.page);
+	(void)thp_obs_events(&after);
+	tables = thp_obs_vmpte(0) - tables;
+	if (-ret != c->errnos[0] && (!c->errnos[1] || -ret != c->errnos[1]))
+		return thp_why(why, -EPROTO, "the call returned %s, expected %s",
+			       thp_errno_name(ret), thp_errno_name(c->errnos[0]));
+	ret = thp_map_expect(m, THP_STATE_PMD, why);
+	if (!ret)
+		ret = thp_map_check(m, 0, thp_env.nr, why);
+	if (!ret && tables)
+		ret = thp_why(why, -EPROTO, "the call was refused and left %+lld B of tables",
+			      tables);
+	if (!ret && after.split_pmd != before.split_pmd)
+		ret = thp_why(why, -EAGAIN,
+			      "the call was refused: thp_split_pmd %+lld, expected +0",
+			      (long long)(after.split_pmd - before.split_pmd));
+	return ret;
+}
+
+/* In a process of its own: what prepares a case cannot be taken back. */
+static int needless_child(struct thp_chan *chan, void *arg)
+{
+	const struct needless_case *c = arg;
+	struct thp_map *m;
+	int try, ret = -EAGAIN;
+
+	m = mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m == MAP_FAILED)
+		return thp_why(&chan->why, -errno, "mmap: %s", strerror(errno));
+	thp_warm_up();
+	for (try = 0; try < NEEDLESS_TRIES && ret == -EAGAIN; try++) {
+		thp_why_clear(&chan->why);
+		ret = needless_once(c, m, &chan->why);
+		/* The next one is elsewhere: this one may be sealed. */
+		if (ret == -EAGAIN)
+			thp_map_init(m, THP_ANON);
+	}
+	return ret;
+}
+
+FIXTURE(needless) {
+	struct thp_child child;
+};
+
+FIXTURE_VARIANT(needless) {
+	struct needless_case c;
+};
+
+THP_COVERS_VARIANT(needless, cold_held, not_split, "needless-split folio-split-advice");
+FIXTURE_VARIANT_ADD(needless, cold_held) {
+	.c = { .prepare = needless_hold, .run = needless_cold },
+};
+
+THP_COVERS_VARIANT(needless, pageout_held, not_split, "needless-split folio-split-advice");
+FIXTURE_VARIANT_ADD(needless, pageout_held) {
+	.c = { .prepare = needless_hold, .run = needless_pageout },
+};
+
+THP_COVERS_VARIANT(needless, free_held, not_split, "needless-split folio-split-advice");
+FIXTURE_VARIANT_ADD(needless, free_held) {
+	.c = { .prepare = needless_hold, .run = needless_free },
+};
+
+THP_COVERS_VARIANT(needless, debugfs_held, not_split, "needless-split folio-split-debugfs");
+FIXTURE_VARIANT_ADD(needless, debugfs_held) {
+	.c = {
+		.needs = THP_NEED_DEBUGFS, .whole = true, .prepare = needless_hold,
+		.run = needless_debugfs,
+	},
+};
+
+THP_COVERS_VARIANT(needless, munmap_sealed, not_split, "needless-split split-munmap");
+FIXTURE_VARIANT_ADD(needless, munmap_sealed) {
+	.c = {
+		.needs = THP_NEED_MSEAL, .prepare = needless_seal, .run = needless_munmap,
+		.errnos = { EPERM },
+	},
+};
+
+THP_COVERS_VARIANT(needless, map_fixed_sealed, not_split, "needless-split split-map-fixed");
+FIXTURE_VARIANT_ADD(needless, map_fixed_sealed) {
+	.c = {
+		.needs = THP_NEED_MSEAL, .prepare = needless_seal, .run = needless_map_fixed,
+		.errnos = { EPERM },
+	},
+};
+
+THP_COVERS_VARIANT(needless, mprotect_sealed, not_split, "needless-split split-mprotect");
+FIXTURE_VARIANT_ADD(needless, mprotect_sealed) {
+	.c = {
+		.needs = THP_NEED_MSEAL, .prepare = needless_seal, .run = needless_protect,
+		.errnos = { EPERM },
+	},
+};
+
+THP_COVERS_VARIANT(needless, mremap_sealed, not_split, "needless-split move-partial");
+FIXTURE_VARIANT_ADD(needless, mremap_sealed) {
+	.c = {
+		.needs = THP_NEED_MSEAL, .prepare = needless_seal, .run = needless_move,
+		.errnos = { EPERM },
+	},
+};
+
+THP_COVERS_VARIANT(needless, mprotect_no_exec, not_split, "needless-split split-mprotect");
+FIXTURE_VARIANT_ADD(needless, mprotect_no_exec) {
+	.c = {
+		.prepare = needless_no_exec, .run = needless_protect_exec, .errnos = { EACCES },
+	},
+};
+
+THP_COVERS_VARIANT(needless, mprotect_bad, not_split, "needless-split split-mprotect");
+FIXTURE_VARIANT_ADD(needless, mprotect_bad) {
+	.c = { .run = needless_protect_bad, .errnos = { EINVAL } },
+};
+
+THP_COVERS_VARIANT(needless, madvise_bad, not_split, "needless-split split-madvise-flags");
+FIXTURE_VARIANT_ADD(needless, madvise_bad) {
+	.c = { .run = needless_advice_bad, .errnos = { EINVAL } },
+};
+
+THP_COVERS_VARIANT(needless, dontneed_locked, not_split, "needless-split zap-dontneed");
+FIXTURE_VARIANT_ADD(needless, dontneed_locked) {
+	.c = {
+		.needs = THP_NEED_LIMIT, .prepare = needless_lock, .run = needless_dontneed,
+		.errnos = { EINVAL },
+	},
+};
+
+THP_COVERS_VARIANT(needless, guard_install_locked, not_split, "needless-split zap-guard");
+FIXTURE_VARIANT_ADD(needless, guard_install_locked) {
+	.c = {
+		.needs = THP_NEED_GUARD | THP_NEED_LIMIT, .prepare = needless_lock,
+		.run = needless_guard, .errnos = { EINVAL },
+	},
+};
+
+THP_COVERS_VARIANT(needless, munmap_maps, not_split, "needless-split split-munmap");
+FIXTURE_VARIANT_ADD(needless, munmap_maps) {
+	.c = { .prepare = needless_maps, .run = needless_munmap, .errnos = { ENOMEM } },
+};
+
+THP_COVERS_VARIANT(needless, mprotect_maps, not_split, "needless-split split-mprotect");
+FIXTURE_VARIANT_ADD(needless, mprotect_maps) {
+	.c = { .prepare = needless_maps, .run = needless_protect, .errnos = { ENOMEM } },
+};
+
+THP_COVERS_VARIANT(needless, mremap_maps, not_split, "needless-split move-partial");
+FIXTURE_VARIANT_ADD(needless, mremap_maps) {
+	.c = { .prepare = needless_maps, .run = needless_move, .errnos = { ENOMEM } },
+};
+
+/* madvise() and prctl() turn this ENOMEM into EAGAIN. */
+THP_COVERS_VARIANT(needless, dontdump_maps, not_split, "needless-split split-madvise-flags");
+FIXTURE_VARIANT_ADD(needless, dontdump_maps) {
+	.c = { .prepare = needless_maps, .run = needless_dontdump, .errnos = { EAGAIN, ENOMEM } },
+};
+
+THP_COVERS_VARIANT(needless, anon_name_maps, not_split, "needless-split split-anon-name");
+FIXTURE_VARIANT_ADD(needless, anon_name_maps) {
+	.c = {
+		.needs = THP_NEED_ANON_NAME, .prepare = needless_maps, .run = needless_name,
+		.errnos = { EAGAIN, ENOMEM },
+	},
+};
+
+THP_COVERS_VARIANT(needless, mlock_maps, not_split, "needless-split split-mlock");
+FIXTURE_VARIANT_ADD(needless, mlock_maps) {
+	.c = {
+		.needs = THP_NEED_LIMIT, .prepare = needless_maps, .run = needless_mlock,
+		.errnos = { ENOMEM, EAGAIN },
+	},
+};
+
+FIXTURE_SETUP(needless)
+{
+	(void)self;
+	THP_NEEDS(variant->c.needs);
+}
+
+FIXTURE_TEARDOWN_PARENT(needless)
+{
+	(void)self;
+	(void)variant;
+	thp_teardown(_metadata);
+}
+
+TEST_F_TIMEOUT(needless, not_split, 90)
+{
+	struct thp_why why = { 0 };
+
+	(void)self;
+	THP_REQUIRE_OK(thp_child_run(needless_child, (void *)&variant->c, 60000, &why), &why);
+}

@@ -97,7 +97,7 @@ static void probe_tables(struct probe *pr)
 	p = probe_area(CALIBRATE, false);
 	if (!p) {
 		pr->err = -ENOMEM;
-		pr->what = "probe: no address space for some THPs (ulimit -v?)";
+		pr->what = "no address space for some THPs (ulimit -v?)";
 		return;
 	}
 	thp_obs_vmpte(0);
@@ -122,7 +122,7 @@ static void probe_thp(struct probe *pr)
 		p = probe_area(unit, true);
 		if (!p) {
 			pr->err = -ENOMEM;
-			pr->what = "probe: no address space for some THPs (ulimit -v?)";
+			pr->what = "no address space for some THPs (ulimit -v?)";
 			return;
 		}
 		before = thp_obs_vmpte(0);

@@ -84,15 +84,17 @@ select_tests()
 "
 }
 
-# Seconds that a program may take: less than what the kselftest runner gives
-# it, so that it is this script that ends it.
+# Seconds that a program may take on a normal machine: less than what the kselftest
+# runner gives it, so that it is this script that ends it; and more on a slow one, as
+# $tmp/facts says.
 time_limit()
 {
 	limit=600
 	if [ -r "$here/settings" ]; then
 		limit=$(sed -n 's/^timeout=\([0-9][0-9]*\)$/\1/p' "$here/settings")
 	fi
-	echo $(( (${limit:-600} - 60) * scale ))
+	slow=$(sed -n 's/^# speed: limits x \([1-9][0-9]*\).*/\1/p' "$tmp/facts")
+	echo $(((${limit:-600} - 60) * scale * ${slow:-1}))
 }
 
 # Reads a program's output, passes it on nested, and writes down what the
@@ -343,10 +345,6 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/thp_lazy_pte.XXXXXX" 2>/dev/null) || {
 }
 : > "$tmp/failures"
 : > "$tmp/skips"
-limit=$(time_limit)
-timeout="timeout -k 20 $limit"
-$timeout true 2>/dev/null || timeout=
-
 # Not by a pipe, which a process that cannot be killed would keep open.
 trouble=
 nothing=
@@ -364,6 +362,10 @@ case $status:$end in
 	trouble="before the tests: ${trouble#"after the tests: "}";;
 *)	bad "$1: exit=$status: $(tail -n 1 "$tmp/facts")";;
 esac
+
+limit=$(time_limit)
+timeout="timeout -k 20 $limit"
+$timeout true 2>/dev/null || timeout=
 
 echo "TAP version 13"
 echo "1..$#"

@@ -1488,7 +1488,7 @@ static int generation(struct thp_chan *chan, void *arg)
 	thp_warm_up();
 	ret = parent_sees(THP_STATE_PMD, why);
 	if (!ret && depth < DEPTH)
-		ret = thp_child_run(generation, &next, THP_ORDER_MS, why);
+		ret = thp_child_run(generation, &next, THP_STEP_MS, why);
 	if (!ret)
 		ret = parent_sees(THP_STATE_PMD, why);
 	if (!ret)
@@ -1521,7 +1521,7 @@ static int nested(const void *arg, struct thp_why *why)
 	if (!ret && thp_child_start(&thp_peers[0].child, generation, &first))
 		ret = thp_why(why, -errno, "fork: %s", strerror(errno));
 	if (!ret)
-		ret = thp_child_join(&thp_peers[0].child, THP_ORDER_MS, why);
+		ret = thp_child_join(&thp_peers[0].child, THP_STEP_MS, why);
 	if (!ret)
 		ret = parent_sees(THP_STATE_PMD, why);
 	if (!ret)
@@ -1615,7 +1615,7 @@ static int bulk_round(long long *kb, struct thp_why *why)
 	for (i = 0; i < BULK_PEERS && !ret; i++) {
 		ret = thp_child_start(&thp_peers[i].child, idle, NULL);
 		if (!ret)
-			ret = thp_child_await(&thp_peers[i].child, 1, THP_ORDER_MS);
+			ret = thp_child_await(&thp_peers[i].child, 1, THP_STEP_MS);
 		if (ret)
 			return thp_why(why, ret, "child %u: %s", i, thp_errno_name(ret));
 	}
@@ -2651,9 +2651,9 @@ static int spare_find(struct rmap_area *a, struct thp_why *why)
 	ret = thp_child_start(&child, spare_count, a);
 	if (ret)
 		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
-	if (!thp_child_await(&child, 1, THP_ORDER_MS))
+	if (!thp_child_await(&child, 1, THP_STEP_MS))
 		a->spares = child.chan->val[0];
-	return thp_child_join(&child, THP_ORDER_MS, why);
+	return thp_child_join(&child, THP_STEP_MS, why);
 }
 
 static int spare_new(struct rmap_area *a, struct thp_why *why)
@@ -2707,7 +2707,7 @@ static int race_by_rmap(const void *arg, struct thp_why *why)
 			break;
 		ret = thp_child_start(&sharer, rmap_sharer, &a);
 		if (!ret)
-			ret = thp_child_await(&sharer, 1, THP_ORDER_MS);
+			ret = thp_child_await(&sharer, 1, THP_STEP_MS);
 		if (ret) {
 			ret = thp_why(why, ret, "fork: %s", thp_errno_name(ret));
 			break;
@@ -2719,7 +2719,7 @@ static int race_by_rmap(const void *arg, struct thp_why *why)
 		else
 			thp_chan_post_child(sharer.chan, 2);
 		if (!ret)
-			ret = thp_child_join(&sharer, THP_ORDER_MS, why);
+			ret = thp_child_join(&sharer, THP_STEP_MS, why);
 		if (!ret && a.ret && a.ret != -ESRCH && a.ret != -EINVAL)
 			ret = thp_why(why, a.ret, "split_huge_pages: %s", thp_errno_name(a.ret));
 		if (!ret)
@@ -2870,7 +2870,7 @@ static int fork_device(const void *arg, struct thp_why *why)
 	if (!ret)
 		ret = thp_meter_stop(&m, 0, 0, "fork of memory on the device", why);
 	if (!ret)
-		ret = thp_child_join(&p[0].child, THP_ORDER_MS, why);
+		ret = thp_child_join(&p[0].child, THP_STEP_MS, why);
 	/* This one reads all of it, which brings it back. */
 	if (!ret)
 		ret = thp_peer_start(&p[1], why);

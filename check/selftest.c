@@ -5,6 +5,9 @@
  */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "split_ops.h"
 #include "thp_cgroup.h"
@@ -289,6 +292,19 @@ TEST_F(lib, kernel_log_patterns)
 		"watchdog: BUG: soft lockup - CPU#0 stuck for 22s!",
 		"rcu: INFO: rcu_preempt self-detected stall on CPU",
 		"mm/pgtable-generic.c:1: bad pmd 0000(0)",
+		"WARNING: mm/huge_memory.c:1 at f+0x0/0x1, CPU#1: t/1",
+		"WARNING: suspicious RCU usage",
+		"kernel BUG at mm/page_table_check.c:118!",
+		"Oops: general protection fault, probably for non-canonical address 0x0: 0000 [#1]",
+		"Internal error: Oops: 0000000096000004 [#1]  SMP",
+		"Unable to handle kernel NULL pointer dereference at virtual address 0",
+		"BUG: Bad page state in process t  pfn:1",
+		"BUG: KASAN: slab-use-after-free in f+0x0/0x1",
+		"BUG kmalloc-64 (Not tainted): Right Redzone overwritten",
+		"watchdog: CPU3: Watchdog detected hard LOCKUP on cpu 3",
+		"rcu: rcu_preempt kthread starved for 1 jiffies!",
+		"list_del corruption. prev->next should be 0, but was 1",
+		"refcount_t: underflow; use-after-free.",
 	};
 	static const char * const good[] = {
 		"Memory cgroup out of memory: Killed process 1",
@@ -296,6 +312,22 @@ TEST_F(lib, kernel_log_patterns)
 		"FAULT_INJECTION: forcing a failure.",
 		"Huh VM_FAULT_OOM leaked out to the #PF handler. Retrying PF",
 		"drop_caches: 2",
+		/* A call trace of an injected failure, and the registers. */
+		" ? page_table_check_set+0x180/0x260",
+		" page_table_check_zero+0x1/0x2",
+		" bad_page+0x1/0x2",
+		" __warn+0x1/0x2",
+		" oops_begin+0x1/0x2",
+		" ? refcount_warn_saturate+0x1/0x2",
+		"Call Trace:",
+		"RIP: 0010:page_table_check_set+0x180/0x260",
+		"Code: 0f 0b <0f> 0b",
+		"[c000000000000001] [c000000000000002] page_table_check_set+0x180/0x260",
+		/* Not of the kernel. */
+		"traps: t[1] general protection fault ip:1 sp:1 error:0 in t[1,1]",
+		"watchdog: Delayed init of the lockup detector failed: 0",
+		"Command line: page_table_check=on oops=panic hung_task_panic=1",
+		"t: Oops, says a process",
 	};
 	size_t i;
 
@@ -311,6 +343,8 @@ TEST_F(lib, kernel_log)
 	struct thp_kmsg log;
 
 	THP_NEEDS(THP_NEED_ROOT);
+	/* What is made up is not for the guardian's list. */
+	THP_REQUIRE_OK(thp_run_init(false), &why);
 	THP_REQUIRE_OK(thp_kmsg_open(&log), &why);
 	log.selftest = true;
 	THP_REQUIRE_OK(thp_write_file("/dev/kmsg", THP_KMSG_SELFTEST "fine\n"), &why);
@@ -328,6 +362,183 @@ TEST_F(lib, taint)
 	THP_CHECK(!thp_kmsg_taint_is_bad(1 << 9, 1 << 9), "an old taint was reported");
 	/* F and O come with modules. */
 	THP_CHECK(!thp_kmsg_taint_is_bad(0, 1 << 12 | 1 << 1), "a module's taint was reported");
+}
+
+TEST_F(lib, kernel_log_names)
+{
+	static const struct {
+		const char *line, *comm;
+		pid_t pid;
+	} lines[] = {
+		{ "CPU: 1 UID: 0 PID: 23 Comm: thp_x Not tainted 7.3.4 #1 PREEMPT", "thp_x", 23 },
+		{ "CPU: 1 PID: 23 Comm: kworker/1:0 Tainted: G W 6.1.0", "kworker/1:0", 23 },
+		{ "BUG: Bad rss-counter state mm:0 type:MM_ANONPAGES val:1 Comm:thp_x Pid:23",
+		  "thp_x", 23 },
+		{ "WARNING: mm/x.c:1 at f+0x0/0x1, CPU#1: kworker/1:0/23", "kworker/1:0", 23 },
+		{ "Read of size 8 at addr ffff8881 by task thp_x/23", "thp_x", 23 },
+		{ "INFO: task thp_x:23 blocked for more than 120 seconds.", "thp_x", 23 },
+		{ "INFO: task thp_x:23 is blocked on a mutex likely owned by task b:24.", "thp_x",
+		  23 },
+		{ "watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [thp_x:23]", "thp_x", 23 },
+	};
+	char comm[32];
+	pid_t pid;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(lines); i++) {
+		pid = 0;
+		THP_CHECK(thp_kmsg_names_task(lines[i].line, &pid, comm, sizeof(comm)) &&
+			  pid == lines[i].pid && !strcmp(comm, lines[i].comm),
+			  "PID %d, name %s read from: %s", pid, comm, lines[i].line);
+	}
+	THP_CHECK(!thp_kmsg_names_task("BUG: non-zero pgtables_bytes on freeing mm: 4096", &pid,
+				       comm, sizeof(comm)), "a task in a line without one");
+}
+
+/* A log that holds @lines, and no more; "%d" stands for @pid. */
+static int made_up_log(struct thp_kmsg *log, const char * const *lines, pid_t pid)
+{
+	char rec[512];
+	int fds[2], n;
+
+	/* As /dev/kmsg: one record for each read(). */
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fds))
+		return -errno;
+	for (; *lines; lines++) {
+		n = snprintf(rec, sizeof(rec), *lines, pid);
+		if (write(fds[1], rec, n) != n)
+			return -EIO;
+	}
+	close(fds[1]);
+	log->fd = fds[0];
+	log->selftest = false;
+	return 0;
+}
+
+static int begins_test(struct thp_chan *chan, void *arg)
+{
+	thp_run_begin(arg, 30);
+	thp_chan_post_parent(chan, 1);
+	thp_chan_await_parent(chan, 1);
+	thp_run_end();
+	return 0;
+}
+
+/* Who is blamed for @lines about process @pid: the running test, or what is printed. */
+static int blame(const char * const *lines, pid_t pid, const char *expected, struct thp_why *why)
+{
+	int was = thp_run_unowned_count(), ret;
+	struct thp_why cause = { 0 };
+	struct thp_kmsg log;
+
+	ret = made_up_log(&log, lines, pid);
+	if (ret)
+		return thp_why(why, ret, "socketpair: %s", thp_errno_name(ret));
+	ret = thp_kmsg_check(&log, &cause);
+	close(log.fd);
+	if (!expected && ret == -EPROTO && thp_run_unowned_count() == was)
+		return 0;
+	if (expected && !ret && thp_run_unowned_count() == was + 1 &&
+	    (was || strstr(thp_run_unowned_first(), expected)))
+		return 0;
+	return thp_why(why, -EPROTO, "%s about %d: %s, %d others, expected %s", lines[0], pid,
+		       thp_errno_name(ret), thp_run_unowned_count() - was,
+		       expected ? expected : "the test to be blamed");
+}
+
+static const char * const new_warning[] = {
+	"4,1,1,-;------------[ cut here ]------------",
+	"4,1,1,-;WARNING: mm/x.c:1 at f+0x0/0x1, CPU#1: selftest/%d", NULL,
+};
+
+static const char * const old_warning[] = {
+	"4,1,1,-;WARNING: CPU: 1 PID: %d at mm/x.c:1 f+0x0/0x1",
+	"4,1,1,-;Modules linked in:",
+	"4,1,1,-;CPU: 1 PID: %d Comm: selftest Not tainted 6.1.0", NULL,
+};
+
+static const char * const caller_only[] = {
+	"4,1,1,-,caller=T%d;BUG: made up", NULL,
+};
+
+/* check_mm() is not always called by the process that the memory was of. */
+static const char * const nameless[] = {
+	"4,1,1,-;BUG: non-zero pgtables_bytes on freeing mm: 4096",
+	"4,1,1,-;CPU: 1 PID: 2 Comm: kthreadd Not tainted, and nothing to do with it", NULL,
+};
+
+/* The running test is to blame for its own processes, and for no others. */
+TEST_F(lib, kernel_log_blame)
+{
+	struct thp_child first = { 0 }, second = { 0 };
+	struct thp_why why = { 0 };
+	struct stat st;
+	pid_t was;
+
+	if (stat("/proc/self/ns/pid", &st) || st.st_ino != 0xEFFFFFFCUL)
+		THP_SKIP("needs the initial PID namespace");
+	THP_REQUIRE_OK(thp_run_init(false), &why);
+	THP_REQUIRE_OK(thp_child_start(&first, begins_test, "first.test"), &why);
+	was = first.pid;
+	THP_REQUIRE_OK(thp_child_await(&first, 1, THP_STEP_MS), &why);
+	THP_CHECK_OK(blame(new_warning, was, NULL, &why), &why);
+	thp_chan_post_child(first.chan, 1);
+	THP_CHECK_OK(thp_child_join(&first, THP_STEP_MS, &why), &why);
+	THP_REQUIRE_OK(thp_child_start(&second, begins_test, "second.test"), &why);
+	THP_REQUIRE_OK(thp_child_await(&second, 1, THP_STEP_MS), &why);
+	THP_CHECK_OK(blame(new_warning, was, "of first.test, during or after second.test", &why),
+		     &why);
+	THP_CHECK_OK(blame(old_warning, second.pid, NULL, &why), &why);
+	THP_CHECK_OK(blame(caller_only, second.pid, NULL, &why), &why);
+	THP_CHECK_OK(blame(nameless, 0, NULL, &why), &why);
+	THP_CHECK_OK(blame(caller_only, was, "of first.test", &why), &why);
+	THP_CHECK_OK(blame(old_warning, 2, "by the kernel itself", &why), &why);
+	THP_CHECK_OK(blame(caller_only, 0, "by the kernel itself", &why), &why);
+	THP_CHECK_OK(blame(old_warning, 1, "not of this suite", &why), &why);
+	THP_CHECK(!thp_run_broken(), "a WARNING was taken for the end of the kernel");
+	thp_chan_post_child(second.chan, 1);
+	THP_CHECK_OK(thp_child_join(&second, THP_STEP_MS, &why), &why);
+	THP_CHECK_OK(blame(nameless, 0, "after second.test", &why), &why);
+	/* The first one is told again in the end. */
+	THP_CHECK(strstr(thp_run_unowned_first(), "of first.test"), "first: %s",
+		  thp_run_unowned_first());
+}
+
+/* Three lines of one report: it is one, and the kernel is no good any more. */
+TEST_F(lib, kernel_log_oops)
+{
+	static const char * const oops[] = {
+		"1,1,1,-;BUG: kernel NULL pointer dereference, address: 0000000000000000",
+		"6,1,1,-;PGD 0 P4D 0",
+		"4,1,1,-;Oops: Oops: 0000 [#1] SMP PTI",
+		"4,1,1,-;CPU: 1 UID: 0 PID: %d Comm: selftest Not tainted 7.3.4", NULL,
+	};
+	struct thp_child child = { 0 };
+	struct thp_why why = { 0 };
+
+	THP_REQUIRE_OK(thp_run_init(false), &why);
+	THP_REQUIRE_OK(thp_child_start(&child, begins_test, "some.test"), &why);
+	THP_REQUIRE_OK(thp_child_await(&child, 1, THP_STEP_MS), &why);
+	THP_CHECK(!thp_run_broken(), "broken before anything happened");
+	THP_CHECK_OK(blame(oops, child.pid, NULL, &why), &why);
+	THP_CHECK(thp_run_broken(), "an oops, and the next tests would run");
+	thp_chan_post_child(child.chan, 1);
+	THP_CHECK_OK(thp_child_join(&child, THP_STEP_MS, &why), &why);
+	THP_CHECK(!thp_run_begin("next.test", 30), "a test begins on a broken kernel");
+}
+
+/* A process that stays although it was killed: nothing else is tried then. */
+TEST_F(lib, undying)
+{
+	struct thp_why why = { 0 };
+
+	THP_REQUIRE_OK(thp_run_init(false), &why);
+	THP_CHECK(thp_run_begin("some.test", 30), "a test does not begin");
+	thp_run_end();
+	/* The parent of this process, which is there all the time. */
+	thp_run_suspect(getppid());
+	THP_CHECK(!thp_run_begin("next.test", 30), "a test begins beside a process that stays");
+	THP_CHECK(thp_run_broken(), "and that says nothing about the kernel");
 }
 
 static int returns_error(struct thp_chan *chan, void *arg)
@@ -358,14 +569,123 @@ TEST_F(lib, child)
 	struct thp_child c = { 0 };
 	struct thp_why why = { 0 };
 
-	EXPECT_CAUSE(thp_child_run(returns_error, NULL, 5000, WHY), "own cause");
-	EXPECT_CAUSE(thp_child_run(crashes, NULL, 5000, WHY), "SIGSEGV");
-	EXPECT_CAUSE(thp_child_run(hangs, NULL, 100, WHY), "within 100 ms");
+	EXPECT_CAUSE(thp_child_run(returns_error, NULL, THP_STEP_MS, WHY), "own cause");
+	EXPECT_CAUSE(thp_child_run(crashes, NULL, THP_STEP_MS, WHY), "SIGSEGV");
+	EXPECT_CAUSE(thp_child_run(hangs, NULL, 50, WHY), "did not finish within");
 	THP_REQUIRE_OK(thp_child_start(&c, hangs, NULL), &why);
 	THP_CHECK(thp_child_await(&c, 1, 50) == -ETIMEDOUT, "a silent child was not noticed");
 	kill(c.pid, SIGKILL);
-	THP_CHECK(thp_child_await(&c, 1, 5000) == -ECHILD, "a dead child was not noticed");
+	THP_CHECK(thp_child_await(&c, 1, THP_STEP_MS) == -ECHILD, "a dead child was not noticed");
 	thp_child_kill(&c);
+}
+
+static int burns(struct thp_chan *chan, void *arg)
+{
+	(void)arg;
+	thp_chan_post_parent(chan, 1);
+	for (;;)
+		;
+	return 0;
+}
+
+/* Who gets on is not late, however long it all takes. */
+static int beats(struct thp_chan *chan, void *arg)
+{
+	int i;
+
+	(void)arg;
+	for (i = 0; i < 40; i++) {
+		thp_chan_beat(chan);
+		thp_spin_us(10000);
+	}
+	return 0;
+}
+
+/* A limit is one of CPU time, and of much more time by the clock. */
+TEST_F(lib, limits)
+{
+	struct thp_child c = { 0 };
+	struct thp_why why = { 0 };
+	struct thp_deadline d;
+
+	THP_CHECK(thp_slow() >= 1 && thp_slow() <= THP_SLOW_MAX && thp_limit(100) >= 100,
+		  "limits x %.1f, 100 ms become %d", thp_slow(), thp_limit(100));
+	THP_REQUIRE_OK(thp_child_start(&c, burns, NULL), &why);
+	THP_REQUIRE_OK(thp_child_await(&c, 1, THP_STEP_MS), &why);
+	thp_deadline_start(&d, c.pid, 100);
+	THP_CHECK(thp_child_await_until(&c, 2, &d) == -ETIMEDOUT, "an endless loop is not over");
+	THP_CHECK(thp_deadline_burnt(&d) && d.cpu >= 100, "a loop of %lld ms, %lld ms on a CPU",
+		  d.wall, d.cpu);
+	/* Stopped, it gets no CPU, as on a machine that is busy. */
+	kill(c.pid, SIGSTOP);
+	thp_deadline_start(&d, c.pid, 50);
+	THP_CHECK(thp_child_await_until(&c, 2, &d) == -ETIMEDOUT, "a process that sleeps goes on");
+	THP_CHECK(!thp_deadline_burnt(&d) && d.wall >= THP_WALL * 50LL,
+		  "accused after %lld ms, %lld ms on a CPU", d.wall, d.cpu);
+	thp_child_kill(&c);
+	THP_CHECK_OK(thp_child_run(beats, NULL, 100, &why), &why);
+}
+
+/* One operation that loops is remembered, the others are not held responsible. */
+TEST_F(lib, loops)
+{
+	struct thp_why why = { 0 };
+
+	THP_REQUIRE_OK(thp_run_init(false), &why);
+	THP_CHECK(!thp_run_has_looped("munmap_mid"), "known before it happened");
+	thp_run_note_loop("munmap_mid");
+	THP_CHECK(thp_run_has_looped("munmap_mid"), "forgotten");
+	THP_CHECK(!thp_run_has_looped("munmap_head"), "held against another operation");
+}
+
+/* Runs a test that never ends, in the first of its processes: as the harness does. */
+static int endless_test(void *arg)
+{
+	const char *breaks = arg;
+	pid_t child;
+	int status;
+
+	thp_guard_ready();
+	if (!thp_run_begin("endless.test", breaks ? 30 : 1))
+		return 3;
+	setpgid(0, 0);
+	child = fork();
+	if (!child) {
+		for (;;)
+			pause();
+	}
+	if (breaks)
+		thp_run_break(breaks);
+	if (waitpid(child, &status, 0) != child || !WIFSIGNALED(status))
+		return 3;
+	/* Its clean-up gets here, and knows why. */
+	thp_guard_finished();
+	return strstr(thp_run_ended(), breaks ? "the kernel is broken" : "not done after") ? 0 : 3;
+}
+
+static int guards(struct thp_chan *chan, void *arg)
+{
+	struct thp_why why = { 0 };
+	int ret;
+
+	/* Who is not root needs no lock: this runs beside the guardian of this program. */
+	if (setuid(65534))
+		return thp_why(&chan->why, -errno, "setuid: %s", strerror(errno));
+	thp_settings_close();
+	ret = thp_guard_run(endless_test, arg, &why);
+	if (ret != (arg ? 1 : 0))
+		return thp_why(&chan->why, -EPROTO, "the guardian says %d", ret);
+	return 0;
+}
+
+/* The guardian ends a test that is over its limit; and one whose kernel has crashed. */
+TEST_F(lib, guardian)
+{
+	struct thp_why why = { 0 };
+
+	THP_NEEDS(THP_NEED_ROOT);
+	THP_CHECK_OK(thp_child_run(guards, NULL, THP_STEP_MS, &why), &why);
+	THP_CHECK_OK(thp_child_run(guards, "made up", THP_STEP_MS, &why), &why);
 }
 
 TEST_F(lib, settings)

@@ -254,12 +254,12 @@ static int ask_child(char *page, bool *there, bool *zero)
 	int ret = thp_child_start(&c, child_reads, page);
 
 	if (!ret)
-		ret = thp_child_await(&c, 1, 10000);
+		ret = thp_child_await(&c, 1, THP_STEP_MS);
 	if (!ret) {
 		*there = c.chan->val[0] == 1;
 		*zero = c.chan->val[1];
 		thp_chan_post_child(c.chan, 2);
-		ret = thp_child_join(&c, 10000, NULL);
+		ret = thp_child_join(&c, THP_STEP_MS, NULL);
 	}
 	thp_child_kill(&c);
 	return ret;

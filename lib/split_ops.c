@@ -481,7 +481,7 @@ static int prepare_fork(struct thp_map *m, struct thp_why *why)
 	int ret = thp_child_start(&m->child, sleep_until_told, m);
 
 	if (!ret)
-		ret = thp_child_await(&m->child, 1, 10000);
+		ret = thp_child_await(&m->child, 1, THP_STEP_MS);
 	return ret ? thp_why(why, ret, "fork: %s", thp_errno_name(ret)) : 0;
 }
 
@@ -491,7 +491,7 @@ static int verify_fork(struct thp_map *m, struct thp_why *why)
 	int ret;
 
 	thp_chan_post_child(m->child.chan, 2);
-	ret = thp_child_join(&m->child, 10000, &inner);
+	ret = thp_child_join(&m->child, THP_STEP_MS, &inner);
 	return ret ? thp_why_from(why, ret, &inner, "in the child") : 0;
 }
 

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "thp_cgroup.h"
+#include "thp_child.h"
 #include "thp_env.h"
 #include "thp_settings.h"
 
@@ -140,14 +140,14 @@ int thp_cg_reclaim(const struct thp_cg *cg, uint64_t bytes)
 
 int thp_cg_destroy(struct thp_cg *cg)
 {
-	const struct timespec tick = { .tv_nsec = 10000000 };
 	static char procs[8192];
+	struct thp_deadline d;
 	char *p, *end;
-	int i;
 
 	if (!cg->path[0])
 		return 0;
-	for (i = 0; i < 500; i++) {
+	thp_deadline_start(&d, 0, THP_KILL_MS);
+	do {
 		/* A starved process can die only once it is fed. */
 		(void)thp_cg_limit(cg, THP_CG_MAX);
 		if (cg_read(cg, "cgroup.procs", procs, sizeof(procs)) > 0) {
@@ -164,8 +164,8 @@ int thp_cg_destroy(struct thp_cg *cg)
 			cg->path[0] = '\0';
 			return 0;
 		}
-		nanosleep(&tick, NULL);
-	}
+		thp_sleep_ms(10);
+	} while (!thp_deadline_over(&d));
 	return -EBUSY;
 }
 

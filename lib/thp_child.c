@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "thp_child.h"
+#include "thp_run.h"
 
 long long thp_now_us(void)
 {
@@ -110,20 +111,66 @@ void thp_chan_await_parent(struct thp_chan *chan, int step)
 		thp_sleep_ms(1);
 }
 
-int thp_child_await(struct thp_child *c, int step, int timeout_ms)
+static bool has_reached(const struct thp_child *c, int step)
 {
-	long long end = thp_now_ms() + timeout_ms;
-	siginfo_t info;
+	return __atomic_load_n(&c->chan->to_parent, __ATOMIC_SEQ_CST) >= step;
+}
 
-	while (__atomic_load_n(&c->chan->to_parent, __ATOMIC_SEQ_CST) < step) {
-		info.si_pid = 0;
-		if (!c->pid || (!waitid(P_PID, c->pid, &info, WEXITED | WNOHANG | WNOWAIT) &&
-				info.si_pid)) {
-			/* It may have announced the step and then ended. */
-			if (__atomic_load_n(&c->chan->to_parent, __ATOMIC_SEQ_CST) >= step)
-				return 0;
-			return -ECHILD;
-		}
+static bool has_ended(const struct thp_child *c)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	return !c->pid ||
+	       (!waitid(P_PID, c->pid, &info, WEXITED | WNOHANG | WNOWAIT) && info.si_pid);
+}
+
+void thp_chan_beat(struct thp_chan *chan)
+{
+	__atomic_add_fetch(&chan->beats, 1, __ATOMIC_SEQ_CST);
+}
+
+/* thp_deadline_over() of a child that has not given a sign of life since. */
+static bool is_over(const struct thp_child *c, struct thp_deadline *d, int *beats)
+{
+	int now = c->chan ? __atomic_load_n(&c->chan->beats, __ATOMIC_SEQ_CST) : 0;
+
+	if (now != *beats) {
+		*beats = now;
+		thp_deadline_start(d, d->pid, d->ms);
+	}
+	return thp_deadline_over(d);
+}
+
+int thp_child_await_until(struct thp_child *c, int step, struct thp_deadline *d)
+{
+	int beats = 0;
+
+	while (!has_reached(c, step)) {
+		/* It may have announced the step and then ended. */
+		if (has_ended(c))
+			return has_reached(c, step) ? 0 : -ECHILD;
+		if (is_over(c, d, &beats))
+			return -ETIMEDOUT;
+		thp_sleep_ms(1);
+	}
+	return 0;
+}
+
+int thp_child_await(struct thp_child *c, int step, int limit_ms)
+{
+	struct thp_deadline d;
+
+	thp_deadline_start(&d, c->pid, limit_ms);
+	return thp_child_await_until(c, step, &d);
+}
+
+int thp_child_watch(struct thp_child *c, int step, int ms)
+{
+	long long end = thp_now_ms() + ms;
+
+	while (!has_reached(c, step)) {
+		if (has_ended(c))
+			return has_reached(c, step) ? 0 : -ECHILD;
 		if (thp_now_ms() > end)
 			return -ETIMEDOUT;
 		thp_sleep_ms(1);
@@ -139,34 +186,39 @@ static void release(struct thp_child *c)
 	c->chan = NULL;
 }
 
-int thp_child_join(struct thp_child *c, int timeout_ms, struct thp_why *why)
+/* The rest of thp_child_join(), of a child that has been killed (@late) or not yet. */
+static int reap(struct thp_child *c, int limit_ms, bool late, struct thp_why *why)
 {
-	long long end = thp_now_ms() + timeout_ms;
-	bool late = false;
-	int ret = 0;
+	struct thp_deadline d;
+	long long spent = 0;
+	int beats = 0, ret = 0;
 	pid_t got;
 
-	if (!c->pid)
-		return thp_why(why, -ECHILD, "no child process");
+	/* Dying is the work of the kernel: whether it takes CPU time says nothing. */
+	thp_deadline_start(&d, late ? 0 : c->pid, limit_ms);
 	while (!(got = waitpid(c->pid, &c->status, WNOHANG))) {
-		if (!late && thp_now_ms() > end) {
-			late = true;
-			kill(c->pid, SIGKILL);
-			end += 10000;
-		} else if (late && thp_now_ms() > end) {
+		if (!is_over(c, &d, &beats)) {
+			thp_sleep_ms(1);
+			continue;
+		}
+		if (late) {
+			thp_run_suspect(c->pid);
 			ret = thp_why(why, -EPROTO, "child %d does not die from SIGKILL", c->pid);
 			release(c);
 			return ret;
 		}
-		thp_sleep_ms(1);
+		late = true;
+		spent = d.wall + 1;
+		kill(c->pid, SIGKILL);
+		thp_deadline_start(&d, 0, THP_KILL_MS);
 	}
 	if (got < 0 && errno == ECHILD)
 		/* make_task_dead() lets nobody wait for a task that crashes as it exits. */
 		ret = thp_why(why, -errno, "child %d crashed inside the kernel", c->pid);
 	else if (got < 0)
 		ret = thp_why(why, -errno, "waitpid: %s", strerror(errno));
-	else if (late)
-		ret = thp_why(why, -EPROTO, "child did not finish within %d ms", timeout_ms);
+	else if (spent)
+		ret = thp_why(why, -EPROTO, "child did not finish within %lld ms", spent);
 	else if (WIFSIGNALED(c->status))
 		ret = thp_why(why, -EPROTO, "child killed by %s",
 			      thp_signal_name(WTERMSIG(c->status)));
@@ -178,6 +230,13 @@ int thp_child_join(struct thp_child *c, int timeout_ms, struct thp_why *why)
 	return ret;
 }
 
+int thp_child_join(struct thp_child *c, int limit_ms, struct thp_why *why)
+{
+	if (!c->pid)
+		return thp_why(why, -ECHILD, "no child process");
+	return reap(c, limit_ms, false, why);
+}
+
 void thp_child_kill(struct thp_child *c)
 {
 	if (!c->pid) {
@@ -185,10 +244,10 @@ void thp_child_kill(struct thp_child *c)
 		return;
 	}
 	kill(c->pid, SIGKILL);
-	(void)thp_child_join(c, 10000, NULL);
+	(void)reap(c, THP_KILL_MS, true, NULL);
 }
 
-int thp_child_run(int (*fn)(struct thp_chan *chan, void *arg), void *arg, int timeout_ms,
+int thp_child_run(int (*fn)(struct thp_chan *chan, void *arg), void *arg, int limit_ms,
 		  struct thp_why *why)
 {
 	struct thp_child c = { 0 };
@@ -197,5 +256,5 @@ int thp_child_run(int (*fn)(struct thp_chan *chan, void *arg), void *arg, int ti
 	ret = thp_child_start(&c, fn, arg);
 	if (ret)
 		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
-	return thp_child_join(&c, timeout_ms, why);
+	return thp_child_join(&c, limit_ms, why);
 }

@@ -12,10 +12,12 @@
 #include <sys/types.h>
 
 #include "thp_file.h"
+#include "thp_limits.h"
 
 struct thp_chan {
 	int to_child;		/* last step that the parent announced */
 	int to_parent;		/* last step that the child announced */
+	int beats;		/* of the child: signs of life within a step */
 	long long val[32];	/* free for both */
 	struct thp_why why;	/* the child's cause when its function fails */
 };
@@ -45,25 +47,34 @@ void thp_chan_post_parent(struct thp_chan *chan, int step);
 /* In the child: waits until the parent announces @step or a later one. */
 void thp_chan_await_parent(struct thp_chan *chan, int step);
 
+/* In the child: it gets on, so that a limit on its next step begins anew. */
+void thp_chan_beat(struct thp_chan *chan);
+
 /*
  * In the parent: waits until the child announces @step or a later one. 0,
  * -ETIMEDOUT, or -ECHILD if it ended first (then thp_child_join() tells how).
+ * The limit is one of thp_limits.h: of the CPU time that the child spends meanwhile,
+ * on a normal machine. _until() has the caller see what was spent.
  */
-int thp_child_await(struct thp_child *c, int step, int timeout_ms);
+int thp_child_await(struct thp_child *c, int step, int limit_ms);
+int thp_child_await_until(struct thp_child *c, int step, struct thp_deadline *d);
+
+/* The same for so many milliseconds by the clock: not a limit, but a look. */
+int thp_child_watch(struct thp_child *c, int step, int ms);
 
 /*
- * Waits for the end of the child, kills it at the time limit. 0 if it exited
+ * Waits for the end of the child, kills it at the limit, as above. 0 if it exited
  * with 0; -EPROTO with a cause (its own, its signal, or the time limit); -ENOTSUP
  * if its cause is the reason of a SKIP;
  * -ECHILD if the kernel crashed in it and leaves no status to wait for.
  */
-int thp_child_join(struct thp_child *c, int timeout_ms, struct thp_why *why);
+int thp_child_join(struct thp_child *c, int limit_ms, struct thp_why *why);
 
 /* Kills and reaps; for clean-up, safe on a child that is gone. */
 void thp_child_kill(struct thp_child *c);
 
 /* fork() + join of a function whose work needs a process of its own. */
-int thp_child_run(int (*fn)(struct thp_chan *chan, void *arg), void *arg, int timeout_ms,
+int thp_child_run(int (*fn)(struct thp_chan *chan, void *arg), void *arg, int limit_ms,
 		  struct thp_why *why);
 
 /* Microseconds and milliseconds of a monotonic clock. */

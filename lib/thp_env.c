@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "thp_env.h"
+#include "thp_limits.h"
 #include "thp_hmm.h"
 #include "thp_map.h"
 #include "thp_obs.h"
@@ -419,4 +420,5 @@ void thp_env_print(void)
 	printf("# mode: expected=%s contract=%s measured=%s decided-by=%s\n",
 	       thp_mode_name(thp_env.requested), thp_mode_name(thp_env.contract),
 	       thp_mode_name(thp_env.measured), thp_env.decided_by);
+	printf("# speed: limits x %.1f, CPU time x %.1f\n", thp_slow(), thp_cpu_slow());
 }

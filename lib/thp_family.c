@@ -321,10 +321,10 @@ static int lost(struct thp_peer *p, int ret, struct thp_why *why)
 {
 	if (ret == -ETIMEDOUT) {
 		thp_child_kill(&p->child);
-		return thp_why(why, -EPROTO, "child %d did not answer within %d ms",
-			       (int)(p - thp_peers), THP_ORDER_MS);
+		return thp_why(why, -EPROTO, "child %d did not answer within %d ms of CPU time",
+			       (int)(p - thp_peers), thp_limit(THP_STEP_MS));
 	}
-	ret = thp_child_join(&p->child, THP_ORDER_MS, why);
+	ret = thp_child_join(&p->child, THP_STEP_MS, why);
 	return ret ? ret : thp_why(why, -EPROTO, "child %d ended early", (int)(p - thp_peers));
 }
 
@@ -336,7 +336,7 @@ int thp_peer_start(struct thp_peer *p, struct thp_why *why)
 	if (ret)
 		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
 	p->step = 1;
-	ret = thp_child_await(&p->child, 1, THP_ORDER_MS);
+	ret = thp_child_await(&p->child, 1, THP_STEP_MS);
 	return ret ? lost(p, ret, why) : 0;
 }
 
@@ -350,7 +350,7 @@ int thp_peer_order(struct thp_peer *p, enum thp_order order, long long a, long l
 	chan->val[VAL_A] = a;
 	chan->val[VAL_B] = b;
 	thp_chan_post_child(chan, ++p->step);
-	ret = thp_child_await(&p->child, p->step, THP_ORDER_MS);
+	ret = thp_child_await(&p->child, p->step, THP_STEP_MS);
 	if (ret)
 		return lost(p, ret, why);
 	if (result)
@@ -398,7 +398,7 @@ int thp_peer_end(struct thp_peer *p, struct thp_why *why)
 {
 	p->child.chan->val[VAL_ORDER] = THP_ORDER_END;
 	thp_chan_post_child(p->child.chan, ++p->step);
-	return thp_child_join(&p->child, THP_ORDER_MS, why);
+	return thp_child_join(&p->child, THP_STEP_MS, why);
 }
 
 void thp_family_reset(void)

@@ -25,9 +25,6 @@
 #define THP_PEERS_MAX	32
 #define THP_VIEW_MAX	16
 
-/* Milliseconds that an order may take: slow emulators copy 512 pages in it. */
-#define THP_ORDER_MS	20000
-
 struct thp_group {
 	enum thp_kind kind;
 	unsigned int n;			/* THPs, a multiple of thp_env.unit */

@@ -19,17 +19,12 @@
 #include "thp_env.h"
 #include "thp_guard.h"
 #include "thp_kmsg.h"
+#include "thp_limits.h"
 #include "thp_map.h"
+#include "thp_run.h"
 #include "thp_settings.h"
 
-#define KILL_WAIT_MS 10000
-
-/* For all that is found out before the tests; it takes a second or two. */
-#define READY_WAIT_MS 60000
-
 #define KHUGEPAGED_SLEEP THP_SYSFS "khugepaged/scan_sleep_millisecs"
-/* It is the process that a busy machine cares for least. */
-#define KHUGEPAGED_WAIT_MS 20000
 /* An hour: as good as never. */
 #define KHUGEPAGED_SLEEP_MS "3600000"
 
@@ -114,7 +109,7 @@ static bool is_asleep(const char *path)
  */
 void thp_guard_await_khugepaged(void)
 {
-	long long end = thp_now_ms() + KHUGEPAGED_WAIT_MS;
+	struct thp_deadline d;
 	char path[64];
 	int i;
 
@@ -125,14 +120,15 @@ void thp_guard_await_khugepaged(void)
 		thp_sleep_ms(100);
 		return;
 	}
+	thp_deadline_start(&d, 0, THP_DAEMON_MS);
 	for (i = 0; i < 2; i++) {
 		/* Each write wakes it, also one that changes nothing. */
 		if (thp_write_file(KHUGEPAGED_SLEEP, KHUGEPAGED_SLEEP_MS))
 			return;
 		while (!is_asleep(path)) {
-			if (thp_now_ms() > end) {
-				printf("# khugepaged has not come to rest within %d s\n",
-				       KHUGEPAGED_WAIT_MS / 1000);
+			if (thp_deadline_over(&d)) {
+				printf("# khugepaged has not come to rest within %lld ms\n",
+				       d.wall);
 				return;
 			}
 			thp_sleep_ms(1);
@@ -166,10 +162,12 @@ static void private_debugfs(void)
 /* Kills all descendants: orphans come to us, as we are their subreaper. */
 static int kill_all(void)
 {
-	long long end = thp_now_ms() + KILL_WAIT_MS;
+	struct thp_deadline d;
 	char path[64], text[4096], *p, *next;
 	pid_t pid;
 
+	/* Of a broken kernel it is known that something stays. */
+	thp_deadline_start(&d, 0, thp_run_broken() ? THP_REST_MS / 3 : THP_KILL_MS);
 	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
 	for (;;) {
 		pid = waitpid(-1, NULL, WNOHANG);
@@ -187,7 +185,7 @@ static int kill_all(void)
 				kill(pid, SIGKILL);
 			}
 		}
-		if (thp_now_ms() > end)
+		if (thp_deadline_over(&d))
 			return -ETIMEDOUT;
 		thp_sleep_ms(5);
 	}
@@ -224,17 +222,93 @@ void thp_guard_finished(void)
 }
 
 /*
+ * What the guardian does about a test that is over its limit, or that has met a crash of
+ * the kernel: it kills the process that runs the test, so that the test's clean-up can
+ * follow, and if nothing comes of that, the clean-up as well.
+ */
+struct warden {
+	struct thp_kmsg log;	/* its own: the tests read the other */
+	pid_t pid;		/* of the test that has been dealt with */
+	int stage;
+	long long since;	/* ms */
+};
+
+/* Kills the children of a process. */
+static void kill_children(pid_t pid)
+{
+	char path[64], text[4096], *p, *next;
+	pid_t child;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
+	if (thp_read_file(path, text, sizeof(text)) <= 0)
+		return;
+	for (p = text; *p; p = next) {
+		child = strtol(p, &next, 10);
+		if (next == p)
+			break;
+		kill(child, SIGKILL);
+	}
+}
+
+/* A look at the running test, about once a second. */
+static void look_after_test(struct warden *w)
+{
+	pid_t pid = thp_run_pid();
+	long long overdue = thp_run_overdue();
+	char cause[THP_WHY_LEN];
+
+	if (thp_kmsg_find_broken(&w->log, cause, sizeof(cause)))
+		thp_run_break(cause);
+	if (pid != w->pid) {
+		w->pid = pid;
+		w->stage = 0;
+		w->since = thp_now_ms();
+	}
+	if (!pid)
+		return;
+	switch (w->stage) {
+	case 0:
+		/* It may still find out by itself what the kernel's crash has to do with it. */
+		if (overdue < 0 && !thp_run_broken())
+			w->since = thp_now_ms();
+		if (overdue < 0 && thp_now_ms() - w->since <= thp_limit(THP_REST_MS))
+			break;
+		if (overdue >= 0)
+			snprintf(cause, sizeof(cause), "not done after %lld s", overdue / 1000);
+		else
+			snprintf(cause, sizeof(cause), "ended: the kernel is broken");
+		thp_run_end_test(cause);
+		kill_children(pid);
+		w->since = thp_now_ms();
+		w->stage = 1;
+		break;
+	case 1:
+		if (thp_now_ms() - w->since > thp_limit(THP_KILL_MS + THP_REST_MS)) {
+			printf("# %s: Test terminated after its time limit, its clean-up too\n",
+			       thp_run_name());
+			fflush(stdout);
+			kill(-pid, SIGKILL);
+			w->stage = 2;
+		}
+		break;
+	}
+}
+
+/*
  * Until the child ends: its wait status. A signal to the guardian, *@sig, or a child
  * that is not ready in time ends it; -ETIMEDOUT if it cannot be killed.
  */
 static int await_child(pid_t child, const sigset_t *set, int *sig, int *status)
 {
-	long long end = thp_now_ms() + READY_WAIT_MS;
 	const struct timespec second = { .tv_sec = 1 };
+	struct warden warden = { .pid = 0 };
+	struct thp_deadline d;
 	bool killed = false;
 	pid_t pid;
 	int ret;
 
+	(void)thp_kmsg_open(&warden.log);
+	thp_deadline_start(&d, 0, THP_READY_MS);
 	for (;;) {
 		pid = waitpid(-1, status, WNOHANG);
 		if (pid == child)
@@ -247,17 +321,21 @@ static int await_child(pid_t child, const sigset_t *set, int *sig, int *status)
 			printf("\n# interrupted by %s: restoring settings\n",
 			       thp_signal_name(*sig));
 		} else {
-			if (thp_now_ms() < end || (!killed && thp_guard_was_ready()))
+			if (thp_guard_was_ready() && !killed) {
+				look_after_test(&warden);
+				continue;
+			}
+			if (!thp_deadline_over(&d))
 				continue;
 			if (killed)
 				return -ETIMEDOUT;
-			printf("# what this kernel does was not found out within %d s\n",
-			       READY_WAIT_MS / 1000);
+			printf("# what this kernel does was not found out within %lld s\n",
+			       d.wall / 1000);
 		}
 		fflush(stdout);
 		kill(child, SIGKILL);
 		killed = true;
-		end = thp_now_ms() + KILL_WAIT_MS;
+		thp_deadline_start(&d, 0, THP_KILL_MS);
 	}
 }
 
@@ -280,13 +358,17 @@ int thp_guard_run(int (*body)(void *arg), void *arg, struct thp_why *end)
 	const struct rlimit no_core = { 0, 0 };
 	struct thp_why why = { 0 };
 	int status = 0, sig = 0, code, ret;
-	struct thp_kmsg log;
+	char cause[THP_RUN_NAME];
 	sigset_t set, old;
 	pid_t child;
 
 	/* Who started this may ignore it, and then there is no child to wait for. */
 	signal(SIGCHLD, SIG_DFL);
+	if (thp_run_was_broken(cause))
+		return thp_why(end, -ENOTRECOVERABLE, "%s", cause);
 	thp_env_allow_thps();
+	(void)thp_run_init(true);
+	thp_limits_init();
 	thp_env_find_mounts();
 	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE,
 			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -301,7 +383,7 @@ int thp_guard_run(int (*body)(void *arg), void *arg, struct thp_why *end)
 	quieten();
 	/* Without it thp_cg_create() fails, and says so. */
 	(void)thp_cg_prepare();
-	(void)thp_kmsg_open(&log);
+	(void)thp_kmsg_open(&thp_log);
 	setrlimit(RLIMIT_CORE, &no_core);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 
@@ -342,9 +424,15 @@ int thp_guard_run(int (*body)(void *arg), void *arg, struct thp_why *end)
 		code = thp_why(end, 1, "%s", why.text);
 	}
 	memset(&why, 0, sizeof(why));
-	if (thp_kmsg_check(&log, &why) == -EPROTO) {
-		printf("# after the tests: %s\n", why.text);
-		thp_why(end, 1, "after the tests: %s", why.text);
+	thp_kmsg_flush_mms();
+	if (thp_kmsg_check(&thp_log, &why) == -EPROTO)
+		thp_run_unowned("%s", why.text);
+	if (thp_run_unowned_count() || thp_run_broken()) {
+		printf("# after the tests: %s%s\n", thp_run_unowned_count() ?
+		       thp_run_unowned_first() : THP_RUN_BROKEN,
+		       thp_run_unowned_count() > 1 ? ", and more" : "");
+		thp_why(end, 1, "after the tests: %s", thp_run_unowned_count() ?
+			thp_run_unowned_first() : THP_RUN_BROKEN);
 		if (!code || code == 4)
 			code = 1;
 	}

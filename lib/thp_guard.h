@@ -18,8 +18,12 @@
  * @body(arg) in a child with debugfs mounted privately. Returns an exit code: that of
  * @body; 1 if it crashed, ended without thp_guard_finished(), or the kernel log
  * complained; 130 or 143 after SIGINT or SIGTERM. Or -errno if @body was not started:
- * -EBUSY if another run of the suite has the lock. @why says what ended the run
- * before its verdict, and is empty if the body came to one.
+ * -EBUSY if another run of the suite has the lock, -ENOTRECOVERABLE if an earlier
+ * program has broken the kernel. @why says what ended the run before its verdict, and is
+ * empty if the body came to one.
+ *
+ * A test that is over its time limit is ended from here, see thp_run_begin(), in a way
+ * that lets its clean-up run.
  */
 int thp_guard_run(int (*body)(void *arg), void *arg, struct thp_why *why);
 
@@ -41,7 +45,7 @@ void thp_guard_finished(void);
 /*
  * For a test that has set khugepaged to work, once the settings are restored: waits until
  * the scan that was begun before is over, as it would go on with the next test. Prints a
- * line if that takes more than 20 s; does nothing without root, who alone can wake it.
+ * line if that takes more than THP_DAEMON_MS; does nothing without root, who alone can wake it.
  */
 void thp_guard_await_khugepaged(void);
 

@@ -33,8 +33,10 @@
 #include "thp_guard.h"
 #include "thp_inject.h"
 #include "thp_kmsg.h"
+#include "thp_limits.h"
 #include "thp_map.h"
 #include "thp_obs.h"
+#include "thp_run.h"
 #include "thp_settings.h"
 
 #ifndef __maybe_unused
@@ -182,24 +184,20 @@ static struct thp_cover *thp_covers __maybe_unused;
 #define THP_COVERS_VARIANT(f, v, t, i) \
 	__THP_COVERS(_cover_##f##_##v##_##t, #f, #v, #t, i)
 
-/*
- * The kernel log as seen by the tests. One descriptor for all of them: what is
- * logged while a process of the last test still ends is seen by the next check.
- */
-static struct thp_kmsg thp_log __maybe_unused = { .fd = -1 };
-
 /* Settings of the whole program lie below this mark, those of a test above. */
 static long thp_settings_mark_base __maybe_unused;
 
 /*
- * Every fixture's teardown: fails the test if the kernel complained, restores
- * settings. Use FIXTURE_TEARDOWN_PARENT: the test process is gone by then, and
- * with it went the page tables whose accounting the kernel checks at its exit.
+ * Every fixture's teardown: fails the test if it was over its time limit or if the kernel
+ * complained, restores settings. Use FIXTURE_TEARDOWN_PARENT: the test process is gone
+ * by then, and with it went the page tables whose accounting the kernel checks at its
+ * exit.
  */
 static inline void thp_teardown(struct __test_metadata *_metadata)
 {
 	struct thp_why why = { 0 };
 
+	thp_kmsg_flush_mms();
 	switch (thp_kmsg_check(&thp_log, &why)) {
 	case 0:
 		break;
@@ -210,8 +208,72 @@ static inline void thp_teardown(struct __test_metadata *_metadata)
 		/* The kernel found this; no line of the suite tells more. */
 		__THP_FAIL("", "%s", why.text);
 	}
+	if (thp_run_ended()[0])
+		__THP_FAIL("", "%s", thp_run_ended());
 	thp_why_clear(&why);
 	THP_CHECK_OK(thp_settings_restore(thp_settings_mark_base, &why), &why);
+}
+
+/*
+ * The frame of every test, which the harness has no place for: thp_frames_put() takes
+ * the place of the function that the harness calls in the first process of a test.
+ */
+struct thp_frame {
+	struct __test_metadata *test;
+	void (*fn)(struct __test_metadata *metadata, struct __fixture_variant_metadata *variant);
+	int seconds;
+	struct thp_frame *next;
+};
+
+static struct thp_frame *thp_frames __maybe_unused;
+
+static inline void thp_frame_run(struct __test_metadata *_metadata,
+				 struct __fixture_variant_metadata *variant)
+{
+	struct thp_why why = { 0 };
+	char name[THP_RUN_NAME];
+	struct thp_frame *f;
+	bool first = !thp_run_name()[0];
+
+	for (f = thp_frames; f->test != _metadata; f = f->next)
+		;
+	snprintf(name, sizeof(name), "%s%s%s.%s", _metadata->fixture->name,
+		 variant->name[0] ? "." : "", variant->name, _metadata->name);
+	if (first)
+		printf("# speed: limits x %.1f, CPU time x %.1f\n", thp_slow(), thp_cpu_slow());
+	/* What came too late for the last test is not for this one. */
+	if (!first)
+		(void)thp_kmsg_check(&thp_log, &why);
+	if (!thp_run_between())
+		(void)thp_settings_restore(thp_settings_mark_base, &why);
+	if (!thp_run_begin(name, f->seconds * thp_env.scale))
+		SKIP(return, "%s", THP_RUN_BROKEN);
+	f->fn(_metadata, variant);
+	thp_run_end();
+}
+
+/*
+ * The time limits of tests are kept by the guardian, which lets their clean-up run. Those
+ * of the harness are for when it fails to.
+ */
+static inline void thp_frames_put(void)
+{
+	struct __fixture_metadata *f;
+	struct __test_metadata *t;
+	struct thp_frame *frame;
+
+	for (f = __fixture_list; f; f = f->next) {
+		for (t = f->tests; t; t = t->next) {
+			frame = malloc(sizeof(*frame));
+			if (!frame)
+				return;
+			*frame = (struct thp_frame) { t, t->fn, t->timeout, thp_frames };
+			thp_frames = frame;
+			t->fn = thp_frame_run;
+			t->timeout = thp_limit(1000) * THP_WALL / 1000 * t->timeout *
+				     thp_env.scale + 60;
+		}
+	}
 }
 
 /*

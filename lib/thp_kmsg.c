@@ -1,63 +1,63 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "thp_kmsg.h"
+#include "thp_limits.h"
+#include "thp_run.h"
 
 #define TAINTED "/proc/sys/kernel/tainted"
 
 /* Taints that a test can cause: B(5) bad page, D(7) oops, W(9) warning, L(14) lockup. */
-#define TAINT_BAD (1ULL << 5 | 1ULL << 7 | 1ULL << 9 | 1ULL << 14)
+#define TAINT_DIE (1ULL << 7)
+#define TAINT_BAD (1ULL << 5 | TAINT_DIE | 1ULL << 9 | 1ULL << 14)
 
-/*
- * Each is the fixed part of a message; OOM dumps, "page allocation failure" and
- * "FAULT_INJECTION: forcing a failure" are what an injector is expected to log.
- */
-static const char * const bad[] = {
-	"WARNING: ",
-	"BUG: ",
-	"kernel BUG at",
-	"Oops",
-	"general protection fault",
-	"Unable to handle kernel",
-	"unable to handle kernel",
-	"KASAN: ",
-	"UBSAN: ",
-	"KCSAN: ",
-	"non-zero pgtables_bytes",
-	"Bad rss-counter",
-	"Bad page state",
-	"Bad page map",
-	"bad pmd ",
-	"page_table_check",
-	"blocked for more than",
-	"possible circular locking",
-	"possible recursive locking",
-	"inconsistent lock state",
-	"suspicious RCU usage",
-	"held lock freed",
-	"lock held when returning",
-	"sleeping function called",
-	"scheduling while atomic",
-	"soft lockup",
-	"hard LOCKUP",
-	"detected stall",
-	"self-detected stall",
-	"list_del corruption",
-	"list_add corruption",
-	"refcount_t: ",
+#define COMM 32
+
+/* Milliseconds in which a report that has begun goes on, and lines in which it has a name. */
+#define REPORT_MS 100
+#define REPORT_LINES 80
+
+/* CPUs that thp_kmsg_flush_mms() visits: more would take longer than the tests. */
+#define CPUS_MAX 16
+
+enum weight { NONE, LINE, REPORT, BROKEN };
+
+static const struct {
+	enum weight weight;
+	const char *text;
+} complaints[] = {
+#define COMPLAINT(w, t) { w, t },
+#include "thp_complaints.h"
+#undef COMPLAINT
 };
 
-bool thp_kmsg_is_bad(const char *line)
+struct thp_kmsg thp_log = { .fd = -1 };
+
+static enum weight weigh(const char *line)
 {
 	size_t i;
 
-	for (i = 0; i < ARRAY_SIZE(bad); i++)
-		if (strstr(line, bad[i]))
-			return true;
-	return false;
+	for (i = 0; i < ARRAY_SIZE(complaints); i++) {
+		const char *text = complaints[i].text;
+
+		if (text[0] == '^' ? !strncmp(line, text + 1, strlen(text + 1)) :
+				     !!strstr(line, text))
+			return complaints[i].weight;
+	}
+	return NONE;
+}
+
+bool thp_kmsg_is_bad(const char *line)
+{
+	return weigh(line) != NONE;
 }
 
 bool thp_kmsg_taint_is_bad(uint64_t before, uint64_t now)
@@ -65,11 +65,69 @@ bool thp_kmsg_taint_is_bad(uint64_t before, uint64_t now)
 	return now & ~before & TAINT_BAD;
 }
 
+/* "NAME<sep>PID" that ends at @end, begins behind @begin; names have blanks at worst. */
+static bool parse_name(const char *begin, const char *end, char sep, pid_t *pid, char *comm,
+		       size_t len)
+{
+	const char *p = end;
+
+	while (p > begin && isdigit((unsigned char)p[-1]))
+		p--;
+	if (p == end || p - 1 <= begin || p[-1] != sep)
+		return false;
+	*pid = atoi(p);
+	snprintf(comm, len, "%.*s", (int)(p - 1 - begin), begin);
+	return true;
+}
+
+bool thp_kmsg_names_task(const char *line, pid_t *pid, char *comm, size_t len)
+{
+	const char *p, *end = line + strlen(line);
+
+	/* dump_stack_print_info(): "CPU: 0 UID: 0 PID: 1 Comm: init Not tainted" */
+	p = strstr(line, "PID: ");
+	if (p) {
+		*pid = atoi(p + 5);
+		p = strstr(p, "Comm: ");
+		snprintf(comm, len, "%.*s", p ? (int)strcspn(p + 6, " ") : 0, p ? p + 6 : "");
+		return true;
+	}
+	/* check_mm() since Linux 6.17: "... Comm:init Pid:1" */
+	p = strstr(line, " Comm:");
+	if (p && strstr(p, " Pid:")) {
+		*pid = atoi(strstr(p, " Pid:") + 5);
+		snprintf(comm, len, "%.*s", (int)(strstr(p, " Pid:") - p - 6), p + 6);
+		return true;
+	}
+	/* __warn() since Linux 6.16: "WARNING: mm/x.c:1 at f+0x0/0x0, CPU#0: init/1" */
+	p = strstr(line, ", CPU#");
+	if (p && strstr(p, ": "))
+		return parse_name(strstr(p, ": ") + 2, end, '/', pid, comm, len);
+	/* khungtaskd: "INFO: task init:1 blocked for more than 120 seconds." */
+	if (!strncmp(line, "INFO: task ", 11)) {
+		p = strstr(line, " blocked ");
+		if (p && p - 3 > line && !strncmp(p - 3, " is", 3))
+			p -= 3;
+		return p && parse_name(line + 11, p, ':', pid, comm, len);
+	}
+	/* KASAN: "Read of size 8 at addr 0 by task init/1" */
+	p = strstr(line, " by task ");
+	if (p)
+		return parse_name(p + 9, end, '/', pid, comm, len);
+	/* The watchdog: "... stuck for 22s! [init:1]" */
+	p = strstr(line, "s! [");
+	if (p && end[-1] == ']')
+		return parse_name(p + 4, end - 1, ':', pid, comm, len);
+	return false;
+}
+
 int thp_kmsg_open(struct thp_kmsg *log)
 {
+	uint64_t taint;
+
 	log->selftest = false;
-	if (thp_read_u64(TAINTED, &log->taint))
-		log->taint = 0;
+	if (log == &thp_log)
+		*thp_run_taint() = thp_read_u64(TAINTED, &taint) ? 0 : taint;
 	log->fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (log->fd < 0)
 		return -errno;
@@ -81,46 +139,207 @@ int thp_kmsg_open(struct thp_kmsg *log)
 	return 0;
 }
 
-int thp_kmsg_check(struct thp_kmsg *log, struct thp_why *why)
+/* One record of the log: "prio,seq,usec,flags,caller=T1;text\n key=value\n". */
+struct record {
+	char buf[4096];
+	const char *text;
+	pid_t caller;		/* the task that logged it; -1: not said, 0: an interrupt */
+};
+
+/* The next one within @ms. False if there is none; *@lost if some were overwritten. */
+static bool next_record(struct thp_kmsg *log, int ms, struct record *rec, bool *lost)
 {
-	char rec[4096], *text, *end;
-	bool lost = false;
-	uint64_t taint;
-	int ret = 0;
+	struct pollfd pfd = { .fd = log->fd, .events = POLLIN };
+	char *text, *end, *p;
 	ssize_t n;
 
 	while (log->fd >= 0) {
-		n = read(log->fd, rec, sizeof(rec) - 1);
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
-			/* The ring overwrote records that nobody has looked at. */
-			if (errno == EPIPE) {
-				lost = true;
-				continue;
-			}
-			break;
+		n = read(log->fd, rec->buf, sizeof(rec->buf) - 1);
+		if (n < 0 && errno == EPIPE) {
+			*lost = true;
+			continue;
 		}
-		rec[n] = '\0';
-		/* "prio,seq,usec,flags;text\n key=value\n" */
-		text = strchr(rec, ';');
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN && ms && poll(&pfd, 1, ms) > 0) {
+			ms = 0;
+			continue;
+		}
+		if (n <= 0)
+			return false;
+		rec->buf[n] = '\0';
+		text = strchr(rec->buf, ';');
 		if (!text)
 			continue;
+		*text++ = '\0';
 		end = strchr(text, '\n');
 		if (end)
 			*end = '\0';
-		if (!log->selftest && strstr(text, THP_KMSG_SELFTEST))
-			continue;
-		if (thp_kmsg_is_bad(text + 1))
-			ret = thp_why(why, -EPROTO, "kernel log: %.300s", text + 1);
+		if (!strncmp(text, THP_KMSG_SELFTEST, strlen(THP_KMSG_SELFTEST))) {
+			if (!log->selftest)
+				continue;
+			text += strlen(THP_KMSG_SELFTEST);
+		}
+		p = strstr(rec->buf, ",caller=");
+		rec->caller = !p ? -1 : p[8] == 'T' ? atoi(p + 9) : 0;
+		rec->text = text;
+		return true;
 	}
-	if (!thp_read_u64(TAINTED, &taint)) {
-		if (thp_kmsg_taint_is_bad(log->taint, taint))
-			ret = thp_why(why, -EPROTO, "kernel taint went from 0x%llx to 0x%llx",
-				      (unsigned long long)log->taint, (unsigned long long)taint);
-		log->taint = taint;
+	return false;
+}
+
+/* What the kernel has begun to say. */
+struct report {
+	enum weight weight;
+	char line[300];
+	bool named;
+	pid_t pid;
+	char comm[COMM];
+	pid_t caller;
+	int lines;		/* since the first */
+};
+
+/* Finds somebody to blame: -EPROTO with a cause in @why if it is the running test. */
+static int blame(const struct report *r, struct thp_why *why)
+{
+	enum thp_owner owner = THP_OWNER_TEST;
+	char test[THP_RUN_NAME];
+
+	/*
+	 * Who logs a single line is not always whom it is about: the last reference to an
+	 * address space may be dropped by anybody.
+	 */
+	if (r->named)
+		owner = thp_run_owner(r->pid, r->comm, test);
+	else if (r->caller >= 0)
+		owner = thp_run_owner(r->caller, "", test);
+	if (r->weight == LINE && owner != THP_OWNER_EARLIER)
+		owner = THP_OWNER_TEST;
+	/* Without a test it is whoever asked for this log. */
+	if (!thp_run_name()[0])
+		return thp_why(why, -EPROTO, "kernel log: %s", r->line);
+	if (owner == THP_OWNER_EARLIER)
+		thp_run_unowned("of %s, during or after %s: kernel log: %s", test, thp_run_name(),
+				r->line);
+	else if (thp_run_between())
+		thp_run_unowned("after %s: kernel log: %s", thp_run_name(), r->line);
+	else if (owner == THP_OWNER_KERNEL)
+		thp_run_unowned("during %s, by the kernel itself: kernel log: %s", thp_run_name(),
+				r->line);
+	else if (owner == THP_OWNER_OTHER)
+		thp_run_unowned("during %s, not of this suite (%s, PID %d): kernel log: %s",
+				thp_run_name(), r->comm[0] ? r->comm : "a process",
+				r->named ? r->pid : r->caller, r->line);
+	else
+		return thp_why(why, -EPROTO, "kernel log: %s", r->line);
+	return 0;
+}
+
+/* Ends report @r, if there is one. */
+static void finish(struct report *r, int *ret, struct thp_why *why)
+{
+	if (r->weight == NONE)
+		return;
+	if (blame(r, why))
+		*ret = -EPROTO;
+	r->weight = NONE;
+}
+
+/* A line of the log. Lines of one report have one caller, where callers are told. */
+static void take(struct report *r, const struct record *rec, int *ret, struct thp_why *why)
+{
+	enum weight weight = weigh(rec->text);
+
+	if (weight == BROKEN)
+		thp_run_break(rec->text);
+	if (weight != NONE && (r->weight == NONE || r->named || r->caller != rec->caller ||
+			       r->weight == LINE || weight == LINE)) {
+		finish(r, ret, why);
+		memset(r, 0, sizeof(*r));
+		r->weight = weight;
+		snprintf(r->line, sizeof(r->line), "%s", rec->text);
+		r->caller = rec->caller;
+	} else if (r->weight == NONE || r->named || r->caller != rec->caller) {
+		return;
 	}
+	r->lines++;
+	/* Only its own line tells of a single line. */
+	if (r->weight == LINE && r->lines > 1)
+		return;
+	r->named = thp_kmsg_names_task(rec->text, &r->pid, r->comm, sizeof(r->comm));
+}
+
+static bool is_incomplete(const struct report *r)
+{
+	return r->weight > LINE && !r->named && r->lines < REPORT_LINES;
+}
+
+/* Taint bits that are new since somebody was blamed for them, 0 if there are none. */
+static uint64_t new_taint(uint64_t *before)
+{
+	uint64_t now;
+
+	*before = *thp_run_taint();
+	if (thp_read_u64(TAINTED, &now) || now == *before)
+		return 0;
+	*thp_run_taint() = now;
+	return thp_kmsg_taint_is_bad(*before, now) ? now : 0;
+}
+
+int thp_kmsg_check(struct thp_kmsg *log, struct thp_why *why)
+{
+	struct report r = { .weight = NONE };
+	struct record rec;
+	bool lost = false, seen = false;
+	uint64_t before, now;
+	int ret = 0;
+
+	while (next_record(log, is_incomplete(&r) ? REPORT_MS : 0, &rec, &lost)) {
+		take(&r, &rec, &ret, why);
+		seen |= r.weight != NONE;
+	}
+	finish(&r, &ret, why);
+	now = new_taint(&before);
+	if (now & ~before & TAINT_DIE)
+		thp_run_break("the kernel has oopsed (taint D)");
+	/* The line is logged first, the taint may come later. */
+	if (seen)
+		*thp_run_taint() |= TAINT_BAD;
+	else if (now)
+		ret = thp_why(why, -EPROTO, "kernel taint went from 0x%llx to 0x%llx",
+			      (unsigned long long)before, (unsigned long long)now);
 	if (lost && !ret)
 		ret = thp_why(why, -EPIPE, "the kernel log overflowed, lines were lost");
 	return ret;
+}
+
+bool thp_kmsg_find_broken(struct thp_kmsg *log, char *line, size_t len)
+{
+	struct record rec;
+	bool lost = false;
+
+	while (next_record(log, 0, &rec, &lost)) {
+		if (weigh(rec.text) != BROKEN)
+			continue;
+		snprintf(line, len, "%s", rec.text);
+		return true;
+	}
+	return false;
+}
+
+void thp_kmsg_flush_mms(void)
+{
+	cpu_set_t all, one;
+	int cpu;
+
+	if (sched_getaffinity(0, sizeof(all), &all) || CPU_COUNT(&all) > CPUS_MAX)
+		return;
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all))
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		(void)sched_setaffinity(0, sizeof(one), &one);
+	}
+	(void)sched_setaffinity(0, sizeof(all), &all);
 }

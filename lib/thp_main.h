@@ -140,7 +140,7 @@ static inline int thp_main_body(void *arg)
 	thp_guard_ready();
 	if (!thp_env_missing(THP_NEED_FAIL_PAGE) && thp_inject_init())
 		thp_needs_lose(THP_NEED_FAIL_PAGE);
-	(void)thp_kmsg_open(&thp_log);
+	thp_frames_put();
 	thp_settings_mark_base = thp_settings_mark();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	thp_main_pid = getpid();
@@ -274,6 +274,11 @@ static inline int thp_run(struct thp_main *tm)
 	if (code == -EBUSY) {
 		ksft_print_header();
 		printf("# %s\n1..0 # SKIP another run of this suite is active\n", why.text);
+		return KSFT_SKIP;
+	}
+	if (code == -ENOTRECOVERABLE) {
+		ksft_print_header();
+		printf("# until the next boot: %s\n1..0 # SKIP " THP_RUN_BROKEN "\n", why.text);
 		return KSFT_SKIP;
 	}
 	if (code < 0)

@@ -34,9 +34,6 @@ static void fail(struct thp_race *race, int ret, const struct thp_actor *a,
 	__atomic_store_n(&race->ended, 1, __ATOMIC_SEQ_CST);
 }
 
-/* Well below the time limit of a test. */
-#define FIRST_HIT_MS	10000
-
 /* Only the first actor decides. */
 static bool over(const struct thp_race *race, const struct thp_actor *a, long long begin)
 {
@@ -49,8 +46,8 @@ static bool over(const struct thp_race *race, const struct thp_actor *a, long lo
 	if (a->hits < race->min_hits)
 		limit *= 5;
 	/* A race in which nobody ever met tells nothing. */
-	if (!a->hits && race->min_hits && limit < FIRST_HIT_MS)
-		limit = FIRST_HIT_MS;
+	if (!a->hits && race->min_hits && limit < thp_limit(THP_MEET_MS))
+		limit = thp_limit(THP_MEET_MS);
 	return spent >= limit;
 }
 
@@ -176,7 +173,8 @@ int thp_race_residue(long long *kb)
 
 int thp_race_no_residue(long long before, long long slack, struct thp_why *why)
 {
-	long long end = thp_now_ms() + 5000, now, least = LLONG_MAX;
+	long long now, least = LLONG_MAX;
+	struct thp_deadline d;
 	const char *missing = thp_env_missing(THP_NEED_STATS);
 	int ret;
 
@@ -185,6 +183,7 @@ int thp_race_no_residue(long long before, long long slack, struct thp_why *why)
 		return 0;
 	}
 	/* Processes that exit or map between the readings disturb single samples. */
+	thp_deadline_start(&d, 0, THP_SETTLE_MS);
 	for (;;) {
 		ret = thp_race_residue(&now);
 		if (ret)
@@ -193,7 +192,7 @@ int thp_race_no_residue(long long before, long long slack, struct thp_why *why)
 			least = now;
 		if (least <= before + slack)
 			return 0;
-		if (thp_now_ms() > end)
+		if (thp_deadline_over(&d))
 			break;
 		thp_sleep_ms(100);
 	}

@@ -19,7 +19,7 @@ struct thp_race {
 	long nodes[2];		/* for actors that migrate, -1 if there is one only */
 	int max_loops;		/* of the first actor */
 	int max_ms;
-	long min_hits;		/* of the first actor: worth up to 4 times more time, or 10 s */
+	long min_hits;		/* of the first actor: worth 5 times the time, or THP_MEET_MS */
 	int ended;		/* set when one actor ends: the others follow */
 	int failed;		/* -errno of the first actor that failed */
 	struct thp_why why;	/* its cause */

@@ -199,6 +199,13 @@ int thp_settings_set(const char *path, const char *value)
 	return strcmp(old, value) ? thp_settings_set_undo(path, value, old) : 0;
 }
 
+void thp_settings_close(void)
+{
+	if (state_fd >= 0)
+		close(state_fd);
+	state_fd = -1;
+}
+
 long thp_settings_mark(void)
 {
 	return state_fd < 0 ? 0 : lseek(state_fd, 0, SEEK_END);

@@ -30,6 +30,9 @@ int thp_settings_set_undo(const char *path, const char *value, const char *undo)
 /* Position in the state file, for thp_settings_restore(); bytes. */
 long thp_settings_mark(void);
 
+/* In a process that is to change and restore nothing: forgets about the file. */
+void thp_settings_close(void);
+
 /*
  * Restores, newest first, all that was set after @mark (0: everything). 0, or
  * the first -errno with the file in @why; it goes on after a failure.

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <limits.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "thp_child.h"
+#include "thp_limits.h"
+#include "thp_map.h"
+
+/* What the work takes on a normal machine, in microseconds, and how much of it there is. */
+#define NORMAL_US	80000
+#define ROUNDS		24
+#define FAULT_BYTES	(2 << 20)
+#define SWITCHES	60
+#define SPINS		24000000
+
+/* A time span: by the clock, and on a CPU. Microseconds. */
+struct span {
+	long long wall;
+	long long cpu;
+};
+
+static struct {
+	double slow;		/* now, at least 1: by the clock */
+	double cpu_slow;	/* the same for CPU time: what does not come from neighbours */
+	double machine, cpu_machine;	/* both at the start */
+	struct span spin;	/* of spin() at the start */
+	long long lost_ms;
+} alone = { .slow = 1, .cpu_slow = 1, .machine = 1, .cpu_machine = 1 }, *shared = &alone;
+
+static long long cpu_us(int who)
+{
+	struct rusage ru;
+
+	if (getrusage(who, &ru))
+		return 0;
+	return (ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * 1000000LL +
+	       ru.ru_utime.tv_usec + ru.ru_stime.tv_usec;
+}
+
+/* Now, including the children that have been waited for. */
+static struct span now(void)
+{
+	struct span s = { thp_now_us(), cpu_us(RUSAGE_SELF) + cpu_us(RUSAGE_CHILDREN) };
+
+	return s;
+}
+
+static struct span since(struct span begin)
+{
+	struct span s = now();
+
+	s.wall -= begin.wall;
+	s.cpu -= begin.cpu;
+	return s;
+}
+
+/* The fork is what takes time here; the pipes are there before. */
+static int ping_pong(void)
+{
+	int to[2], from[2], i, status, ret = 0;
+	char c = 0;
+	pid_t pid;
+
+	if (pipe(to))
+		return -errno;
+	if (pipe(from)) {
+		close(to[0]);
+		close(to[1]);
+		return -EMFILE;
+	}
+	pid = fork();
+	if (!pid) {
+		close(to[1]);
+		while (read(to[0], &c, 1) == 1)
+			if (write(from[1], &c, 1) != 1)
+				break;
+		_exit(0);
+	}
+	close(to[0]);
+	close(from[1]);
+	for (i = 0; i < SWITCHES && pid > 0 && !ret; i++)
+		if (write(to[1], &c, 1) != 1 || read(from[0], &c, 1) != 1)
+			ret = -EPIPE;
+	close(to[1]);
+	close(from[0]);
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	return pid < 0 ? -EAGAIN : ret;
+}
+
+static void fault_pages(void)
+{
+	size_t i, page = sysconf(_SC_PAGESIZE);
+	char *p;
+
+	p = mmap(NULL, FAULT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return;
+	madvise(p, FAULT_BYTES, MADV_NOHUGEPAGE);
+	for (i = 0; i < FAULT_BYTES; i += page)
+		thp_touch(p + i);
+	munmap(p, FAULT_BYTES);
+}
+
+/* User code, long enough to lose the CPU to whoever waits for it. */
+static struct span spin(void)
+{
+	struct span begin = now();
+	uint64_t x = begin.wall;
+	int i;
+
+	for (i = 0; i < SPINS; i++) {
+		x = x * 6364136223846793005ULL + 1442695040888963407ULL;
+		__asm__ volatile("" : "+r" (x));
+	}
+	return since(begin);
+}
+
+static double clamp(double slow)
+{
+	return slow < 1 ? 1 : slow > THP_SLOW_MAX ? THP_SLOW_MAX : slow;
+}
+
+void thp_limits_init(void)
+{
+	struct span begin, all;
+	void *page;
+	int i;
+
+	page = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		    -1, 0);
+	if (page != MAP_FAILED)
+		shared = page;
+	*shared = alone;
+	begin = now();
+	for (i = 0; i < ROUNDS; i++) {
+		fault_pages();
+		(void)ping_pong();
+		/* Slower than the slowest that limits are meant for: that is all to know. */
+		if (thp_now_us() - begin.wall > (long long)NORMAL_US * THP_SLOW_MAX)
+			break;
+	}
+	shared->spin = spin();
+	all = since(begin);
+	shared->machine = clamp((double)all.wall / NORMAL_US);
+	shared->cpu_machine = clamp((double)all.cpu / NORMAL_US);
+	shared->slow = shared->machine;
+	shared->cpu_slow = shared->cpu_machine;
+}
+
+double thp_slow(void)
+{
+	return shared->slow;
+}
+
+double thp_cpu_slow(void)
+{
+	return shared->cpu_slow;
+}
+
+static long long scaled(long long ms, double slow)
+{
+	double limit = ms * slow;
+
+	if (__atomic_load_n(&shared->lost_ms, __ATOMIC_SEQ_CST) > THP_LOST_MS * shared->slow)
+		limit /= 4;
+	return limit;
+}
+
+int thp_limit(int ms)
+{
+	long long limit = scaled(ms, shared->slow);
+
+	return limit > INT_MAX ? INT_MAX : limit;
+}
+
+/*
+ * The load may have grown since the start. Not by the work that was done there: this
+ * process may have THPs mapped, and a fork would change what the test is about.
+ */
+static void measure_again(void)
+{
+	struct span s;
+	double slow;
+
+	if (!shared->spin.wall || !shared->spin.cpu)
+		return;
+	s = spin();
+	slow = clamp(shared->machine * s.wall / shared->spin.wall);
+	if (slow > shared->slow)
+		shared->slow = slow;
+	slow = clamp(shared->cpu_machine * s.cpu / shared->spin.cpu);
+	if (slow > shared->cpu_slow)
+		shared->cpu_slow = slow;
+}
+
+/* CPU time of a process in ms, -1 if that cannot be told: it is gone. */
+static long long cpu_ms(pid_t pid)
+{
+	struct timespec ts;
+	clockid_t clock;
+
+	if (!pid || clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &ts))
+		return -1;
+	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
+}
+
+void thp_deadline_start(struct thp_deadline *d, pid_t pid, int ms)
+{
+	d->pid = pid;
+	d->ms = ms;
+	d->begin = thp_now_ms();
+	d->cpu_begin = cpu_ms(pid);
+	d->wall = 0;
+	d->cpu = 0;
+}
+
+static bool is_over(struct thp_deadline *d)
+{
+	long long cpu = cpu_ms(d->pid);
+
+	d->wall = thp_now_ms() - d->begin;
+	if (cpu >= 0 && d->cpu_begin >= 0)
+		d->cpu = cpu - d->cpu_begin;
+	if (!d->pid)
+		return d->wall > scaled(d->ms, shared->slow);
+	return d->cpu > scaled(d->ms, shared->cpu_slow) ||
+	       d->wall > scaled((long long)THP_WALL * d->ms, shared->slow);
+}
+
+bool thp_deadline_over(struct thp_deadline *d)
+{
+	if (!is_over(d))
+		return false;
+	measure_again();
+	if (!is_over(d))
+		return false;
+	__atomic_add_fetch(&shared->lost_ms, d->wall, __ATOMIC_SEQ_CST);
+	return true;
+}
+
+bool thp_deadline_burnt(const struct thp_deadline *d)
+{
+	return d->pid && d->cpu > scaled(d->ms, shared->cpu_slow) / 2;
+}

@@ -433,13 +433,14 @@ static void *fault_read(void *arg)
 	return NULL;
 }
 
-static int wait_readable(int fd, int timeout_ms)
+static int wait_readable(int fd)
 {
 	struct uffd_msg msg;
-	long long end = thp_now_ms() + timeout_ms;
+	struct thp_deadline d;
 
+	thp_deadline_start(&d, 0, THP_STEP_MS);
 	while (read(fd, &msg, sizeof(msg)) != sizeof(msg)) {
-		if (thp_now_ms() > end)
+		if (thp_deadline_over(&d))
 			return -ETIMEDOUT;
 		thp_sleep_ms(1);
 	}
@@ -463,7 +464,7 @@ static void fault_missing(struct __test_metadata *_metadata, struct thp_map *m,
 					 UFFDIO_REGISTER_MODE_MISSING), &why);
 	ret = pthread_create(&thread, NULL, fault, m->thp);
 	THP_REQUIRE(!ret, "pthread_create: %s", strerror(ret));
-	THP_CHECK(!wait_readable(m->uffd, 5000), "the fault was not reported to userfaultfd");
+	THP_CHECK(!wait_readable(m->uffd), "the fault was not reported to userfaultfd");
 	thp_fill(page, m->seed, 0);
 	THP_CHECK_OK(thp_uffd_copy(m->uffd, m->thp, page, thp_env.page), &why);
 	pthread_join(thread, NULL);
@@ -509,7 +510,7 @@ TEST_F(pmd, exit_mm)
 	unsigned int i;
 
 	for (i = 0; i < 8 * thp_env.scale; i++)
-		THP_REQUIRE_OK(thp_child_run(exit_mixed, self->set.map, 10000, &why), &why);
+		THP_REQUIRE_OK(thp_child_run(exit_mixed, self->set.map, THP_STEP_MS, &why), &why);
 }
 
 /* The same by execve(): the old address space goes away in the middle of a system call. */
@@ -535,7 +536,7 @@ TEST_F(pmd, exec_mm)
 {
 	struct thp_why why = { 0 };
 
-	THP_CHECK_OK(thp_child_run(exec_mixed, self->set.map, 10000, &why), &why);
+	THP_CHECK_OK(thp_child_run(exec_mixed, self->set.map, THP_STEP_MS, &why), &why);
 }
 
 /* A killed process whose memory is reaped before it is gone. */
@@ -573,7 +574,7 @@ TEST_F(pmd, mrelease)
 	int ret;
 
 	THP_REQUIRE_OK(thp_child_start(&child, wait_for_kill, self->set.map), &why);
-	THP_CHECK_OK(thp_child_await(&child, 1, 10000), &why);
+	THP_CHECK_OK(thp_child_await(&child, 1, THP_STEP_MS), &why);
 	kill(child.pid, SIGKILL);
 	ret = reap(child.pid);
 	thp_child_kill(&child);
@@ -586,9 +587,10 @@ TEST_F(pmd, mrelease)
 /* Until @pid, traced and killed, stands at the end of its life, its mm still there. */
 static int await_exit_stop(pid_t pid)
 {
-	long long end = thp_now_ms() + 10000;
+	struct thp_deadline d;
 	siginfo_t info;
 
+	thp_deadline_start(&d, 0, THP_KILL_MS);
 	for (;;) {
 		info.si_pid = 0;
 		if (waitid(P_PID, pid, &info, WSTOPPED | WEXITED | WNOHANG | WNOWAIT))
@@ -596,7 +598,7 @@ static int await_exit_stop(pid_t pid)
 		if (info.si_pid)
 			return info.si_code == CLD_TRAPPED &&
 			       info.si_status >> 8 == PTRACE_EVENT_EXIT ? 0 : -ECHILD;
-		if (thp_now_ms() > end)
+		if (thp_deadline_over(&d))
 			return -ETIMEDOUT;
 		thp_sleep_ms(1);
 	}
@@ -621,7 +623,7 @@ TEST_F(pmd, mrelease_fault)
 	/* Not touched, by nobody. */
 	THP_REQUIRE_OK(thp_map_create(m, THP_ANON, &why), &why);
 	THP_REQUIRE_OK(thp_child_start(&child, wait_for_kill, self->set.map), &why);
-	THP_CHECK_OK(thp_child_await(&child, 1, 10000), &why);
+	THP_CHECK_OK(thp_child_await(&child, 1, THP_STEP_MS), &why);
 	if (ptrace(PTRACE_SEIZE, child.pid, NULL, PTRACE_O_TRACEEXIT)) {
 		thp_child_kill(&child);
 		THP_SKIP("needs ptrace (kernel.yama.ptrace_scope, seccomp)");
@@ -1113,7 +1115,7 @@ TEST_F(collapse, counts)
 		THP_REQUIRE_OK(fill_small(&self->set.map[i], &variant->from, &why), &why);
 	if (variant->from.shared) {
 		THP_REQUIRE_OK(thp_child_start(&child, stay, self->set.map), &why);
-		THP_REQUIRE_OK(thp_child_await(&child, 1, 10000), &why);
+		THP_REQUIRE_OK(thp_child_await(&child, 1, THP_STEP_MS), &why);
 		/*
 		 * Older kernels (6.1 and 6.12 do, 6.18 does not) want one writable PTE
 		 * (SCAN_PAGE_RO), and fork has left none: one page gets a copy, with the
@@ -1141,7 +1143,7 @@ TEST_F(collapse, counts)
 	THP_CHECK_OK(check_collapsed(&self->set.map[0], variant->from.holes, &why), &why);
 	if (variant->from.shared) {
 		thp_chan_post_child(child.chan, 2);
-		THP_CHECK_OK(thp_child_join(&child, 10000, &why), &why);
+		THP_CHECK_OK(thp_child_join(&child, THP_STEP_MS, &why), &why);
 	}
 	for (i = 0; i < thp_env.unit; i++)
 		THP_CHECK_OK(thp_map_zap(&self->set.map[i]), &why);
@@ -1414,7 +1416,7 @@ TEST_F(reclaim, underused)
 	THP_NEEDS(THP_NEED_ROOT);
 	THP_REQUIRE_OK(thp_map_underused(m, &why), &why);
 	THP_REQUIRE_OK(thp_child_start(&child, keep_pmd, m), &why);
-	THP_REQUIRE_OK(thp_child_await(&child, 1, 10000), &why);
+	THP_REQUIRE_OK(thp_child_await(&child, 1, THP_STEP_MS), &why);
 	a = thp_obs_vmpte(0);
 	thp_obs_events(&e0);
 	for (try = 0; try < 50; try++) {
@@ -1435,11 +1437,11 @@ TEST_F(reclaim, underused)
 		long long want = thp_tables_split(THP_ANON) * (long long)thp_env.table;
 
 		THP_CHECK(b - a == want, "VmPTE %+lld B here, expected %+lld", b - a, want);
-		THP_CHECK_OK(thp_child_await(&child, 3, 10000), &why);
+		THP_CHECK_OK(thp_child_await(&child, 3, THP_STEP_MS), &why);
 		THP_CHECK(child.chan->val[0] == want, "VmPTE %+lld B in the child, expected %+lld",
 			  child.chan->val[0], want);
 	}
-	THP_CHECK_OK(thp_child_join(&child, 10000, &why), &why);
+	THP_CHECK_OK(thp_child_join(&child, THP_STEP_MS, &why), &why);
 	THP_CHECK_OK(thp_map_check(m, 0, 1, &why), &why);
 	THP_CHECK_OK(thp_check_zero(thp_page(m, 1), thp_env.nr - 1, &why), &why);
 }
@@ -1450,7 +1452,6 @@ TEST_F(reclaim, underused)
  * virtual machines one scan can take long.
  */
 #define KSM_SCANS	4
-#define KSM_MS		20000
 
 THP_COVERS(reclaim, ksm, "folio-split-ksm");
 TEST_F_TIMEOUT(reclaim, ksm, 90)
@@ -1473,7 +1474,7 @@ TEST_F_TIMEOUT(reclaim, ksm, 90)
 		    strerror(errno));
 	THP_REQUIRE_OK(thp_read_u64(scans, &first), &why);
 	THP_REQUIRE_OK(thp_settings_set("/sys/kernel/mm/ksm/run", "1"), &why);
-	for (end = thp_now_ms() + KSM_MS;; thp_sleep_ms(20)) {
+	for (end = thp_now_ms() + thp_limit(THP_DAEMON_MS);; thp_sleep_ms(20)) {
 		THP_REQUIRE_OK(thp_read_u64(scans, &now), &why);
 		THP_REQUIRE_OK(thp_obs_state(a->thp, thp_env.pmd, &sa), &why);
 		THP_REQUIRE_OK(thp_obs_state(b->thp, thp_env.pmd, &sb), &why);

@@ -558,7 +558,7 @@ static int sharer(struct thp_chan *chan, void *arg)
 
 #define SHARE() do {							\
 	THP_REQUIRE_OK(thp_child_start(&self->child, sharer, &self->set), &self->why); \
-	THP_REQUIRE_OK(thp_child_await(&self->child, 1, 10000), &self->why); \
+	THP_REQUIRE_OK(thp_child_await(&self->child, 1, THP_STEP_MS), &self->why); \
 } while (0)
 
 /*
@@ -580,7 +580,7 @@ static int unshare_set(struct thp_child *c, const struct thp_set *s, enum thp_st
 			      moved * n, bytes);
 	c->chan->val[0] = state;
 	thp_chan_post_child(c->chan, 2);
-	if (!thp_child_await(c, 3, 10000)) {
+	if (!thp_child_await(c, 3, THP_STEP_MS)) {
 		bytes = c->chan->val[1] - c->chan->val[2];
 		if (!thp_env_tables(bytes, &got) || got != each * n)
 			ret = thp_why(why, -EPROTO,
@@ -588,7 +588,7 @@ static int unshare_set(struct thp_child *c, const struct thp_set *s, enum thp_st
 				      each * n);
 		thp_chan_post_child(c->chan, 4);
 	}
-	end = thp_child_join(c, 10000, why);
+	end = thp_child_join(c, THP_STEP_MS, why);
 	return ret ? ret : end;
 }
 
@@ -1584,7 +1584,7 @@ TEST_F(offline, hard)
 	THP_REQUIRE(!waitid(P_PID, child.pid, &info, WEXITED | WNOWAIT), "waitid: %s",
 		    strerror(errno));
 	self->pfn = child.chan->val[0];
-	THP_CHECK_OK(thp_child_join(&child, 5000, &self->why), &self->why);
+	THP_CHECK_OK(thp_child_join(&child, THP_STEP_MS, &self->why), &self->why);
 	ret = self->pfn ? unpoison(self->unpoison, self->pfn) : 0;
 	THP_CHECK(!ret, "unpoison-pfn: %s, one page is lost until reboot", thp_errno_name(ret));
 }
@@ -2091,7 +2091,8 @@ static int race_body(struct thp_chan *chan, void *arg)
 	thp_map_destroy(&self->map);					\
 	THP_REQUIRE_OK(thp_race_residue(&__residue), &self->why);	\
 	THP_CHECK_OK(thp_child_run(race_body, &__arg,			\
-				   10000 + 10 * __arg.set->ms * (int)thp_env.scale, \
+				   THP_RACE_ACTORS * (THP_MEET_MS +	\
+						      5 * __arg.set->ms * (int)thp_env.scale), \
 				   &self->why), &self->why);		\
 	THP_CHECK_OK(thp_race_no_residue(__residue, SLACK_KB, &self->why), &self->why); \
 	for (__i = 0; __i < THP_RACE_ACTORS && __arg.set->actors[__i].step; __i++) { \
@@ -2749,18 +2750,18 @@ TEST_F_TIMEOUT(reclaim, split_when_full, 90)
 		THP_SKIP("needs 256 MiB of free memory");
 	THP_REQUIRE_OK(thp_cg_create(&self->cg, "migrate", &self->why), &self->why);
 	THP_REQUIRE_OK(thp_child_start(c, split_when_full, &self->queue), &self->why);
-	ret = thp_child_await(c, 1, 10000);
+	ret = thp_child_await(c, 1, THP_STEP_MS);
 	if (!ret)
 		ret = thp_cg_join(&self->cg, c->pid);
 	if (!ret) {
 		thp_chan_post_child(c->chan, 1);
-		ret = thp_child_await(c, 2, 20000);
+		ret = thp_child_await(c, 2, THP_STEP_MS);
 	}
 	if (!ret) {
 		thp_cg_limit(&self->cg, thp_cg_usage(&self->cg) + (1 << 20));
 		thp_chan_post_child(c->chan, 2);
 		/* Nothing in it takes a second; a deadlock takes for ever. */
-		ret = thp_child_await(c, 3, 20000);
+		ret = thp_child_await(c, 3, THP_STEP_MS);
 		THP_CHECK(ret != -ETIMEDOUT,
 			  "MADV_COLD in a full group does not return: deadlock or livelock");
 		thp_cg_limit(&self->cg, THP_CG_MAX);
@@ -2776,7 +2777,7 @@ TEST_F_TIMEOUT(reclaim, split_when_full, 90)
 				  self->queue.n - 1, queued);
 		}
 	}
-	THP_CHECK_OK(thp_child_join(c, 10000, &self->why), &self->why);
+	THP_CHECK_OK(thp_child_join(c, THP_STEP_MS, &self->why), &self->why);
 }
 
 #include "migrate/stale.c"

@@ -1295,7 +1295,7 @@ static int uffd_shared_once(struct thp_map *m, struct thp_why *why)
 	ret = uffd_target(m, &to, THP_NONE, why);
 	if (!ret)
 		ret = thp_child_start(&m->child, hold, m);
-	if (!ret && thp_child_await(&m->child, 1, 10000))
+	if (!ret && thp_child_await(&m->child, 1, THP_STEP_MS))
 		ret = thp_child_join(&m->child, 0, why) ?: -EPROTO;
 	if (!ret)
 		ret = move_refused(m, &to, thp_env.pmd, -EBUSY, "whole shared THP", why);
@@ -1308,7 +1308,7 @@ static int uffd_shared_once(struct thp_map *m, struct thp_why *why)
 		if (ret)
 			thp_child_kill(&m->child);
 		else
-			ret = thp_child_join(&m->child, 10000, why);
+			ret = thp_child_join(&m->child, THP_STEP_MS, why);
 	}
 	thp_map_destroy(&to);
 	return ret;

@@ -23,11 +23,8 @@
 #include "thp_uapi.h"
 #include "thp_uffd.h"
 
-/* A starved operation that has not returned after this long never will. */
-#define RETURN_MS	10000
 /* A fault that waits for memory: long enough to see that it does not give up. */
 #define WAIT_MS		300
-#define FINISH_MS	20000
 
 /* Arbitrary, far above what any of these system calls allocates. */
 #define NTH_MAX		200
@@ -81,7 +78,7 @@ struct job {
 	enum thp_kind kind;
 	enum injector injector;
 	struct trial *trial;
-	int return_ms;		/* 0: RETURN_MS */
+	int return_ms;		/* 0: THP_RETURN_MS */
 	bool mirrored;		/* by a device */
 };
 
@@ -364,10 +361,8 @@ static int watch(struct job *job, struct thp_why *why)
 	struct thp_child *c = &self->victim;
 	struct thp_why inner = { 0 };
 	struct thp_events e0, e1;
-	/* A full control group makes the kernel write an OOM report for each attempt. */
-	int slow = job->injector == MEMCG ? 2 : 1;
-	int limit = job->return_ms ? job->return_ms : slow * RETURN_MS;
-	bool stuck = false;
+	int limit = job->return_ms ? job->return_ms : THP_RETURN_MS;
+	struct thp_deadline d;
 	int ret;
 
 	ret = thp_child_start(c, job->fn ? job->fn : victim, job);
@@ -381,10 +376,11 @@ static int watch(struct job *job, struct thp_why *why)
 			return thp_why(why, ret, "cgroup.procs: %s", thp_errno_name(ret));
 		}
 	}
-	ret = thp_child_await(c, 1, FINISH_MS);
+	thp_deadline_start(&d, c->pid, THP_STEP_MS);
+	ret = thp_child_await_until(c, 1, &d);
 	if (ret) {
 		if (ret == -ETIMEDOUT)
-			thp_why(why, ret, "the victim was not ready within %d ms", FINISH_MS);
+			thp_why(why, ret, "the victim was not ready within %lld ms", d.wall);
 		thp_child_join(c, 0, why);
 		return ret == -ETIMEDOUT ? -EPROTO : -ECHILD;
 	}
@@ -394,25 +390,40 @@ static int watch(struct job *job, struct thp_why *why)
 		thp_child_kill(c);
 		return thp_why(why, ret, "cannot starve the victim: %s", thp_errno_name(ret));
 	}
+	/* A full control group makes the kernel write an OOM report for each attempt. */
+	if (job->injector == MEMCG)
+		limit *= 2;
+	/* What has looped before is not given as long again: ten IDs, one bug. */
+	if (thp_run_has_looped(op->name))
+		limit = THP_AGAIN_MS;
+	thp_deadline_start(&d, c->pid, limit);
 	thp_chan_post_child(c->chan, 2);
-	ret = thp_child_await(c, 3, op->starved == WAITS ? WAIT_MS : limit);
+	if (op->starved == WAITS)
+		ret = thp_child_watch(c, 3, WAIT_MS);
+	else
+		ret = thp_child_await_until(c, 3, &d);
 	self->waited = ret == -ETIMEDOUT;
-	stuck = self->waited && op->starved != WAITS;
 	thp_obs_events(&e1);
 	if (job->injector == TARGETED)
 		self->fired = thp_inject_fired() - self->drained;
 	self->failed_splits = e1.split_pmd_failed - e0.split_pmd_failed;
 	(void)starve(self, job->injector, false);
-	if (stuck)
-		thp_why(why, -EPROTO, "%s did not return within %d ms while starved: livelock",
-			op->name, limit);
-	if (ret == -ETIMEDOUT)
+	if (self->waited && op->starved != WAITS) {
+		thp_run_note_loop(op->name);
+		thp_why(why, -EPROTO, "%s did not return within %lld ms while starved: %s, %lld ms on a CPU",
+			op->name, d.wall, thp_deadline_burnt(&d) ? "livelock" : "it sleeps",
+			d.cpu);
+	}
+	if (ret == -ETIMEDOUT) {
 		ret = thp_child_await(c, 3, limit);
+		if (ret == -ETIMEDOUT)
+			thp_run_note_loop(op->name);
+	}
 	if (ret == -ETIMEDOUT)
 		thp_why(why, -EPROTO, "%s did not return even with memory at hand", op->name);
 	if (c->chan)
 		thp_chan_post_child(c->chan, 4);
-	ret = thp_child_join(c, ret == -ETIMEDOUT ? 0 : FINISH_MS, &inner);
+	ret = thp_child_join(c, ret == -ETIMEDOUT ? 0 : THP_STEP_MS, &inner);
 	if (ret)
 		thp_why_pass(why, ret, &inner);
 	if (why->skip)
@@ -509,6 +520,7 @@ static int sweep(struct thp_chan *chan, void *arg)
 		return ret;
 	thp_obs_events(&e0);
 	for (nth = 1; nth <= NTH_MAX; nth++) {
+		thp_chan_beat(chan);
 		ret = thp_map_new(&m, job->kind, why);
 		if (!ret)
 			ret = split_prepare(op, &m, why);
@@ -570,7 +582,7 @@ TEST_F_TIMEOUT(split, fail_nth, 120)
 
 	THP_NEEDS(THP_NEED_FAIL_NTH);
 	THP_REQUIRE_OK(thp_inject_setup(false, 0, &why), &why);
-	THP_REQUIRE_OK(thp_child_run(sweep, &job, 100000, &why), &why);
+	THP_REQUIRE_OK(thp_child_run(sweep, &job, THP_STEP_MS, &why), &why);
 	report("fail-nth", variant->op, variant->kind, t, t->fired);
 	if (!needs_table(variant->op, variant->kind))
 		return;
@@ -670,10 +682,10 @@ static int drain_self(struct thp_why *why)
 THP_COVERS(unasked, ksm, "folio-split-ksm");
 TEST_F_TIMEOUT(unasked, ksm, 90)
 {
+	int limit = thp_limit(THP_DAEMON_MS), ret;
 	struct thp_map *m = self->maps;
 	struct thp_why why = { 0 };
 	long long end;
-	int ret;
 
 	THP_NEEDS(THP_NEED_KSM | THP_NEED_FAIL_PAGE);
 	self->pid = kthread("ksmd");
@@ -692,18 +704,18 @@ TEST_F_TIMEOUT(unasked, ksm, 90)
 	THP_REQUIRE_OK(thp_settings_set(KSM "run", "1"), &why);
 	if (thp_env.contract == THP_LAZY) {
 		/* It tries again and again, and must not get through once. */
-		for (end = thp_now_ms() + FINISH_MS; thp_now_ms() < end; thp_sleep_ms(20))
+		for (end = thp_now_ms() + limit; thp_now_ms() < end; thp_sleep_ms(20))
 			if (thp_inject_fired() >= 3)
 				break;
 		thp_inject_report("targeted", true, thp_inject_fired(), "tries again");
-		THP_CHECK(thp_inject_fired() > 0, "KSM asked for no table in %d ms", FINISH_MS);
+		THP_CHECK(thp_inject_fired() > 0, "KSM asked for no table in %d ms", limit);
 		THP_CHECK_OK(thp_map_expect(&m[0], THP_STATE_PMD, &why), &why);
 		THP_CHECK_OK(thp_map_expect(&m[1], THP_STATE_PMD, &why), &why);
 		THP_CHECK_OK(check_twins(m, &why), &why);
 		THP_REQUIRE_OK(thp_inject_task(self->pid, false), &why);
 	}
-	ret = await_states(m, THP_STATE_PTE, FINISH_MS);
-	THP_CHECK(!ret, "KSM did not split both THPs within %d ms: %s", FINISH_MS,
+	ret = await_states(m, THP_STATE_PTE, limit);
+	THP_CHECK(!ret, "KSM did not split both THPs within %d ms: %s", limit,
 		  thp_errno_name(ret));
 	if (thp_env.contract == THP_EAGER)
 		THP_CHECK(!thp_inject_fired(), "KSM asked for %ld tables, expected none",
@@ -806,6 +818,7 @@ TEST_F_TIMEOUT(unasked, damon, 90)
 {
 	bool lazy = thp_env.contract == THP_LAZY;
 	struct thp_map *m = &self->maps[0];
+	int limit = thp_limit(THP_DAEMON_MS);
 	enum thp_state state = THP_STATE_PMD;
 	struct thp_why why = { 0 };
 	long long end, tables;
@@ -831,7 +844,7 @@ TEST_F_TIMEOUT(unasked, damon, 90)
 	THP_REQUIRE_OK(thp_read_u64(DAMON "0/pid", &val), &why);
 	self->pid = val;
 	THP_REQUIRE_OK(thp_inject_task(self->pid, true), &why);
-	for (end = thp_now_ms() + FINISH_MS; thp_now_ms() < end; thp_sleep_ms(20)) {
+	for (end = thp_now_ms() + limit; thp_now_ms() < end; thp_sleep_ms(20)) {
 		THP_REQUIRE_OK(thp_obs_state(m->thp, thp_env.pmd, &state), &why);
 		if (thp_inject_fired() >= 2 || state == THP_STATE_PTE)
 			break;
@@ -845,13 +858,13 @@ TEST_F_TIMEOUT(unasked, damon, 90)
 		  thp_state_name(state), lazy ? "PMD-mapped" : "PTE-mapped");
 	THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &why), &why);
 	THP_REQUIRE_OK(thp_inject_task(self->pid, false), &why);
-	for (end = thp_now_ms() + FINISH_MS; thp_now_ms() < end; thp_sleep_ms(20)) {
+	for (end = thp_now_ms() + limit; thp_now_ms() < end; thp_sleep_ms(20)) {
 		THP_REQUIRE_OK(thp_obs_state(m->thp, thp_env.pmd, &state), &why);
 		if (state == THP_STATE_PTE)
 			break;
 	}
 	THP_CHECK(state == THP_STATE_PTE, "range is %s %d ms later, expected PTE-mapped",
-		  thp_state_name(state), FINISH_MS);
+		  thp_state_name(state), limit);
 	tables = thp_obs_vmpte(0) - tables;
 	if (thp_env.unit == 1)
 		THP_CHECK(thp_env_tables(tables, &got) && got == lazy,
@@ -1678,7 +1691,7 @@ static int between_once(struct job *job, struct thp_map *m, struct thp_why *why)
 {
 	struct trial *self = job->trial;
 	const struct split_op *op = job->op;
-	long long begin;
+	struct thp_deadline d;
 	long fired;
 	int ret;
 
@@ -1689,14 +1702,14 @@ static int between_once(struct job *job, struct thp_map *m, struct thp_why *why)
 	if (ret || fired < 0)
 		return thp_why(why, -EIO, "PTE tables cannot be limited");
 	refaulter_set(GO);
-	begin = thp_now_ms();
+	thp_deadline_start(&d, getpid(), THP_RETURN_MS);
 	self->ret = op->run(m, m->area, m->area_len - thp_env.pmd / 2);
 	refaulter_set(REST);
 	(void)thp_inject_task(getpid(), false);
 	fired = thp_inject_fired() - fired;
-	if (thp_now_ms() - begin > RETURN_MS)
-		return thp_why(why, -EPROTO, "%s took %lld ms: livelock", op->name,
-			       thp_now_ms() - begin);
+	if (thp_deadline_over(&d))
+		return thp_why(why, -EPROTO, "%s took %lld ms, %lld ms of it on a CPU: livelock",
+			       op->name, d.wall, d.cpu);
 	if (fired && !self->ret)
 		return 2;
 	if (self->ret && (!fired || !split_errno_ok(op, self->ret)))
@@ -1731,6 +1744,7 @@ static int between_victim(struct thp_chan *chan, void *arg)
 	thp_chan_await_parent(chan, 2);
 	for (try = 0; try < BETWEEN_TRIES && hits[1] < want && hits[2] < want &&
 	     thp_now_ms() < end && self->reclaims; try++) {
+		thp_chan_beat(chan);
 		/* What prepares it gets its tables. */
 		ret = thp_inject_task(getpid(), false);
 		if (!ret)
@@ -1806,7 +1820,7 @@ TEST_F_TIMEOUT(between, reported, 120)
 	struct trial *t = &self->trial;
 	struct job job = {
 		.op = op_by_name(variant->op.row), .between = &variant->op, .trial = t,
-		.fn = between_victim, .injector = TARGETED, .return_ms = BETWEEN_MS + 2 * RETURN_MS,
+		.fn = between_victim, .injector = TARGETED, .return_ms = THP_RETURN_MS + REFAULT_MS,
 	};
 	struct thp_why why = { 0 };
 
@@ -2098,6 +2112,7 @@ static int leak_rounds(struct thp_chan *chan, void *arg)
 	thp_chan_post_parent(chan, 1);
 	thp_chan_await_parent(chan, 2);
 	for (i = 0; i < leak_count(v); i++) {
+		thp_chan_beat(chan);
 		/* One byte is enough: contents are checked elsewhere. */
 		ret = v->edges ? edges_create(&m, v->kind, &chan->why) :
 		      thp_map_create(&m, v->kind, &chan->why);
@@ -2179,17 +2194,22 @@ static int leak_batch(struct thp_child *c, const struct leak_of *of, long long s
 
 	ret = thp_child_start(c, leak_rounds, (void *)of);
 	if (!ret)
-		ret = thp_child_await(c, 1, FINISH_MS);
+		ret = thp_child_await(c, 1, THP_STEP_MS);
 	if (!ret)
 		ret = ownerless_tables(&before);
 	if (ret)
 		return thp_why(why, ret, "before the rounds: %s", thp_errno_name(ret));
 	thp_chan_post_child(c->chan, 2);
-	while (thp_child_await(c, 3, 1000) == -ETIMEDOUT)
-		;
+	/* A round takes a few milliseconds. */
+	ret = thp_child_await(c, 3, THP_STEP_MS);
+	if (ret == -ETIMEDOUT) {
+		(void)thp_inject_task(c->pid, false);
+		return thp_why(why, -EPROTO, "%s does not return: livelock, or it waits for ever",
+			       of->op);
+	}
 	found->refused = c->chan->val[0];
 	found->collapsed = c->chan->val[1];
-	ret = thp_child_join(c, 1000, why);
+	ret = thp_child_join(c, THP_STEP_MS, why);
 	if (ret)
 		return ret;
 	/* Leaks are for ever. */
@@ -2252,7 +2272,6 @@ TEST_F_TIMEOUT(leak, page_tables, 300)
  */
 #define REMAINS_ROUNDS	64
 #define REMAINS_SLABS	1000
-#define REMAINS_MS	8000
 
 FIXTURE(remains) {
 	struct thp_cg cg;
@@ -2309,6 +2328,7 @@ FIXTURE_TEARDOWN_PARENT(remains)
 }
 
 struct remains_job {
+	struct thp_chan *chan;
 	const struct remains_of *of;
 	struct thp_map m;
 	struct thp_child other;
@@ -2342,7 +2362,7 @@ static int remains_map(struct remains_job *job, struct thp_why *why)
 		return 0;
 	ret = thp_child_start(&job->other, hold, NULL);
 	if (!ret)
-		ret = thp_child_await(&job->other, 1, FINISH_MS);
+		ret = thp_child_await(&job->other, 1, THP_STEP_MS);
 	return ret ? thp_why(why, ret, "fork: %s", thp_errno_name(ret)) : 0;
 }
 
@@ -2381,6 +2401,7 @@ static int remains_rounds(struct remains_job *job, int nth, int rounds, struct t
 	int i, fired = 0, ret;
 
 	for (i = 0; i < rounds; i++) {
+		thp_chan_beat(job->chan);
 		ret = job->m.area ? 0 : remains_map(job, why);
 		if (!ret)
 			ret = remains_round(job, nth, why);
@@ -2413,6 +2434,7 @@ static int remains(struct thp_chan *chan, void *arg)
 	int nth, ret, refuses = 0;
 
 	job.of = arg;
+	job.chan = chan;
 	thp_warm_up();
 	ret = rehearse(op_by_name(job.of->op), THP_ANON, why);
 	if (ret)
@@ -2472,12 +2494,13 @@ TEST_F_TIMEOUT(remains, charged, 180)
 	}
 	THP_REQUIRE_OK(thp_cg_create(&self->cg, "remains", &why), &why);
 	THP_REQUIRE_OK(thp_child_start(c, remains, (void *)of), &why);
-	THP_REQUIRE_OK(thp_child_await(c, 1, FINISH_MS), &why);
+	THP_REQUIRE_OK(thp_child_await(c, 1, THP_STEP_MS), &why);
 	/* What was shared with this process and is charged here stays outside. */
 	THP_REQUIRE_OK(thp_cg_join(&self->cg, c->pid), &why);
 	thp_chan_post_child(c->chan, 2);
-	while (thp_child_await(c, 3, 1000) == -ETIMEDOUT)
-		;
+	ret = thp_child_await(c, 3, THP_STEP_MS);
+	THP_REQUIRE(ret != -ETIMEDOUT, "%s does not return: livelock, or it waits for ever",
+		    of->op);
 	/* A folio split of an eager kernel may need no page at all. */
 	if (thp_env.contract == THP_LAZY)
 		THP_CHECK(c->chan->val[0] > 0, "nothing was refused");
@@ -2485,10 +2508,10 @@ TEST_F_TIMEOUT(remains, charged, 180)
 	    thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE)
 		THP_CHECK(c->chan->val[1] > 0, "no shot hit the split");
 	refused = c->chan->val[0];
-	THP_CHECK_OK(thp_child_join(c, FINISH_MS, &why), &why);
+	THP_CHECK_OK(thp_child_join(c, THP_STEP_MS, &why), &why);
 	/* A page per round, or a tenth of a page: less than a third of either. */
 	max = of->slabs ? 32 << 10 : REMAINS_ROUNDS * (long long)thp_env.page / 3;
-	for (end = thp_now_ms() + REMAINS_MS;; thp_sleep_ms(50)) {
+	for (end = thp_now_ms() + thp_limit(THP_SETTLE_MS);; thp_sleep_ms(50)) {
 		thp_obs_settle();
 		anon = thp_cg_stat(&self->cg, "anon");
 		kernel = thp_cg_stat(&self->cg, of->slabs ? "slab_unreclaimable" : "kernel");
@@ -2564,7 +2587,7 @@ static int split_at_limit(struct thp_chan *chan, void *arg)
 	for (i = 0; i < job->mappers; i++) {
 		ret = thp_child_start(&mappers[i], hold, NULL);
 		if (!ret)
-			ret = thp_child_await(&mappers[i], 1, FINISH_MS);
+			ret = thp_child_await(&mappers[i], 1, THP_STEP_MS);
 		if (ret)
 			return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
 	}
@@ -2628,15 +2651,15 @@ static void check_limit(struct __test_metadata *_metadata, struct thp_cg *cg, st
 		THP_SKIP("needs more free memory");
 	THP_REQUIRE_OK(thp_cg_create(cg, "limit", &why), &why);
 	THP_REQUIRE_OK(thp_child_start(c, split_at_limit, job), &why);
-	THP_REQUIRE_OK(thp_child_await(c, 1, FINISH_MS), &why);
+	THP_REQUIRE_OK(thp_child_await(c, 1, THP_STEP_MS), &why);
 	THP_REQUIRE_OK(thp_cg_join(cg, c->pid), &why);
 	thp_chan_post_child(c->chan, 2);
-	THP_REQUIRE_OK(thp_child_await(c, 3, FINISH_MS), &why);
+	THP_REQUIRE_OK(thp_child_await(c, 3, THP_STEP_MS), &why);
 	/* Within reach of the burner, and a limit that the group has kept so far. */
 	limit = (thp_cg_usage(cg) + (1 << 20)) & -(long long)thp_env.page;
 	THP_REQUIRE_OK(thp_cg_limit(cg, limit), &why);
 	thp_chan_post_child(c->chan, 4);
-	THP_REQUIRE_OK(thp_child_await(c, 5, FINISH_MS), &why);
+	THP_REQUIRE_OK(thp_child_await(c, 5, THP_STEP_MS), &why);
 	/* Room for one table, where many are wanted. */
 	if (job->mappers) {
 		limit += thp_env.page;
@@ -2651,7 +2674,7 @@ static void check_limit(struct __test_metadata *_metadata, struct thp_cg *cg, st
 	}
 	thp_obs_events(&e0);
 	thp_chan_post_child(c->chan, 6);
-	THP_CHECK_OK(thp_child_await(c, 7, FINISH_MS), &why);
+	THP_CHECK_OK(thp_child_await(c, 7, THP_STEP_MS), &why);
 	if (job->mappers)
 		split_from_outside(c);
 	thp_obs_events(&e1);
@@ -2679,7 +2702,7 @@ static void check_limit(struct __test_metadata *_metadata, struct thp_cg *cg, st
 			THP_CHECK(e1.split_pmd_failed > e0.split_pmd_failed,
 				  "%lld folios could not be split, thp_split_pmd_failed +0", left);
 	}
-	THP_CHECK_OK(thp_child_join(c, FINISH_MS, &why), &why);
+	THP_CHECK_OK(thp_child_join(c, THP_STEP_MS, &why), &why);
 }
 
 THP_COVERS(limit, folio_split, "folio-split-advice folio-split");
@@ -2752,16 +2775,16 @@ TEST_F_TIMEOUT(limit, split_charged, 90)
 	if (thp_cg_stat(&self->cg, "pagetables") < 0)
 		THP_SKIP("needs pagetables in memory.stat");
 	THP_REQUIRE_OK(thp_child_start(c, split_charged, NULL), &why);
-	THP_REQUIRE_OK(thp_child_await(c, 1, FINISH_MS), &why);
+	THP_REQUIRE_OK(thp_child_await(c, 1, THP_STEP_MS), &why);
 	THP_REQUIRE_OK(thp_cg_join(&self->cg, c->pid), &why);
 	thp_chan_post_child(c->chan, 2);
-	THP_REQUIRE_OK(thp_child_await(c, 3, FINISH_MS), &why);
+	THP_REQUIRE_OK(thp_child_await(c, 3, THP_STEP_MS), &why);
 	before = charged_tables(&self->cg);
 	thp_chan_post_child(c->chan, 4);
-	THP_REQUIRE_OK(thp_child_await(c, 5, FINISH_MS), &why);
+	THP_REQUIRE_OK(thp_child_await(c, 5, THP_STEP_MS), &why);
 	after = charged_tables(&self->cg);
 	thp_chan_post_child(c->chan, 6);
-	THP_CHECK_OK(thp_child_join(c, FINISH_MS, &why), &why);
+	THP_CHECK_OK(thp_child_join(c, THP_STEP_MS, &why), &why);
 	want = thp_tables_split(THP_ANON) * LIMIT_THPS * (long long)thp_env.table;
 	THP_CHECK(after - before == want,
 		  "%d splits: %+lld B of page tables charged, expected %+lld", LIMIT_THPS,
@@ -2824,18 +2847,18 @@ TEST_F_TIMEOUT(zero, write_waits, 90)
 	snprintf(knob, sizeof(knob), "%s/fail_page_alloc/ignore-gfp-highmem", thp_env.debugfs);
 	THP_REQUIRE(!thp_settings_set(knob, "N"), "%s cannot be set", knob);
 	THP_REQUIRE_OK(thp_child_start(c, write_zero, NULL), &why);
-	THP_REQUIRE_OK(thp_child_await(c, 1, FINISH_MS), &why);
+	THP_REQUIRE_OK(thp_child_await(c, 1, THP_STEP_MS), &why);
 	THP_REQUIRE_OK(thp_inject_task(c->pid, true), &why);
 	thp_obs_events(&e0);
 	thp_chan_post_child(c->chan, 2);
-	ret = thp_child_await(c, 3, WAIT_MS);
+	ret = thp_child_watch(c, 3, WAIT_MS);
 	thp_obs_events(&e1);
 	(void)thp_inject_task(c->pid, false);
 	THP_CHECK(ret != 0, "the write came through without memory");
 	if (ret == -ETIMEDOUT)
-		THP_CHECK_OK(thp_child_await(c, 3, RETURN_MS), &why);
+		THP_CHECK_OK(thp_child_await(c, 3, THP_RETURN_MS), &why);
 	thp_chan_post_child(c->chan, 4);
-	THP_CHECK_OK(thp_child_join(c, FINISH_MS, &why), &why);
+	THP_CHECK_OK(thp_child_join(c, THP_STEP_MS, &why), &why);
 	/* A table that is a part of a page may be left from before: it waits for the page then. */
 	if (thp_env.contract == THP_LAZY && thp_env.table >= thp_env.page &&
 	    thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE)

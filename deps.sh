@@ -4,7 +4,7 @@
 # Installs what building (and, with "check", checking) needs, as Debian
 # packages, and fills the cache with the few files of a kernel tree that a
 # build outside of one needs. With "lab": what virtual machines need. Installs and
-# fetches only what is missing.
+# fetches only what is missing, and removes nothing.
 #
 # usage: deps.sh [-k KSRC] CACHE [check] [lab]
 
@@ -55,12 +55,13 @@ look()
 	return 0
 }
 
+# want_cross COMPILER ARCH: as the compiler's name begins, and what Debian calls the
+# architecture
 want_cross()
 {
-	have_command powerpc64le-linux-gnu-gcc ||
-		optional="$optional gcc-powerpc64le-linux-gnu"
-	have_header stdio.h powerpc64le-linux-gnu-gcc ||
-		optional="$optional libc6-dev-ppc64el-cross"
+	have_command "$1-linux-gnu-gcc" || optional="$optional gcc-$1-linux-gnu"
+	have_header stdio.h "$1-linux-gnu-gcc" ||
+		optional="$optional libc6-dev-$2-cross"
 }
 
 look_lab()
@@ -73,7 +74,7 @@ look_lab()
 	have_header gelf.h || optional="$optional libelf-dev"
 	[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ||
 		optional="$optional debian-archive-keyring"
-	want_cross
+	want_cross powerpc64le ppc64el
 }
 
 look_check()
@@ -83,6 +84,13 @@ look_check()
 	done
 	have_command setpriv || optional="$optional util-linux"
 	have_command busybox || optional="$optional busybox"
+	want_cross aarch64 arm64
+	want_cross i686 i386
+	want_cross riscv64 riscv64
+	want_cross s390x s390x
+	have_command musl-gcc || optional="$optional musl-tools"
+	have_command qemu-s390x || have_command qemu-s390x-static ||
+		optional="$optional qemu-user"
 }
 
 updated=
@@ -95,11 +103,34 @@ apt_update()
 	apt-get update -qq || echo "deps: apt-get update failed" >&2
 }
 
+# apt_install PACKAGE...: or one line in $cause
 apt_install()
 {
-	export DEBIAN_FRONTEND=noninteractive
-	# shellcheck disable=SC2086 # a list of packages
-	apt-get install -qq -y --no-install-recommends $1 >"$tmp/log" 2>&1
+	LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-remove \
+		--no-install-recommends "$@" >"$tmp/log" 2>&1 && return 0
+	cause=$(sed -n '/^The following packages will be REMOVED:/,/^[^ ]/s/^  *//p' \
+		"$tmp/log" | tr '\n' ' ')
+	if [ "$cause" ]; then
+		cause="it would remove ${cause% }"
+	else
+		cause=$(sed -n 's/^E: *//p' "$tmp/log" | head -n 1)
+		cause=${cause:-apt-get failed}
+	fi
+	return 1
+}
+
+# Everything at once; if that cannot be, then as much as can.
+apt_install_most()
+{
+	# shellcheck disable=SC2086 # lists of packages
+	apt_install $missing $optional && return 0
+	for package in $missing; do
+		apt_install "$package" || fail "cannot install $package: $cause"
+	done
+	for package in $optional; do
+		apt_install "$package" ||
+			echo "deps: cannot install $package: $cause; going on without"
+	done
 }
 
 install_packages()
@@ -109,11 +140,10 @@ install_packages()
 	if have_command apt-get && [ "$(id -u)" = 0 ]; then
 		echo "deps: installing$missing$optional"
 		apt_update
-		apt_install "$missing $optional" ||
-			{ cat "$tmp/log" >&2; fail "apt-get install failed"; }
+		apt_install_most
 		look
-		[ -z "$missing$optional" ] ||
-			fail "installed, but still missing:$missing$optional"
+		[ -z "$missing" ] || fail "installed, but still missing:$missing"
+		[ -z "$optional" ] || echo "deps: done without:$optional"
 		return 0
 	fi
 	why='not root'

@@ -1396,9 +1396,11 @@ static int uffd_second_once(struct thp_map *m, struct thp_why *why)
 	(void)thp_inject_task(getpid(), false);
 	if (moved == -EAGAIN)
 		return thp_why(why, -EAGAIN, "the first THP is in use");
+	if (moved < 0)
+		moved = 0;
 	if (ret != -EAGAIN || moved != (long long)pmd)
 		return thp_why(why, -EPROTO,
-			       "%s, %lld B moved without a table, expected EAGAIN and %zu B",
+			       "UFFDIO_MOVE without a table: %s with %lld B moved, expected EAGAIN and %zu B",
 			       thp_errno_name(ret), moved, pmd);
 	if (ret2 != -ENOMEM)
 		return thp_why(why, -EPROTO, "the rest: %s, expected ENOMEM",

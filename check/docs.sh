@@ -69,8 +69,12 @@ awk -F'\t' '$2 ~ /^none:/ { print $1 }' "$work/rows" | sort |
 	comm -12 - "$work/covered" |
 	none "no row says none although a test covers it" "these do"
 
+# thp_why() has no constant reason for the SKIP that -ENOTSUP asks for.
+grep -rnE --include='*.[ch]' 'thp_why\(.*-ENOTSUP' . |
+	none "every SKIP of a helper has its reason" "these should call thp_skip()"
+
 # A test that skips for want of an option is no news where config was used.
-grep -oh '"needs[^"]*"' thp_*.c */*.[ch] lib/*.def | grep -o 'CONFIG_[A-Z0-9_]*' | sort -u |
+grep -rohE --include='*.[ch]' --include='*.def' '"(needs [^"]*|CONFIG_[^"]*)"' . | grep -o 'CONFIG_[A-Z0-9_]*' | sort -u |
 while read -r option; do
 	grep -q "^$option=[ym]" config || echo "$option"
 done | none "config has every option that a test asks for" "it lacks these"

@@ -180,6 +180,17 @@ TEST_F(lib, why)
 	thp_why_line(line, sizeof(line), &why, -ETIMEDOUT, "call(&why)", "dir/file.c", 1);
 	THP_CHECK(!strcmp(line, "file.c:1: call: Connection timed out (ETIMEDOUT)"),
 		  "without a cause: \"%s\"", line);
+	thp_why_line(line, sizeof(line), &why, -ETIMEDOUT, "ret", "dir/file.c", 1);
+	THP_CHECK(!strcmp(line, "file.c:1: failed: Connection timed out (ETIMEDOUT)"),
+		  "of a variable: \"%s\"", line);
+	THP_CHECK(thp_read_file("/no/such", line, sizeof(line)) == -ENOENT, "it is there");
+	thp_why_line(line, sizeof(line), &why, -ENOENT, "call(&why)", "dir/file.c", 1);
+	THP_CHECK(strstr(line, "/no/such cannot be opened (ENOENT)"), "no note: \"%s\"", line);
+	thp_why_line(line, sizeof(line), &why, -EIO, "call(&why)", "dir/file.c", 1);
+	THP_CHECK(!strstr(line, "/no/such"), "a note of another error: \"%s\"", line);
+	thp_why_clear(&why);
+	thp_why_line(line, sizeof(line), &why, -ENOENT, "call(&why)", "dir/file.c", 1);
+	THP_CHECK(!strstr(line, "/no/such"), "a note from before: \"%s\"", line);
 }
 
 /* A reason is a constant whatever the detail, and comes out of a child as it is. */

@@ -166,7 +166,7 @@ int thp_cg_destroy(struct thp_cg *cg)
 		}
 		thp_sleep_ms(10);
 	} while (!thp_deadline_over(&d));
-	return -EBUSY;
+	return thp_note(-EBUSY, "control group %s cannot be removed", cg->path);
 }
 
 static void sweep_root(const char *root)

@@ -47,7 +47,7 @@ int thp_child_prepare(struct thp_child *c)
 
 	chan = mmap(NULL, sizeof(*chan), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (chan == MAP_FAILED)
-		return -errno;
+		return thp_note(-errno, "no memory to share with a child");
 	memset(chan, 0, sizeof(*chan));
 	c->chan = chan;
 	return 0;
@@ -80,7 +80,7 @@ int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *
 			c->chan = NULL;
 		}
 		c->pid = 0;
-		return -err;
+		return thp_note(-err, "fork of a child");
 	}
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -88,7 +88,11 @@ int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *
 			_exit(1);
 		/* Shared memory is not copied by fork(): map the page here, now. */
 		chan->to_parent = 0;
-		_exit(fn(chan, arg) ? 1 : 0);
+		ret = fn(chan, arg);
+		/* Its notes would be lost with it. */
+		if (ret)
+			thp_why_default(&chan->why, ret);
+		_exit(ret ? 1 : 0);
 	}
 	c->pid = pid;
 	return 0;
@@ -109,6 +113,16 @@ void thp_chan_await_parent(struct thp_chan *chan, int step)
 	/* PR_SET_PDEATHSIG ends this loop if the parent is gone. */
 	while (__atomic_load_n(&chan->to_child, __ATOMIC_SEQ_CST) < step)
 		thp_sleep_ms(1);
+}
+
+static int gone(int step)
+{
+	return thp_note(-ECHILD, "the child ended before its step %d", step);
+}
+
+static int late(int step, int ms)
+{
+	return thp_note(-ETIMEDOUT, "no answer from the child within %d ms, at step %d", ms, step);
 }
 
 static bool has_reached(const struct thp_child *c, int step)
@@ -148,9 +162,9 @@ int thp_child_await_until(struct thp_child *c, int step, struct thp_deadline *d)
 	while (!has_reached(c, step)) {
 		/* It may have announced the step and then ended. */
 		if (has_ended(c))
-			return has_reached(c, step) ? 0 : -ECHILD;
+			return has_reached(c, step) ? 0 : gone(step);
 		if (is_over(c, d, &beats))
-			return -ETIMEDOUT;
+			return late(step, d->ms);
 		thp_sleep_ms(1);
 	}
 	return 0;
@@ -170,9 +184,9 @@ int thp_child_watch(struct thp_child *c, int step, int ms)
 
 	while (!has_reached(c, step)) {
 		if (has_ended(c))
-			return has_reached(c, step) ? 0 : -ECHILD;
+			return has_reached(c, step) ? 0 : gone(step);
 		if (thp_now_ms() > end)
-			return -ETIMEDOUT;
+			return late(step, ms);
 		thp_sleep_ms(1);
 	}
 	return 0;

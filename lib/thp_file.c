@@ -17,7 +17,7 @@ ssize_t thp_read_file(const char *path, char *buf, size_t len)
 
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return -errno;
+		return thp_note(-errno, "%s cannot be opened", path);
 	while (got < len - 1) {
 		n = read(fd, buf + got, len - 1 - got);
 		if (n < 0) {
@@ -26,7 +26,7 @@ ssize_t thp_read_file(const char *path, char *buf, size_t len)
 			if (err == EINTR)
 				continue;
 			close(fd);
-			return -err;
+			return thp_note(-err, "%s cannot be read", path);
 		}
 		if (!n)
 			break;
@@ -44,14 +44,14 @@ int thp_write_file(const char *path, const char *text)
 
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
-		return -errno;
+		return thp_note(-errno, "%s cannot be opened for writing", path);
 	n = write(fd, text, strlen(text));
 	if (n < 0)
 		ret = -errno;
 	else if ((size_t)n != strlen(text))
 		ret = -EIO;
 	close(fd);
-	return ret;
+	return ret ? thp_note(ret, "%s does not take '%s'", path, text) : 0;
 }
 
 int thp_write_fmt(const char *path, const char *fmt, ...)
@@ -78,7 +78,7 @@ int thp_read_u64(const char *path, uint64_t *val)
 		return n;
 	errno = 0;
 	*val = strtoull(buf, &end, 0);
-	return end == buf || errno ? -EINVAL : 0;
+	return end == buf || errno ? thp_note(-EINVAL, "%s holds no number", path) : 0;
 }
 
 int thp_field_u64(const char *text, const char *key, uint64_t *val)

@@ -225,7 +225,7 @@ int thp_map_collapse(struct thp_map *m)
 			break;
 		thp_sleep_ms(10);
 	}
-	return ret;
+	return ret ? thp_note(ret, "MADV_COLLAPSE") : 0;
 }
 
 int thp_split_at(char *page, struct thp_why *why)
@@ -238,7 +238,7 @@ int thp_split_at(char *page, struct thp_why *why)
 
 int thp_map_zap(struct thp_map *m)
 {
-	return munmap(m->thp, thp_env.pmd) ? -errno : 0;
+	return munmap(m->thp, thp_env.pmd) ? thp_note(-errno, "munmap of the range") : 0;
 }
 
 void thp_map_destroy(struct thp_map *m)

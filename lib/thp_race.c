@@ -64,8 +64,7 @@ static void *actor_main(void *arg)
 	while (!__atomic_load_n(&race->ended, __ATOMIC_SEQ_CST)) {
 		ret = a->step(race, a, &why);
 		if (ret) {
-			if (!why.text[0])
-				thp_why(&why, ret, "%s", thp_errno_name(ret));
+			thp_why_default(&why, ret);
 			fail(race, ret, a, &why);
 			return NULL;
 		}

@@ -173,7 +173,7 @@ int thp_settings_set_undo(const char *path, const char *value, const char *undo)
 	int n;
 
 	if (state_fd < 0)
-		return -EPERM;
+		return thp_note(-EPERM, "%s is for root to change", path);
 	n = snprintf(line, sizeof(line), "%s\t%s\n", path, undo);
 	if (n < 0 || (size_t)n >= sizeof(line))
 		return -ENAMETOOLONG;

@@ -80,9 +80,35 @@ int thp_why_from(struct thp_why *why, int ret, const struct thp_why *inner, cons
 	return ret;
 }
 
+/* Of the last function that failed and had nobody to tell. */
+static struct {
+	struct thp_why why;
+	int ret;
+} note;
+
+int thp_note_at(const char *file, int line, int ret, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(note.why.text, sizeof(note.why.text), fmt, ap);
+	va_end(ap);
+	found_at(&note.why, file, line);
+	note.ret = ret;
+	return ret;
+}
+
+int thp_why_default(struct thp_why *why, int ret)
+{
+	if (note.why.text[0] && note.ret == ret)
+		return thp_why_pass(why, ret, &note.why);
+	return thp_why(why, ret, "failed without a cause: %s", thp_errno_name(ret));
+}
+
 void thp_why_clear(struct thp_why *why)
 {
 	memset(why, 0, sizeof(*why));
+	note.why.text[0] = '\0';
 }
 
 /* These two are how lib/ says that a contract or the contents are broken. */
@@ -95,10 +121,17 @@ static bool has_errno(const char *text, int ret)
 void thp_why_line(char *buf, size_t len, const struct thp_why *why, int ret, const char *call,
 		  const char *file, int line)
 {
-	if (!why->text[0])
-		snprintf(buf, len, "%s:%d: %.*s: %s (%s)", thp_basename(file), line,
-			 (int)strcspn(call, " ("), call, strerror(ret < 0 ? -ret : ret),
-			 thp_errno_name(ret));
+	size_t name = strcspn(call, "(");
+
+	if (!why->text[0] && note.why.text[0] && note.ret == ret)
+		why = &note.why;
+	/* A variable is nobody's name. */
+	if (!why->text[0] && !call[name])
+		snprintf(buf, len, "%s:%d: failed: %s (%s)", thp_basename(file), line,
+			 strerror(ret < 0 ? -ret : ret), thp_errno_name(ret));
+	else if (!why->text[0])
+		snprintf(buf, len, "%s:%d: %.*s: %s (%s)", thp_basename(file), line, (int)name,
+			 call, strerror(ret < 0 ? -ret : ret), thp_errno_name(ret));
 	else if (!ret || has_errno(why->text, ret))
 		snprintf(buf, len, "%s:%d: %s", why->file, why->line, why->text);
 	else
@@ -130,6 +163,33 @@ const char *thp_errno_name(int err)
 	case EPROTO: return "EPROTO";
 	case EILSEQ: return "EILSEQ";
 	case EHWPOISON: return "EHWPOISON";
+	case E2BIG: return "E2BIG";
+	case EBADF: return "EBADF";
+	case ECANCELED: return "ECANCELED";
+	case ECHILD: return "ECHILD";
+	case EDEADLK: return "EDEADLK";
+	case EFBIG: return "EFBIG";
+	case EINPROGRESS: return "EINPROGRESS";
+	case EISDIR: return "EISDIR";
+	case ELOOP: return "ELOOP";
+	case EMFILE: return "EMFILE";
+	case ENAMETOOLONG: return "ENAMETOOLONG";
+	case ENFILE: return "ENFILE";
+	case ENOEXEC: return "ENOEXEC";
+	case ENOLCK: return "ENOLCK";
+	case ENOTDIR: return "ENOTDIR";
+	case ENOTEMPTY: return "ENOTEMPTY";
+	case ENOTTY: return "ENOTTY";
+	case ENXIO: return "ENXIO";
+	case EOVERFLOW: return "EOVERFLOW";
+	case EPIPE: return "EPIPE";
+	case EROFS: return "EROFS";
+	case ESPIPE: return "ESPIPE";
+	case ESRCH: return "ESRCH";
+	case ETIME: return "ETIME";
+	case ETXTBSY: return "ETXTBSY";
+	case EUSERS: return "EUSERS";
+	case EXDEV: return "EXDEV";
 	default: return strerror(err < 0 ? -err : err);
 	}
 }

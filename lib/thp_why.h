@@ -53,12 +53,25 @@ int thp_why_pass(struct thp_why *why, int ret, const struct thp_why *inner);
 int thp_why_from(struct thp_why *why, int ret, const struct thp_why *inner, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* Forgets the cause. */
+/*
+ * For functions that return -errno and take no @why: what they would have told it.
+ * The last note becomes the cause of a failure with the same error that has none.
+ * Returns @ret. Not from where memory is refused: it writes to this process's data.
+ */
+#define thp_note(ret, ...) thp_note_at(__FILE__, __LINE__, ret, __VA_ARGS__)
+
+int thp_note_at(const char *file, int line, int ret, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* Makes the last note the cause of @ret, or else what @ret means, if there is none. */
+int thp_why_default(struct thp_why *why, int ret);
+
+/* Forgets the cause, and the last note: what comes next has not failed yet. */
 void thp_why_clear(struct thp_why *why);
 
 /*
- * The line that people read: "file:line: cause (ERRNO)". Without a cause it is the
- * function that @call begins with, at @file and @line, and what @ret means.
+ * The line that people read: "file:line: cause (ERRNO)". Without a cause or a note it
+ * is the function that @call begins with, at @file and @line, and what @ret means.
  */
 void thp_why_line(char *buf, size_t len, const struct thp_why *why, int ret, const char *call,
 		  const char *file, int line);

@@ -74,7 +74,14 @@ grep -rnE --include='*.[ch]' 'thp_why\(.*-ENOTSUP' . |
 	none "every SKIP of a helper has its reason" "these should call thp_skip()"
 
 # A test that skips for want of an option is no news where config was used.
-grep -rohE --include='*.[ch]' --include='*.def' '"(needs [^"]*|CONFIG_[^"]*)"' . | grep -o 'CONFIG_[A-Z0-9_]*' | sort -u |
+grep -rohE --include='*.[ch]' --include='*.def' '"(needs [^"]*|CONFIG_[^"]*)"' . |
+	grep -o '\<\(CONFIG\|FAULT\)_[A-Z0-9_]*' | sed 's/^FAULT/CONFIG_&/' |
+	sort -u > "$work/options"
 while read -r option; do
 	grep -q "^$option=[ym]" config || echo "$option"
-done | none "config has every option that a test asks for" "it lacks these"
+done < "$work/options" | none "config has every option that a test asks for" "it lacks these"
+
+# The first part of config is what tests name; the comment of another says its reason.
+awk '/^#/ { part++ } /^CONFIG_/ && part < 2 { sub(/=.*/, ""); print }' config | sort |
+	comm -23 - "$work/options" |
+	none "every option of config is named by a test or has a reason" "these are not"

@@ -106,6 +106,74 @@ TEST_F(oracle, state)
 		  (unsigned long long)sm.anon_huge_kb);
 }
 
+static int expect_state(const char *p, enum thp_state want, const char *what, struct thp_why *why)
+{
+	enum thp_state got;
+	int ret = thp_obs_state(p, thp_env.pmd, &got);
+
+	if (!ret && got != want)
+		ret = thp_why(why, -EPROTO, "%s: %s, expected %s", what, thp_state_name(got),
+			      thp_state_name(want));
+	return ret;
+}
+
+/* Zero beside data in one VMA, which only kpageflags tell apart, that is root. */
+static int look_blindly(struct thp_chan *chan, void *arg)
+{
+	enum thp_state mixed = THP_STATE_PMD, mixed_zero = THP_STATE_PMD_ZERO;
+	bool unprivileged = *(bool *)arg;
+	struct thp_why *why = &chan->why;
+	size_t pmd = thp_env.pmd;
+	struct thp_map zero;
+	char *p;
+	int ret;
+
+	if (unprivileged && (setuid(65534) || prctl(PR_SET_DUMPABLE, 1)))
+		return thp_why(why, -errno, "setuid: %s", strerror(errno));
+	if (geteuid()) {
+		mixed = THP_STATE_UNKNOWN;
+		mixed_zero = THP_STATE_UNKNOWN;
+	}
+	ret = thp_map_new(&zero, THP_ZERO, why);
+	thp_obs_scan_mask &= ~(uint64_t)PAGE_IS_PFNZERO;
+	if (!ret)
+		ret = expect_state(zero.thp, THP_STATE_PMD, "unaware of its blindness", why);
+	if (!ret)
+		ret = thp_obs_probe_scan(zero.thp, pmd);
+	if (!ret && !thp_obs_scan_blind)
+		ret = thp_why(why, -EPROTO, "blindness was not noticed");
+	if (!ret)
+		ret = expect_state(zero.thp, THP_STATE_PMD_ZERO, "zero alone", why);
+	if (ret)
+		return ret;
+	/* Or both became one VMA. */
+	thp_map_destroy(&zero);
+	p = mmap(NULL, 4 * pmd, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	madvise(p, 4 * pmd, MADV_HUGEPAGE);
+	p = (char *)(((uintptr_t)p + pmd - 1) & ~(pmd - 1));
+	thp_touch(p);
+	ret = expect_state(p, THP_STATE_PMD, "data alone", why);
+	thp_peek(p + pmd);
+	if (!ret)
+		ret = expect_state(p, mixed, "data beside zero", why);
+	return ret ? ret : expect_state(p + pmd, mixed_zero, "zero beside data", why);
+}
+
+/* PAGEMAP_SCAN of Linux 6.7 to 6.15: as if PAGE_IS_PFNZERO were never reported. */
+TEST_F(oracle, scan_blind)
+{
+	struct thp_why why = { 0 };
+	bool unprivileged = false;
+
+	THP_NEEDS(THP_NEED_ZERO | THP_NEED_SCAN);
+	THP_REQUIRE_OK(thp_child_run(look_blindly, &unprivileged, 5000, &why), &why);
+	unprivileged = thp_env.root;
+	THP_REQUIRE_OK(thp_child_run(look_blindly, &unprivileged, 5000, &why), &why);
+}
+
 TEST_F(oracle, tables)
 {
 	struct thp_why why = { 0 };

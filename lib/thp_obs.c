@@ -140,6 +140,7 @@ long thp_obs_populated(const void *addr, size_t len)
 }
 
 bool thp_obs_scan_blind;
+uint64_t thp_obs_scan_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_HUGE | PAGE_IS_PFNZERO;
 
 /* Bytes of a range that PAGEMAP_SCAN finds mapped by PMDs, or -errno. */
 static long long huge_by_scan(uint64_t start, uint64_t end)
@@ -183,7 +184,7 @@ static int state_by_scan(const void *addr, size_t len, enum thp_state *state)
 		.vec = (uintptr_t)vec,
 		.vec_len = 4,
 		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-		.return_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_HUGE | PAGE_IS_PFNZERO,
+		.return_mask = thp_obs_scan_mask,
 	};
 	int fd, n;
 

@@ -70,6 +70,9 @@ int thp_obs_state(const void *addr, size_t len, enum thp_state *state);
 int thp_obs_probe_scan(const void *addr, size_t len);
 extern bool thp_obs_scan_blind;
 
+/* PAGE_IS_... that PAGEMAP_SCAN is asked for: without PAGE_IS_PFNZERO it is that blind. */
+extern uint64_t thp_obs_scan_mask;
+
 const char *thp_state_name(enum thp_state state);
 
 /* Base pages of [addr, addr + len) that are present or swapped, or -errno. */

@@ -1037,8 +1037,8 @@ static int verify_gup_read(struct thp_map *m, struct thp_why *why)
 /* What a zap empties: a shared mapping drops the PMD, and all pages with it. */
 #define ZAPPED		(ANON_ZERO_DEVICE | THP_SMALL)
 
-#define GONE		{ &split_has_vma, 1, 0 }
-#define UNREADABLE	{ &split_readable, 1, 0 }
+#define GONE		{ &split_has_vma, 1, 0, 0 }
+#define UNREADABLE	{ &split_readable, 1, 0, 0 }
 
 /*
  * .keeps names the kinds that are controls: on base pages and untouched memory
@@ -1074,93 +1074,93 @@ const struct split_op split_ops[] = {
 	}, {
 		.name = "mprotect_head", .covers = "split-mprotect", .run = run_mprotect,
 		.kinds = ANON_ZERO, .where = AT_HEAD,
-		.says = { &split_vma_write, 1, 0 }, .meets = { &split_writable, 1, 0 },
+		.says = { &split_vma_write, 1, 0, 0 }, .meets = { &split_writable, 1, 0, 0 },
 	}, {
 		.name = "mprotect_mid", .covers = "split-mprotect file-split", .run = run_mprotect,
 		.kinds = ALL_HUGE | THP_DEVICE, .keeps = PLAIN, .where = AT_MID,
-		.says = { &split_vma_write, 1, 0 }, .meets = { &split_writable, 1, 0 },
+		.says = { &split_vma_write, 1, 0, 0 }, .meets = { &split_writable, 1, 0, 0 },
 	}, {
 		.name = "mprotect_merge_below", .covers = "split-vma-merge", .run = run_mprotect,
 		.prepare = prepare_ro_below,
 		.kinds = ANON_ZERO, .where = AT_HEAD,
-		.says = { &split_vma_write, 1, 0 }, .meets = { &split_writable, 1, 0 },
+		.says = { &split_vma_write, 1, 0, 0 }, .meets = { &split_writable, 1, 0, 0 },
 		.flags = OP_MERGES | OP_BELOW_TOO,
 	}, {
 		.name = "mprotect_merge_above", .covers = "split-vma-merge", .run = run_mprotect,
 		.prepare = prepare_ro_above,
 		.kinds = ANON_ZERO, .where = AT_TAIL,
-		.says = { &split_vma_write, 1, 0 }, .meets = { &split_writable, 1, 0 },
+		.says = { &split_vma_write, 1, 0, 0 }, .meets = { &split_writable, 1, 0, 0 },
 		.flags = OP_MERGES | OP_ABOVE_TOO,
 	}, {
 		.name = "madv_nohugepage_mid", .covers = "split-madvise-flags",
 		.run = run_madv_nohugepage, .errnos = { EAGAIN },
 		.kinds = ANON_ZERO, .where = AT_MID,
-		.says = { &split_vma_unadvised, 0, 1 },
+		.says = { &split_vma_unadvised, 0, 1, 0 },
 	}, {
 		.name = "madv_dontdump_mid", .covers = "split-madvise-flags",
 		.run = run_madv_dontdump, .errnos = { EAGAIN },
 		.kinds = ANON_ZERO_DEVICE, .keeps = PLAIN, .where = AT_MID,
-		.says = { &split_vma_dontdump, 0, 1 },
+		.says = { &split_vma_dontdump, 0, 1, 0 },
 	}, {
 		.name = "madv_dontfork_mid", .covers = "split-madvise-flags",
 		.run = run_madv_dontfork, .errnos = { EAGAIN },
 		.kinds = ANON_ZERO, .where = AT_MID,
-		.says = { &split_vma_dontfork, 0, 1 },
-		.meets = { &split_left_by_fork, 0, 1 },
+		.says = { &split_vma_dontfork, 0, 1, 0 },
+		.meets = { &split_left_by_fork, 0, 1, 0 },
 	}, {
 		.name = "madv_wipeonfork_mid", .covers = "split-madvise-flags",
 		.run = run_madv_wipeonfork, .errnos = { EAGAIN },
 		.kinds = ANON_ZERO, .where = AT_MID,
-		.says = { &split_vma_wipeonfork, 0, 1 },
+		.says = { &split_vma_wipeonfork, 0, 1, 0 },
 		.meets = { &split_wiped_by_fork, 0, 1, THP_ANON },
 	}, {
 		.name = "madv_sequential_mid", .covers = "split-madvise-flags",
 		.run = run_madv_sequential, .errnos = { EAGAIN },
 		.kinds = ANON_ZERO, .where = AT_MID,
-		.says = { &split_vma_sequential, 0, 1 },
+		.says = { &split_vma_sequential, 0, 1, 0 },
 	}, {
 		.name = "madv_mergeable_mid", .covers = "split-madvise-flags",
 		.run = run_madv_mergeable, .errnos = { EAGAIN, ENOMEM }, .needs = THP_NEED_KSM,
 		.kinds = ANON_ZERO, .where = AT_MID,
-		.says = { &split_vma_mergeable, 0, 1 },
+		.says = { &split_vma_mergeable, 0, 1, 0 },
 	}, {
 		.name = "anon_name_mid", .covers = "split-anon-name", .run = run_anon_name,
 		.errnos = { EAGAIN, ENOMEM }, .needs = THP_NEED_ANON_NAME,
 		.kinds = ANON_ZERO, .where = AT_MID,
-		.says = { &split_vma_named, 0, 1 },
+		.says = { &split_vma_named, 0, 1, 0 },
 	}, {
 		.name = "mlock_mid", .covers = "split-mlock", .run = run_mlock,
 		.errnos = { ENOMEM, EAGAIN }, .needs = THP_NEED_LIMIT,
 		.kinds = ANON_ZERO, .keeps = THP_SMALL, .where = AT_MID,
 		.flags = OP_POPULATES,
 		.prepare = prepare_lock, .verify = verify_locked, .untouched = verify_lock_kept,
-		.says = { &split_vma_locked, 0, 1 }, .meets = { &split_lru_refused, 0, 1 },
+		.says = { &split_vma_locked, 0, 1, 0 }, .meets = { &split_lru_refused, 0, 1, 0 },
 	}, {
 		.name = "munlock_mid", .covers = "split-mlock", .run = run_munlock,
 		.prepare = prepare_mlocked, .errnos = { ENOMEM, EAGAIN }, .needs = THP_NEED_LIMIT,
 		.kinds = ANON_ZERO, .where = AT_MID,
 		.verify = verify_unlocked, .untouched = verify_lock_kept,
-		.says = { &split_vma_locked, 1, 0 }, .meets = { &split_lru_refused, 1, 0 },
+		.says = { &split_vma_locked, 1, 0, 0 }, .meets = { &split_lru_refused, 1, 0, 0 },
 	}, {
 		.name = "mbind_mid", .covers = "split-mbind", .run = run_mbind,
 		.needs = THP_NEED_NUMA, .kinds = ANON_ZERO, .where = AT_MID,
-		.says = { &split_policy, MPOL_DEFAULT, MPOL_PREFERRED },
+		.says = { &split_policy, MPOL_DEFAULT, MPOL_PREFERRED, 0 },
 	}, {
 		.name = "home_node_mid", .covers = "split-mbind", .run = run_home_node,
 		.prepare = prepare_bound, .needs = THP_NEED_HOME_NODE,
 		.kinds = ANON_ZERO, .where = AT_MID,
 		/* No call says which node is the home: a policy of its own is a VMA of its own. */
-		.says = { &split_alone, 0, 1 },
+		.says = { &split_alone, 0, 1, 0 },
 	}, {
 		.name = "uffd_register_mid", .covers = "split-uffd-register",
 		.run = run_uffd_register, .prepare = prepare_uffd, .needs = THP_NEED_UFFD,
 		.kinds = ANON_ZERO, .where = AT_MID,
-		.says = { &split_vma_uffd_missing, 0, 1 }, .meets = { &split_registered, 0, 1 },
+		.says = { &split_vma_uffd_missing, 0, 1, 0 }, .meets = { &split_registered, 0, 1, 0 },
 	}, {
 		.name = "mseal_mid", .covers = "split-mseal", .run = run_mseal,
 		.needs = THP_NEED_MSEAL, .flags = OP_NO_ZAP,
 		.kinds = ANON_ZERO, .where = AT_MID,
-		.says = { &split_alone, 0, 1 }, .meets = { &split_sealed, 0, 1 },
+		.says = { &split_alone, 0, 1, 0 }, .meets = { &split_sealed, 0, 1, 0 },
 	}, {
 		.name = "mremap_move_mid", .covers = "move-partial", .run = run_mremap_move,
 		.prepare = prepare_aux, .verify = verify_moved,
@@ -1212,41 +1212,41 @@ const struct split_op split_ops[] = {
 		.name = "uffd_wp_mid", .covers = "protect-uffd-wp", .run = run_uffd_wp,
 		.prepare = prepare_uffd_wp,
 		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO_DEVICE, .where = AT_MID,
-		.says = { &split_uffd_wp, 0, 1 }, .meets = { &split_writable, 1, 0 },
+		.says = { &split_uffd_wp, 0, 1, 0 }, .meets = { &split_writable, 1, 0, 0 },
 	}, {
 		.name = "uffd_unwp_mid", .covers = "protect-uffd-wp", .run = run_uffd_unwp,
 		.prepare = prepare_uffd_wped,
 		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO_DEVICE, .where = AT_MID,
-		.says = { &split_uffd_wp, 1, 0 }, .meets = { &split_writable, 0, 1 },
+		.says = { &split_uffd_wp, 1, 0, 0 }, .meets = { &split_writable, 0, 1, 0 },
 	}, {
 		.name = "uffd_unregister_mid", .covers = "protect-uffd-unregister",
 		.run = run_uffd_unregister, .prepare = prepare_uffd_wped,
 		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO, .where = AT_MID,
-		.says = { &split_uffd_wp, 1, 0 }, .meets = { &split_writable, 0, 1 },
+		.says = { &split_uffd_wp, 1, 0, 0 }, .meets = { &split_writable, 0, 1, 0 },
 	}, {
 		.name = "uffd_rwp_mid", .covers = "protect-uffd-rwp", .run = run_uffd_rwp,
 		.prepare = prepare_uffd_rwp,
 		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO, .where = AT_MID,
-		.says = { &split_uffd_wp, 0, 1 },
+		.says = { &split_uffd_wp, 0, 1, 0 },
 	}, {
 		.name = "uffd_unrwp_mid", .covers = "protect-uffd-rwp", .run = run_uffd_unrwp,
 		.prepare = prepare_uffd_rwped,
 		 .again = again_uffd_rwped,
 		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO, .where = AT_MID,
-		.says = { &split_uffd_wp, 1, 0 }, .verify = verify_rwp_fault,
+		.says = { &split_uffd_wp, 1, 0, 0 }, .verify = verify_rwp_fault,
 	}, {
 		.name = "uffd_rwp_unregister_mid",
 		.covers = "protect-uffd-rwp protect-uffd-unregister",
 		.run = run_uffd_unregister, .prepare = prepare_uffd_rwped,
 		 .again = again_uffd_rwped,
 		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO, .where = AT_MID,
-		.says = { &split_uffd_wp, 1, 0 }, .verify = verify_rwp_fault,
+		.says = { &split_uffd_wp, 1, 0, 0 }, .verify = verify_rwp_fault,
 	}, {
 		.name = "pagemap_scan_wp_mid", .covers = "walk-pagemap-scan",
 		.run = run_pagemap_scan, .prepare = prepare_uffd_scan,
 		.needs = THP_NEED_UFFD_ASYNC | THP_NEED_SCAN,
 		.kinds = ANON_ZERO, .where = AT_MID,
-		.says = { &split_uffd_wp, 0, 1 },
+		.says = { &split_uffd_wp, 0, 1, 0 },
 	}, {
 		.name = "cow_write_mid", .covers = "cow-write", .run = run_write,
 		.prepare = prepare_fork, .verify = verify_fork, .starved = WAITS,
@@ -1306,7 +1306,7 @@ const struct split_op split_ops[] = {
 		.prepare = prepare_uffd_async, .starved = WAITS,
 		.needs = THP_NEED_UFFD_ASYNC,
 		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
-		.says = { &split_uffd_wp, 1, 0 },
+		.says = { &split_uffd_wp, 1, 0, 0 },
 	}, {
 		/* In kernel mode the fault cannot wait: the caller is told. */
 		.name = "wp_async_read_syscall_mid", .covers = "wp-async-fault cow-kernel-write",
@@ -1314,7 +1314,7 @@ const struct split_op split_ops[] = {
 		.errnos = { EFAULT, ENOMEM },
 		 .needs = THP_NEED_UFFD_ASYNC,
 		.kinds = THP_ANON, .where = AT_MID, .effect = WRITES,
-		.says = { &split_uffd_wp, 1, 0 },
+		.says = { &split_uffd_wp, 1, 0, 0 },
 	}, {
 		.name = "cold_mid", .covers = "folio-split-advice", .run = run_cold,
 		.starved = ADVICE, .flags = OP_FOLIO,
@@ -1327,7 +1327,7 @@ const struct split_op split_ops[] = {
 		.starved = ADVICE, .flags = OP_FOLIO, .needs = THP_NEED_UFFD_WP,
 		.kinds = THP_ANON, .where = AT_MID,
 		.prepare = prepare_cold_wped, .verify = verify_cold,
-		.says = { &split_uffd_wp, 1, 1 },
+		.says = { &split_uffd_wp, 1, 1, 0 },
 	}, {
 		.name = "pageout_mid", .covers = "folio-split-advice", .run = run_pageout,
 		.starved = ADVICE, .flags = OP_FOLIO,
@@ -1358,17 +1358,17 @@ const struct split_op split_ops[] = {
 	}, {
 		.name = "mprotect_whole", .covers = "protect-pmd", .run = run_mprotect_whole,
 		.starved = FAILS, .keeps = ALL_HUGE | THP_DEVICE, .where = AT_WHOLE,
-		.says = { &split_vma_write, 1, 0 }, .meets = { &split_writable, 1, 0 },
+		.says = { &split_vma_write, 1, 0, 0 }, .meets = { &split_writable, 1, 0, 0 },
 	}, {
 		.name = "uffd_wp_whole", .covers = "protect-pmd", .run = run_uffd_wp_whole,
 		.starved = NEVER, .prepare = prepare_uffd_wp, .needs = THP_NEED_UFFD_WP,
 		.keeps = ANON_ZERO, .where = AT_WHOLE,
-		.says = { &split_uffd_wp, 0, 1 },
+		.says = { &split_uffd_wp, 0, 1, 0 },
 	}, {
 		.name = "uffd_rwp_whole", .covers = "protect-pmd", .run = run_uffd_rwp_whole,
 		.starved = NEVER, .prepare = prepare_uffd_rwp, .needs = THP_NEED_UFFD_RWP,
 		.keeps = ANON_ZERO, .where = AT_WHOLE,
-		.says = { &split_uffd_wp, 0, 1 },
+		.says = { &split_uffd_wp, 0, 1, 0 },
 	}, {
 		.name = "uffd_rwp_read", .covers = "rwp-fault", .run = run_uffd_rwp_read,
 		.starved = NEVER, .prepare = prepare_uffd_rwped, .needs = THP_NEED_UFFD_RWP,
@@ -1391,7 +1391,7 @@ const struct split_op split_ops[] = {
 		.name = "mlock_whole", .covers = "mlock-pmd", .run = run_mlock_onfault,
 		.starved = FAILS, .errnos = { ENOMEM, EAGAIN }, .needs = THP_NEED_LIMIT,
 		.keeps = ANON_ZERO, .where = AT_WHOLE,
-		.says = { &split_vma_locked, 0, 1 },
+		.says = { &split_vma_locked, 0, 1, 0 },
 	}, {
 		/*
 		 * open() is part of the readers here: procfs says ENOENT where it gets

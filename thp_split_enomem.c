@@ -44,6 +44,7 @@ struct trial {
 	long drained;		/* those that only prepared it, see thp_inject_drain() */
 	long failed_splits;	/* thp_split_pmd_failed */
 	bool still;		/* mapped as before, right after the operation */
+	int hungry;		/* the victim has used up what was left, and begins */
 	bool waited;		/* it came back only after being fed */
 	bool partial;		/* success, and the rest is for another call */
 	bool reclaims;		/* empty tables are freed: fixture between only */
@@ -293,6 +294,7 @@ static int victim(struct thp_chan *chan, void *arg)
 			thp_chan_post_parent(chan, 3);
 			return thp_why(why, ret, "the limit did not bite: %s", thp_errno_name(ret));
 		}
+		__atomic_store_n(&self->hungry, 1, __ATOMIC_SEQ_CST);
 	}
 	if (job->injector == TARGETED) {
 		ret = thp_inject_drain(-1);
@@ -351,6 +353,21 @@ static int starve(struct trial *self, enum injector injector, bool on)
 }
 
 /*
+ * Until the victim has used up what its group has left: the kernel writes an OOM report
+ * when that is over, which can take long, and is no part of the operation.
+ */
+static void await_hunger(struct trial *self)
+{
+	struct thp_child *c = &self->victim;
+	struct thp_deadline d;
+
+	thp_deadline_start(&d, c->pid, THP_STEP_MS);
+	while (!__atomic_load_n(&self->hungry, __ATOMIC_SEQ_CST) &&
+	       thp_child_watch(c, 3, 1) == -ETIMEDOUT && !thp_deadline_over(&d))
+		;
+}
+
+/*
  * The watchdog's side of one starved operation. 0, or -EPROTO with a cause. The
  * results are in @self.
  */
@@ -396,8 +413,10 @@ static int watch(struct job *job, struct thp_why *why)
 	/* What has looped before is not given as long again: ten IDs, one bug. */
 	if (thp_run_has_looped(op->name))
 		limit = THP_AGAIN_MS;
-	thp_deadline_start(&d, c->pid, limit);
 	thp_chan_post_child(c->chan, 2);
+	if (job->injector == MEMCG)
+		await_hunger(self);
+	thp_deadline_start(&d, c->pid, limit);
 	if (op->starved == WAITS)
 		ret = thp_child_watch(c, 3, WAIT_MS);
 	else

@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Lines of the kernel log that fail a run, without their time stamp, 20 at most. Reports
-# of injected failures and of the OOM killer are what some tests ask for.
+# Lines of a kernel log that fail a run, without their time stamp, 20 at most. The first
+# file is lib/thp_complaints.h, which says what they are; the second is the log.
+
+NR == FNR {
+	if (/^COMPLAINT\(/) {
+		sub(/^[^"]*"/, "")
+		sub(/"[^"]*$/, "")
+		text[++patterns] = $0
+	}
+	next
+}
 
 !sub(/^\[ *[0-9]+\.[0-9]+\](\[ *[TC][0-9]+\])? /, "") { next }
-/^WARNING: / || /BUG: / || /^kernel BUG at / || /^Oops[: ]/ ||
-/^general protection fault/ || /^Unable to handle kernel/ ||
-/^Kernel panic/ || /^UBSAN: / || /non-zero pgtables_bytes/ ||
-/^INFO: task .* blocked for more than/ ||
-/^INFO: (possible|trying to register|suspicious)/ ||
-/rcu: INFO: .*(stall|detected)/ || /^rcu: .* kthread starved/ ||
-(/page_table_check/ && !/ommand line: /) || /^Bad page (state|map)/ {
-	if (n++ < 20)
-		print
+
+{
+	for (i = 1; i <= patterns; i++) {
+		at = index($0, substr(text[i], 1, 1) == "^" ? substr(text[i], 2) : text[i])
+		if (at && (at == 1 || substr(text[i], 1, 1) != "^")) {
+			if (n++ < 20)
+				print
+			next
+		}
+	}
 }

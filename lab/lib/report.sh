@@ -9,7 +9,8 @@
 
 # Lines of the kernel log that fail a run.
 lab_splats() (
-	tr -d '\r' <"$1" | awk -f "$LAB_AWK/kernel-complaints.awk"
+	tr -d '\r' <"$1" | awk -f "$LAB_AWK/kernel-complaints.awk" \
+		"$LAB_DIR/../lib/thp_complaints.h" -
 )
 
 # Facts of the KTAP: see above.

@@ -92,6 +92,11 @@ add_state()
 		"$private exec 9>\$state; flock 9; $run_it' sh \"\$@\""
 	way locked_wrong_kernel skip 'SKIP another run of this suite is active$' \
 		"$private exec 9>\$state; flock 9; exec $bin \"\$@\" -e $1 $one' sh \"\$@\""
+	note=/run/thp_lazy_pte.broken
+	way broken_kernel skip 'SKIP the kernel is broken: see the first failure$' \
+		"$private cat /proc/sys/kernel/random/boot_id >$note; echo oops >>$note; $run_it' sh \"\$@\""
+	way broken_before_boot ok 'ok 1 kernel.mode$' \
+		"$private echo another-boot >$note; echo oops >>$note; $run_it' sh \"\$@\""
 	way lock_wait red 'THP_LAZY_LOCK_WAIT is' \
 		"$private THP_LAZY_LOCK_WAIT=soon; $run_it' sh \"\$@\""
 	way state_corrupt red 'is no path, tab and value' \

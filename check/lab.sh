@@ -53,6 +53,24 @@ refuses "an option of run" "mutants takes no --loop" mutants --loop 5
 refuses "more memory than there is" 'MB of memory available' \
 	run --memory 99999744 v7-x86_64
 
+# Lines of a console: complaints, marked, and what is none
+cat > "$work/console" <<END
+[    0.000000] Command line: page_table_check=on panic_on_oops=1
+[    2.000001][  T118] WARNING: mm/x.c:1 at f+0x0/0x1, CPU#0: t/1
+[    2.000002][  T118]  ? page_table_check_set+0x180/0x260
+[    2.100000] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [t:1]
+[    2.200000] mm/pgtable-generic.c:1: bad pmd 0000(0)
+[    2.300000] t: page allocation failure: order:0
+[    2.400000] Oops: Oops: 0000 [#1] SMP
+END
+sed -n '2p;4,5p;7p' "$work/console" | sed 's/^\[[^]]*\]\(\[[^]]*\]\)\{0,1\} //' > "$work/complaints"
+for awk in awk mawk gawk 'busybox awk'; do
+	have "${awk%% *}" || continue
+	# shellcheck disable=SC2086 # a command with its options
+	$awk -f lab/awk/kernel-complaints.awk lib/thp_complaints.h "$work/console" > "$work/found"
+	try "complaints of a console, by $awk" cmp "$work/complaints" "$work/found"
+done
+
 # An image that looks like one, and then does nothing
 {
 	head -c 514 /dev/zero

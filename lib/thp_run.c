@@ -218,7 +218,7 @@ static void leave_note(const char *cause)
 		return;
 	n = snprintf(text, sizeof(text), "%s%s\n", boot, cause);
 	for (i = 0; i < ARRAY_SIZE(notes); i++) {
-		fd = open(notes[i], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+		fd = open(notes[i], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
 		if (fd < 0)
 			continue;
 		n = write(fd, text, n) == n ? 0 : -EIO;

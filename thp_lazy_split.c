@@ -787,7 +787,7 @@ static void measure_footprint(struct __test_metadata *_metadata, bool zero)
 	}
 	if (!zero) {
 		/* Where memory was too fragmented there is a table in any case. */
-		THP_REQUIRE(!thp_obs_smaps(0, p, bytes, &sm), "no smaps");
+		THP_REQUIRE(!thp_obs_smaps(0, p, bytes, &sm), "/proc/self/smaps cannot be read");
 		fallback = n - sm.anon_huge_kb * 1024 / thp_env.pmd;
 	}
 	want = (thp_env.contract == THP_EAGER ? n : fallback) * thp_env.table;

@@ -1208,7 +1208,8 @@ TEST_F(mremap, soft_dirty)
 
 	thp_map_destroy(m);
 	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
-	THP_CHECK(!thp_write_file("/proc/self/clear_refs", "4"), "clear_refs");
+	THP_CHECK(!thp_write_file("/proc/self/clear_refs", "4"),
+		  "/proc/self/clear_refs does not take 4, which clears soft-dirty");
 	thp_touch(m->thp);
 	to = move_page(m, nr - 1);
 	THP_REQUIRE(to != MAP_FAILED, "mremap: %s", strerror(errno));

@@ -14,6 +14,7 @@ lazy)	other=eager;;
 	exit;;
 esac
 
+c_like='->|&[a-z_]|[!=]=|[A-Za-z_]\([^)]*, [^)]*\)'
 for prog in $programs; do
 	timeout -k 10 300 "$OUTPUT/$prog" -e $other > "$log" 2>&1
 	status=$?
@@ -23,6 +24,16 @@ for prog in $programs; do
 		fail "$prog -e $other" "the cause does not name both modes"
 	else
 		pass "$prog -e $other"
+	fi
+	# A cause is for people: no operators, no call with its arguments.
+	grep '^not ok' "$log" > "$work/causes"
+	! grep -E -- "$c_like" "$work/causes" > "$log"
+	status=$?
+	lines=5
+	if [ $status -eq 0 ]; then
+		pass "$prog -e $other: causes are words"
+	else
+		fail "$prog -e $other: causes are words" "these are C"
 	fi
 done
 try "thp_mremap -e $measured" "$OUTPUT/thp_mremap" -e "$measured"

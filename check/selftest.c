@@ -786,6 +786,12 @@ TEST_F(lib, settings)
 	THP_CHECK(now == was, "was %llu, restored to %llu", (unsigned long long)was,
 		  (unsigned long long)now);
 	THP_CHECK(thp_settings_set("/sys/no/such/file", "1") == -ENOENT, "an unknown file passed");
+	/* A module that is gone already was unloaded; anything else is a file. */
+	mark = thp_settings_mark();
+	THP_CHECK_OK(thp_settings_note(THP_SETTINGS_MODULE "no_such", THP_SETTINGS_UNLOAD), &why);
+	THP_CHECK_OK(thp_settings_restore(mark, &why), &why);
+	THP_CHECK_OK(thp_settings_note(THP_SETTINGS_MODULE "no_such", "1"), &why);
+	THP_CHECK(thp_settings_restore(mark, &why) == -ENOENT, "a file of a module was unloaded");
 }
 
 /* Rows of the table are complete enough to be judged. */

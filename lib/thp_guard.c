@@ -21,6 +21,7 @@
 #include "thp_kmsg.h"
 #include "thp_limits.h"
 #include "thp_map.h"
+#include "thp_module.h"
 #include "thp_run.h"
 #include "thp_settings.h"
 
@@ -380,6 +381,7 @@ int thp_guard_run(int (*body)(void *arg), void *arg, struct thp_why *end)
 	ret = thp_settings_open(end);
 	if (ret)
 		return ret;
+	thp_module_load();
 	quieten();
 	/* Without it thp_cg_create() fails, and says so. */
 	(void)thp_cg_prepare();

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -166,7 +167,7 @@ static int read_setting(const char *path, char *old, size_t len)
 	return 0;
 }
 
-int thp_settings_set_undo(const char *path, const char *value, const char *undo)
+int thp_settings_note(const char *path, const char *undo)
 {
 	char line[512];
 	off_t end;
@@ -185,7 +186,14 @@ int thp_settings_set_undo(const char *path, const char *value, const char *undo)
 		(void)ftruncate(state_fd, end);
 		return -EIO;
 	}
-	return thp_write_file(path, value);
+	return 0;
+}
+
+int thp_settings_set_undo(const char *path, const char *value, const char *undo)
+{
+	int ret = thp_settings_note(path, undo);
+
+	return ret ? ret : thp_write_file(path, value);
 }
 
 int thp_settings_set(const char *path, const char *value)
@@ -211,6 +219,22 @@ long thp_settings_mark(void)
 	return state_fd < 0 ? 0 : lseek(state_fd, 0, SEEK_END);
 }
 
+/* Who had it open last may not have let go of it yet. */
+static int unload(const char *module)
+{
+	const struct timespec tick = { .tv_nsec = 10000000 };
+	int i;
+
+	for (i = 0; syscall(__NR_delete_module, module, O_NONBLOCK); i++) {
+		if (errno == ENOENT || errno == ENOSYS)
+			return 0;
+		if ((errno != EWOULDBLOCK && errno != EBUSY) || i == 200)
+			return -errno;
+		nanosleep(&tick, NULL);
+	}
+	return 0;
+}
+
 /* Undoes one line of the state file, "path<TAB>old value"; 0 or -errno. */
 static int restore_line(char *line, struct thp_why *why)
 {
@@ -221,7 +245,11 @@ static int restore_line(char *line, struct thp_why *why)
 		return thp_why(why, -EBADMSG, "%s: '%.40s' is no path, tab and value",
 			       state_path, line);
 	*tab = '\0';
-	ret = thp_write_file(line, tab + 1);
+	if (!strncmp(line, THP_SETTINGS_MODULE, strlen(THP_SETTINGS_MODULE)) &&
+	    !strcmp(tab + 1, THP_SETTINGS_UNLOAD))
+		ret = unload(line + strlen(THP_SETTINGS_MODULE));
+	else
+		ret = thp_write_file(line, tab + 1);
 	if (ret)
 		return thp_why(why, ret, "cannot restore %s to '%s': %s", line, tab + 1,
 			       thp_errno_name(ret));

@@ -27,6 +27,15 @@ int thp_settings_set(const char *path, const char *value);
 /* The same for files whose old value is put back by writing @undo. */
 int thp_settings_set_undo(const char *path, const char *value, const char *undo);
 
+/*
+ * Writes down how to undo a change that the caller makes itself; 0 or -errno. The
+ * directory of a module in sysfs with THP_SETTINGS_UNLOAD is undone by unloading it.
+ */
+int thp_settings_note(const char *path, const char *undo);
+
+#define THP_SETTINGS_MODULE "/sys/module/"
+#define THP_SETTINGS_UNLOAD "unload"
+
 /* Position in the state file, for thp_settings_restore(); bytes. */
 long thp_settings_mark(void);
 

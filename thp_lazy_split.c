@@ -233,7 +233,10 @@ static int run_and_verify(struct thp_map *m, const struct split_op *op, enum thp
 	return ret;
 }
 
-/* Advice may pass over a folio that somebody else holds, and aging looks the same. */
+/*
+ * Advice may pass over a folio that somebody else holds, and aging looks the same. What
+ * does nothing does so each time.
+ */
 static int retry_and_verify(struct thp_map *m, const struct split_op *op, enum thp_kind kind,
 			    struct thp_why *why)
 {
@@ -242,7 +245,7 @@ static int retry_and_verify(struct thp_map *m, const struct split_op *op, enum t
 	for (try = 0; try < 3; try++) {
 		*why = (struct thp_why){ 0 };
 		ret = run_and_verify(m, op, kind, why);
-		if (ret != -EPROTO || op->starved != ADVICE)
+		if (ret != -EAGAIN && (ret != -EPROTO || op->starved != ADVICE))
 			break;
 		thp_map_destroy(m);
 	}

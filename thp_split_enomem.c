@@ -178,8 +178,14 @@ static int check_split(const struct split_op *op, const struct thp_map *m, struc
 /* The operation has done all of its work. */
 static int check_complete(const struct split_op *op, struct thp_map *m, struct thp_why *why)
 {
-	int ret = split_verify(op, m, why);
+	int ret = split_verify(op, m, why), try;
 
+	/* Undone by reclaim: asked for again, until it stays for the time of a look. */
+	for (try = 0; ret == -EAGAIN && try < 5; try++) {
+		*why = (struct thp_why){ 0 };
+		(void)split_run(op, m);
+		ret = split_verify(op, m, why);
+	}
 	return ret ? ret : split_check_data(op, m, true, why);
 }
 

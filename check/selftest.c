@@ -868,7 +868,6 @@ static const struct blind {
 	{ "pageout_mid", 0, TOO_MANY, "nothing leaves memory without swap", THP_NEED_SWAP },
 	{ "to_device_split", 0, TOO_MANY, "takes one THP", 0 },
 	{ "to_system_split", 0, TOO_MANY, "takes one THP", 0 },
-	{ "pageout_whole", 0, TOO_MANY, "beside the range is no THP to take apart", 0 },
 	{ "debugfs_split", 0, TOO_MANY, "beside the range is no THP to take apart", 0 },
 };
 

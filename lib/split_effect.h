@@ -72,7 +72,8 @@ extern const struct split_trait split_wiped_by_fork;	/* a child reads zeroes */
 
 /*
  * After success: every proof of @op, and its verify(). 0; -EPROTO or another -errno
- * with a cause. May fault pages in, and read and write what is there: whoever wants
+ * with a cause; -EAGAIN if the kernel may have taken the effect back on its own, so that
+ * it is worth another try. May fault pages in, and read and write what is there: whoever wants
  * to know how the range is mapped asks before. thp_map_check() is not included.
  */
 int split_verify(const struct split_op *op, struct thp_map *m, struct thp_why *why);

@@ -706,17 +706,11 @@ static int run_exclusive(struct thp_map *m, char *addr, size_t len)
 static int verify_exclusive(struct thp_map *m, struct thp_why *why)
 {
 	char *page = thp_page(m, thp_env.nr / 2);
-	int ret, try;
+	int ret = thp_hmm_check_exclusive(page, thp_env.page);
 
-	/* Reclaim and compaction end it, too, as they please: then it is asked for anew. */
-	for (try = 0; try < 5; try++) {
-		ret = thp_hmm_check_exclusive(page, thp_env.page);
-		if (ret == -EPERM)
-			break;
-		(void)thp_hmm_exclusive(page, thp_env.page);
-	}
+	/* Reclaim and compaction end it, too, as they please. */
 	if (ret != -EPERM)
-		return thp_why(why, -EPROTO, "the device has no exclusive access: %s",
+		return thp_why(why, -EAGAIN, "the device has no exclusive access: %s",
 			       thp_errno_name(ret));
 	ret = thp_check(thp_hmm_buffer(), m->seed, thp_env.nr / 2, 1, why);
 	if (ret)

@@ -717,6 +717,33 @@ TEST_F(lib, loops)
 	THP_CHECK(!thp_run_has_looped("munmap_head"), "held against another operation");
 }
 
+/* A system call after the other, as a loop in the kernel: only food ends it. */
+static int loops_hungry(struct thp_chan *chan, void *arg)
+{
+	(void)chan;
+	(void)arg;
+	thp_run_starve(true);
+	while (thp_run_accused()[0] == '\0')
+		(void)!write(-1, "", 1);
+	thp_run_starve(false);
+	return 0;
+}
+
+static int hungry_test(void *arg)
+{
+	struct thp_why why = { 0 };
+	int ret;
+
+	(void)arg;
+	thp_guard_ready();
+	if (!thp_run_begin("hungry.test", 30))
+		return 3;
+	ret = thp_child_run(loops_hungry, NULL, 5 * THP_RETURN_MS, &why);
+	thp_guard_finished();
+	return !ret && strstr(thp_run_accused(), "livelock") &&
+	       thp_run_has_looped("hungry.test") ? 0 : 3;
+}
+
 /* Runs a test that never ends, in the first of its processes: as the harness does. */
 static int endless_test(void *arg)
 {
@@ -739,11 +766,18 @@ static int endless_test(void *arg)
 		return 3;
 	/* Its clean-up gets here, and knows why. */
 	thp_guard_finished();
-	return strstr(thp_run_ended(), breaks ? "the kernel is broken" : "not done after") ? 0 : 3;
+	return strstr(thp_run_accused(), breaks ? "the kernel is broken" : "not done after") ? 0 : 3;
 }
+
+struct guarded {
+	int (*body)(void *arg);
+	char *arg;
+	int code;
+};
 
 static int guards(struct thp_chan *chan, void *arg)
 {
+	struct guarded *guarded = arg;
 	struct thp_why why = { 0 };
 	int ret;
 
@@ -751,20 +785,26 @@ static int guards(struct thp_chan *chan, void *arg)
 	if (setuid(65534))
 		return thp_why(&chan->why, -errno, "setuid: %s", strerror(errno));
 	thp_settings_close();
-	ret = thp_guard_run(endless_test, arg, &why);
-	if (ret != (arg ? 1 : 0))
+	ret = thp_guard_run(guarded->body, guarded->arg, &why);
+	if (ret != guarded->code)
 		return thp_why(&chan->why, -EPROTO, "the guardian says %d", ret);
 	return 0;
 }
 
-/* The guardian ends a test that is over its limit; and one whose kernel has crashed. */
+/*
+ * The guardian ends a test that is over its limit, one whose kernel has crashed, and what
+ * loops while it starves itself.
+ */
 TEST_F(lib, guardian)
 {
+	struct guarded late = { endless_test, NULL, 0 }, broken = { endless_test, "made up", 1 };
+	struct guarded hungry = { hungry_test, NULL, 0 };
 	struct thp_why why = { 0 };
 
 	THP_NEEDS(THP_NEED_ROOT);
-	THP_CHECK_OK(thp_child_run(guards, NULL, THP_STEP_MS, &why), &why);
-	THP_CHECK_OK(thp_child_run(guards, "made up", THP_STEP_MS, &why), &why);
+	THP_CHECK_OK(thp_child_run(guards, &late, THP_STEP_MS, &why), &why);
+	THP_CHECK_OK(thp_child_run(guards, &broken, THP_STEP_MS, &why), &why);
+	THP_CHECK_OK(thp_child_run(guards, &hungry, THP_STEP_MS, &why), &why);
 }
 
 TEST_F(lib, settings)

@@ -7,7 +7,8 @@
  * how they begin, so that a symbol in a call trace or a register dump is none. The first
  * that matches counts. LINE: all is said in it. REPORT: more lines follow, and name the
  * task that it is about. BROKEN: the same, and what comes after it cannot be trusted, as
- * a task has died in the kernel or hangs there.
+ * a task has died in the kernel. HUNG: the same if it is a task of the suite; others may
+ * wait for a slow disk.
  *
  * "page allocation failure", OOM reports and "FAULT_INJECTION: forcing a failure" are
  * what the injectors are expected to log.
@@ -28,7 +29,7 @@ COMPLAINT(BROKEN, "^Internal error: ")
 COMPLAINT(BROKEN, "^general protection fault")
 COMPLAINT(BROKEN, " [#1]")
 COMPLAINT(BROKEN, "^Kernel panic")
-COMPLAINT(BROKEN, "^INFO: task ")
+COMPLAINT(HUNG, "^INFO: task ")
 COMPLAINT(BROKEN, "Watchdog detected hard LOCKUP")
 COMPLAINT(REPORT, "^BUG: ")
 COMPLAINT(REPORT, "^BUG ")

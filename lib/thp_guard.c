@@ -18,6 +18,7 @@
 #include "thp_child.h"
 #include "thp_env.h"
 #include "thp_guard.h"
+#include "thp_inject.h"
 #include "thp_kmsg.h"
 #include "thp_limits.h"
 #include "thp_map.h"
@@ -251,7 +252,34 @@ static void kill_children(pid_t pid)
 	}
 }
 
-/* A look at the running test, about once a second. */
+/*
+ * A test that starves itself has no watchdog of its own, and what loops in the kernel may
+ * not even die: fed, it ends, and so does the test.
+ */
+static void feed_starving(void)
+{
+	const char *name = thp_run_name(), *test = strrchr(name, '.');
+	char key[THP_RUN_NAME], cause[THP_WHY_LEN];
+	long long since, spent;
+	pid_t pid = thp_run_starving(&since);
+	int limit;
+
+	if (!pid || !test)
+		return;
+	/* The same test of other variants: see thp_run_has_looped(). */
+	snprintf(key, sizeof(key), "%.*s%s", (int)strcspn(name, "."), name, test);
+	limit = thp_run_has_looped(key) ? THP_AGAIN_MS : THP_RETURN_MS;
+	spent = thp_kernel_ms(pid) - since;
+	if (spent <= limit * thp_cpu_slow())
+		return;
+	snprintf(cause, sizeof(cause),
+		 "did not return within %lld ms of CPU time while starved: livelock", spent);
+	thp_run_accuse(cause);
+	thp_run_note_loop(key);
+	(void)thp_inject_task(pid, false);
+}
+
+/* A look at the running test, every now and then. */
 static void look_after_test(struct warden *w)
 {
 	pid_t pid = thp_run_pid();
@@ -267,6 +295,7 @@ static void look_after_test(struct warden *w)
 	}
 	if (!pid)
 		return;
+	feed_starving();
 	switch (w->stage) {
 	case 0:
 		/* It may still find out by itself what the kernel's crash has to do with it. */
@@ -278,7 +307,7 @@ static void look_after_test(struct warden *w)
 			snprintf(cause, sizeof(cause), "not done after %lld s", overdue / 1000);
 		else
 			snprintf(cause, sizeof(cause), "ended: the kernel is broken");
-		thp_run_end_test(cause);
+		thp_run_accuse(cause);
 		kill_children(pid);
 		w->since = thp_now_ms();
 		w->stage = 1;
@@ -301,7 +330,7 @@ static void look_after_test(struct warden *w)
  */
 static int await_child(pid_t child, const sigset_t *set, int *sig, int *status)
 {
-	const struct timespec second = { .tv_sec = 1 };
+	const struct timespec tick = { .tv_nsec = 250000000 };
 	struct warden warden = { .pid = 0 };
 	struct thp_deadline d;
 	bool killed = false;
@@ -316,7 +345,7 @@ static int await_child(pid_t child, const sigset_t *set, int *sig, int *status)
 			return 0;
 		if (pid > 0)
 			continue;
-		ret = sigtimedwait(set, NULL, &second);
+		ret = sigtimedwait(set, NULL, &tick);
 		if (ret > 0 && ret != SIGCHLD && !*sig) {
 			*sig = ret;
 			printf("\n# interrupted by %s: restoring settings\n",

@@ -12,6 +12,7 @@
 #include "thp_env.h"
 #include "thp_inject.h"
 #include "thp_map.h"
+#include "thp_run.h"
 #include "thp_settings.h"
 #include "thp_uapi.h"
 
@@ -229,6 +230,8 @@ int thp_inject_task(pid_t pid, bool fail)
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/make-it-fail", pid);
+	if (pid == getpid())
+		thp_run_starve(fail);
 	return thp_write_file(path, fail ? "1" : "0");
 }
 

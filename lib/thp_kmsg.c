@@ -28,7 +28,7 @@
 /* CPUs that thp_kmsg_flush_mms() visits: more would take longer than the tests. */
 #define CPUS_MAX 16
 
-enum weight { NONE, LINE, REPORT, BROKEN };
+enum weight { NONE, LINE, REPORT, HUNG, BROKEN };
 
 static const struct {
 	enum weight weight;
@@ -215,6 +215,8 @@ static int blame(const struct report *r, struct thp_why *why)
 		owner = thp_run_owner(r->caller, "", test);
 	if (r->weight == LINE && owner != THP_OWNER_EARLIER)
 		owner = THP_OWNER_TEST;
+	if (r->weight == HUNG && r->named && owner <= THP_OWNER_EARLIER)
+		thp_run_break(r->line);
 	/* Without a test it is whoever asked for this log. */
 	if (!thp_run_name()[0])
 		return thp_why(why, -EPROTO, "kernel log: %s", r->line);
@@ -315,12 +317,23 @@ int thp_kmsg_check(struct thp_kmsg *log, struct thp_why *why)
 
 bool thp_kmsg_find_broken(struct thp_kmsg *log, char *line, size_t len)
 {
+	char comm[COMM], test[THP_RUN_NAME];
 	struct record rec;
 	bool lost = false;
+	pid_t pid;
 
 	while (next_record(log, 0, &rec, &lost)) {
-		if (weigh(rec.text) != BROKEN)
+		switch (weigh(rec.text)) {
+		case HUNG:
+			if (!thp_kmsg_names_task(rec.text, &pid, comm, sizeof(comm)) ||
+			    thp_run_owner(pid, comm, test) > THP_OWNER_EARLIER)
+				continue;
+			break;
+		case BROKEN:
+			break;
+		default:
 			continue;
+		}
 		snprintf(line, len, "%s", rec.text);
 		return true;
 	}

@@ -90,6 +90,9 @@ void thp_deadline_start(struct thp_deadline *d, pid_t pid, int ms);
 /* Whether it is over; the load is measured again before the answer is yes. */
 bool thp_deadline_over(struct thp_deadline *d);
 
+/* CPU time that process @pid has spent in the kernel, in ms; -1 if it is gone. */
+long long thp_kernel_ms(pid_t pid);
+
 /* After thp_deadline_over(): whether the process burnt its time, rather than slept. */
 bool thp_deadline_burnt(const struct thp_deadline *d);
 

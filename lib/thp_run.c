@@ -42,8 +42,10 @@ struct run {
 	struct test tests[TESTS];
 	long long began;
 	int limit;		/* seconds */
-	unsigned int killed;	/* the number of the test that the guardian has ended */
+	unsigned int accused;	/* the number of the test that the guardian has found guilty */
 	char cause[THP_WHY_LEN];
+	pid_t starving;
+	long long starving_since;	/* ms of CPU time in the kernel */
 	int broken;
 	pid_t suspects[SUSPECTS];
 	int unowned;
@@ -193,6 +195,7 @@ bool thp_run_begin(const char *name, int seconds)
 	run->began = thp_now_ms();
 	run->limit = seconds;
 	run->cause[0] = '\0';
+	run->starving = 0;
 	/* Only now does the guardian look at it. */
 	__atomic_add_fetch(&run->begun, 1, __ATOMIC_SEQ_CST);
 	return true;
@@ -414,13 +417,28 @@ long long thp_run_overdue(void)
 	return thp_run_between() || spent <= run->limit * 1000LL * thp_slow() ? -1 : spent;
 }
 
-void thp_run_end_test(const char *cause)
+void thp_run_accuse(const char *cause)
 {
+	/* The first cause stays. */
+	if (thp_run_accused()[0])
+		return;
 	snprintf(run->cause, sizeof(run->cause), "%s", cause);
-	__atomic_store_n(&run->killed, run->begun, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&run->accused, run->begun, __ATOMIC_SEQ_CST);
 }
 
-const char *thp_run_ended(void)
+const char *thp_run_accused(void)
 {
-	return __atomic_load_n(&run->killed, __ATOMIC_SEQ_CST) == run->begun ? run->cause : "";
+	return __atomic_load_n(&run->accused, __ATOMIC_SEQ_CST) == run->begun ? run->cause : "";
+}
+
+void thp_run_starve(bool on)
+{
+	run->starving_since = on ? thp_kernel_ms(getpid()) : 0;
+	__atomic_store_n(&run->starving, on ? getpid() : 0, __ATOMIC_SEQ_CST);
+}
+
+pid_t thp_run_starving(long long *since)
+{
+	*since = run->starving_since;
+	return __atomic_load_n(&run->starving, __ATOMIC_SEQ_CST);
 }

@@ -86,12 +86,21 @@ unsigned long long *thp_run_taint(void);
 void thp_run_note_loop(const char *op);
 bool thp_run_has_looped(const char *op);
 
+/*
+ * The calling process, of the running test, makes its own allocations fail (or no longer),
+ * and has nobody who watches it: the guardian does, see thp_run_starving().
+ */
+void thp_run_starve(bool on);
+
+/* For the guardian: the process that does so, or 0, and its thp_kernel_ms() at the begin. */
+pid_t thp_run_starving(long long *since);
+
 /* For the guardian: whether the running test is over its limit (since then, ms), or -1. */
 long long thp_run_overdue(void);
 /* ... the process that runs it, 0 if none does. */
 pid_t thp_run_pid(void);
-/* ... that it has ended it, and for the test's clean-up: the cause, or "". */
-void thp_run_end_test(const char *cause);
-const char *thp_run_ended(void);
+/* ... that it has found the test guilty, and for the test's clean-up: the cause, or "". */
+void thp_run_accuse(const char *cause);
+const char *thp_run_accused(void);
 
 #endif /* THP_RUN_H */

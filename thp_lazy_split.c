@@ -576,13 +576,12 @@ TEST_F(pmd, mrelease)
 	struct thp_why why = { 0 };
 	int ret;
 
+	THP_NEEDS(THP_NEED_MRELEASE);
 	THP_REQUIRE_OK(thp_child_start(&child, wait_for_kill, self->set.map), &why);
 	THP_CHECK_OK(thp_child_await(&child, 1, THP_STEP_MS), &why);
 	kill(child.pid, SIGKILL);
 	ret = reap(child.pid);
 	thp_child_kill(&child);
-	if (ret == -ENOSYS)
-		THP_SKIP("needs pidfd_open and process_mrelease (Linux 5.15)");
 	/* ESRCH: it was gone before we asked. */
 	THP_CHECK(!ret || ret == -ESRCH, "process_mrelease: %s", thp_errno_name(ret));
 }
@@ -623,6 +622,7 @@ TEST_F(pmd, mrelease_fault)
 	char path[64], byte = 1;
 	int fd = -1, ret;
 
+	THP_NEEDS(THP_NEED_MRELEASE);
 	/* Not touched, by nobody. */
 	THP_REQUIRE_OK(thp_map_create(m, THP_ANON, &why), &why);
 	THP_REQUIRE_OK(thp_child_start(&child, wait_for_kill, self->set.map), &why);
@@ -648,8 +648,6 @@ TEST_F(pmd, mrelease_fault)
 		close(fd);
 	ptrace(PTRACE_DETACH, child.pid, NULL, NULL);
 	thp_child_kill(&child);
-	if (ret == -ENOSYS)
-		THP_SKIP("needs pidfd_open and process_mrelease (Linux 5.15)");
 	THP_REQUIRE(!ret, "killing and reaping: %s", thp_errno_name(ret));
 	THP_CHECK(got < 0 && put < 0, "reaped memory was read (%zd) and written (%zd)", got, put);
 	THP_CHECK(before > 0 && before == after, "VmPTE %lld B, after faults in vain %lld B",

@@ -820,9 +820,7 @@ TEST_F(migrate, starved)
 THP_COVERS(migrate, compaction, "compaction");
 TEST_F(migrate, compaction)
 {
-	THP_NEEDS(THP_NEED_ROOT);
-	if (access("/proc/sys/vm/compact_memory", W_OK))
-		THP_SKIP("needs CONFIG_COMPACTION");
+	THP_NEEDS(THP_NEED_ROOT | THP_NEED_COMPACTION);
 	THP_REQUIRE_OK(thp_set_new(&self->set, THP_ANON, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_write_file("/proc/sys/vm/compact_memory", "1"), &self->why);

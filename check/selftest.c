@@ -286,7 +286,7 @@ static int filter_calls(int err)
 {
 	static const int calls[] = {
 		__NR_move_pages, __NR_mbind, __NR_userfaultfd, __NR_set_mempolicy_home_node,
-		__NR_mseal, __NR_io_uring_setup,
+		__NR_mseal, __NR_io_uring_setup, __NR_process_mrelease,
 	};
 	struct sock_filter f[2 * ARRAY_SIZE(calls) + 2];
 	struct sock_fprog prog = { .len = ARRAY_SIZE(f), .filter = f };
@@ -311,7 +311,7 @@ static int reasons_under_filter(struct thp_chan *chan, void *arg)
 	static const uint64_t needs[] = {
 		THP_NEED_UFFD, THP_NEED_UFFD_WP, THP_NEED_UFFD_ASYNC, THP_NEED_UFFD_MOVE,
 		THP_NEED_UFFD_RWP, THP_NEED_MOVE_PAGES, THP_NEED_NUMA, THP_NEED_HOME_NODE,
-		THP_NEED_MSEAL, THP_NEED_URING,
+		THP_NEED_MSEAL, THP_NEED_URING, THP_NEED_MRELEASE,
 	};
 	const struct thp_facts facts = { 0 };
 	int err = *(int *)arg, ret = filter_calls(err);

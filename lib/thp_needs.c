@@ -247,6 +247,18 @@ static int has_home_node(const struct thp_need_row *row)
 	return syscall(__NR_set_mempolicy_home_node, 0, 0, 0, 0) ? -errno : 0;
 }
 
+static int has_mrelease(const struct thp_need_row *row)
+{
+	int fd = syscall(__NR_pidfd_open, getpid(), 0);
+
+	(void)row;
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	/* No flags exist, which the call looks at before anything else. */
+	return syscall(__NR_process_mrelease, -1, 1) && errno != EINVAL ? -errno : 0;
+}
+
 static int may_lock(const struct thp_need_row *row)
 {
 	struct rlimit rl;
@@ -288,7 +300,7 @@ static const char *reason(const struct thp_need_row *row, int err)
 {
 	const char *other = NULL;
 
-	if (err == -EPERM || err == -EACCES)
+	if (err == -EPERM || err == -EACCES || err == -EROFS)
 		other = row->forbidden;
 	else if (row->since)
 		other = thp_env.release < row->since ? row->older : row->absent;

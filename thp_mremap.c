@@ -577,12 +577,12 @@ static int bulk_map(struct bulk *b, struct thp_why *why)
 	char *anchor[4], *base;
 	int i;
 
-	b->span = thp_move_span();
+	b->span = thp_span();
 	b->each = 2 * thp_env.unit;
 	b->seed = getpid();
-	base = thp_move_reserve((THP_MOVE_SPANS - 1) * b->span, b->span, &b->area, &b->area_len);
+	base = thp_reserve((THP_SPANS - 1) * b->span, b->span, &b->area, &b->area_len);
 	if (!base)
-		return thp_why(why, -errno, "no address space of %zu B", THP_MOVE_SPANS * b->span);
+		return thp_why(why, -errno, "no address space of %zu B", THP_SPANS * b->span);
 	b->src = base + b->span;
 	b->dst = base + 3 * b->span;
 	anchor[0] = b->src - thp_env.page;
@@ -836,7 +836,7 @@ static int refused_once(struct thp_map *m, struct thp_why *why)
 	size_t len;
 	int ret;
 
-	to = thp_move_reserve(thp_env.pmd, thp_env.pmd, &area, &len);
+	to = thp_reserve(thp_env.pmd, thp_env.pmd, &area, &len);
 	if (!to)
 		return thp_why(why, -errno, "mmap: %s", strerror(errno));
 	ret = refuse_all(m, to, why);
@@ -1369,7 +1369,7 @@ static int uffd_second_once(struct thp_map *m, struct thp_why *why)
 	char *to;
 
 	thp_map_init(m, THP_ANON);
-	m->thp = thp_move_reserve(4 * pmd, pmd, &m->area, &m->area_len);
+	m->thp = thp_reserve(4 * pmd, pmd, &m->area, &m->area_len);
 	if (!m->thp)
 		return thp_why(why, -errno, "mmap: %s", strerror(errno));
 	to = m->thp + 2 * pmd;

@@ -953,7 +953,7 @@ static size_t edge_end(const struct edge_op *e)
 /* Address space only, with the boundary below THP 2 where there is room for that. */
 static char *edges_reserve(size_t len)
 {
-	size_t pmd = thp_env.pmd, align = thp_move_span(), below = EDGE_THPS * pmd;
+	size_t pmd = thp_env.pmd, align = thp_span(), below = EDGE_THPS * pmd;
 	char *p = MAP_FAILED, *area;
 
 	if (align)

@@ -11,6 +11,7 @@
 
 #include <sys/types.h>
 
+#include "thp_clock.h"
 #include "thp_file.h"
 #include "thp_limits.h"
 
@@ -76,13 +77,5 @@ void thp_child_kill(struct thp_child *c);
 /* fork() + join of a function whose work needs a process of its own. */
 int thp_child_run(int (*fn)(struct thp_chan *chan, void *arg), void *arg, int limit_ms,
 		  struct thp_why *why);
-
-/* Microseconds and milliseconds of a monotonic clock. */
-long long thp_now_us(void);
-long long thp_now_ms(void);
-void thp_sleep_ms(int ms);
-
-/* Stays on the CPU meanwhile: what is to be met may be over before a timer fires. */
-void thp_spin_us(long long us);
 
 #endif /* THP_CHILD_H */

@@ -13,11 +13,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "thp_access.h"
 #include "thp_env.h"
-#include "thp_limits.h"
 #include "thp_hmm.h"
-#include "thp_map.h"
+#include "thp_limits.h"
 #include "thp_obs.h"
+#include "thp_self.h"
 #include "thp_uapi.h"
 #include "thp_uffd.h"
 

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "thp_access.h"
 #include "thp_cgroup.h"
 #include "thp_child.h"
 #include "thp_env.h"
@@ -21,7 +22,6 @@
 #include "thp_inject.h"
 #include "thp_kmsg.h"
 #include "thp_limits.h"
-#include "thp_map.h"
 #include "thp_module.h"
 #include "thp_run.h"
 #include "thp_settings.h"

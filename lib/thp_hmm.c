@@ -4,9 +4,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "thp_access.h"
 #include "thp_env.h"
 #include "thp_hmm.h"
-#include "thp_map.h"
 #include "thp_obs.h"
 #include "thp_uapi.h"
 

@@ -9,9 +9,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "thp_access.h"
 #include "thp_env.h"
 #include "thp_inject.h"
-#include "thp_map.h"
 #include "thp_run.h"
 #include "thp_settings.h"
 #include "thp_uapi.h"

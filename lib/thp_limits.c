@@ -7,9 +7,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "thp_access.h"
 #include "thp_child.h"
 #include "thp_limits.h"
-#include "thp_map.h"
 
 /* What the work takes on a normal machine, in microseconds, and how much of it there is. */
 #define NORMAL_US	80000

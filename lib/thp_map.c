@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "thp_asan.h"
 #include "thp_hmm.h"
 #include "thp_map.h"
 #include "thp_obs.h"
@@ -277,75 +276,4 @@ int thp_map_underused(struct thp_map *m, struct thp_why *why)
 	thp_fill(m->thp, m->seed, 0);
 	return thp_map_expect(m, THP_STATE_PMD, NULL) ?
 		thp_skip(why, THP_FRAGMENTED) : 0;
-}
-
-/* More than the zeroed data of any program or library here, bytes. */
-#define OWN_BSS	(4UL << 20)
-
-THP_UNSANITIZED void thp_own_pages(void)
-{
-	static char text[65536];
-	char *line, *save = NULL;
-	unsigned long last = 0;
-
-	if (thp_read_file("/proc/self/maps", text, sizeof(text)) < 0)
-		return;
-	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		bool named = strchr(line, '/') || strstr(line, "[heap]") || strstr(line, "[stack]");
-		unsigned long start, end, p, tls = (unsigned long)&errno;
-		char prot[8];
-
-		/* Shared memory has the name of a file, and is no program's data. */
-		if (sscanf(line, "%lx-%lx %7s", &start, &end, prot) != 3 || prot[3] != 'p')
-			continue;
-		/*
-		 * What has no name may be what a test maps, even where it is one VMA with
-		 * something else: only what is next to data, or to this thread's own.
-		 */
-		if (!named && start == last) {
-			end = end - start > OWN_BSS ? start + OWN_BSS : end;
-		} else if (!named && tls >= start && tls < end) {
-			start = tls & ~(thp_env.page - 1);
-			end = start + thp_env.page;
-		} else if (!named) {
-			continue;
-		}
-		last = end;
-		if (strcmp(prot, "rw-p"))
-			continue;
-		/* A word: for a byte, riscv64 gcc before 13 wants libatomic. */
-		for (p = start; p < end; p += thp_env.page)
-			__atomic_fetch_or((unsigned long *)p, 0, __ATOMIC_RELAXED);
-	}
-}
-
-/* More than any mapping of a program or library here, bytes. */
-#define WARM_MAX	(1UL << 30)
-
-THP_UNSANITIZED void thp_warm_up(void)
-{
-	static char text[65536];
-	char *line, *save = NULL;
-
-	if (thp_read_file("/proc/self/maps", text, sizeof(text)) < 0)
-		return;
-	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		unsigned long start, end, p;
-		char prot[8];
-
-		if (sscanf(line, "%lx-%lx %7s", &start, &end, prot) != 3)
-			continue;
-		/* The rest of the kernel's pages may not be read by everybody. */
-		if (prot[0] != 'r' || (strstr(line, "[v") && !strstr(line, "[vdso]")))
-			continue;
-		/* The shadow memory of a sanitizer. */
-		if (end - start > WARM_MAX)
-			continue;
-		/* A 32-bit stack may end so high that the next PMD range begins at 0. */
-		for (p = start; p >= start && p < end; p = (p | (thp_env.pmd - 1)) + 1)
-			(void)__atomic_load_n((const char *)p, __ATOMIC_RELAXED);
-	}
-	thp_warm_shadow();
-	/* The data of the vDSO may lie in a PMD range of its own. */
-	thp_now_ms();
 }

@@ -17,10 +17,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "thp_access.h"
 #include "thp_child.h"
 #include "thp_env.h"
 #include "thp_file.h"
 #include "thp_obs.h"
+#include "thp_self.h"
 
 enum thp_kind {
 	THP_ANON	= 1 << 0,	/* anonymous THP, filled with a pattern */
@@ -124,30 +126,5 @@ int thp_map_expect(const struct thp_map *m, enum thp_state want, struct thp_why 
 
 /* The state that thp_map_fault() leaves for this kind. */
 enum thp_state thp_kind_state(enum thp_kind kind);
-
-/*
- * Touches one byte of every PMD range of every readable mapping of the process:
- * code, libraries and the vDSO are not mapped by fork(), and their tables would
- * otherwise appear in the middle of a measurement.
- */
-void thp_warm_up(void);
-
-/*
- * Writes to every page of the program's data, heap and stack, and changes nothing:
- * after a fork each takes a page of its own at the first write, for which a process
- * that gets no memory would wait.
- */
-void thp_own_pages(void);
-
-/* One access that the compiler cannot drop. */
-static inline void thp_touch(char *p)
-{
-	__atomic_store_n(p, 1, __ATOMIC_RELAXED);
-}
-
-static inline char thp_peek(const char *p)
-{
-	return __atomic_load_n(p, __ATOMIC_RELAXED);
-}
 
 #endif /* THP_MAP_H */

@@ -178,30 +178,6 @@ void thp_move_predict(struct thp_move *mv, size_t pages)
 		model_unmap(m, THP_SRC, mv->s, mv->s + pages);
 }
 
-char *thp_move_reserve(size_t len, size_t align, char **area, size_t *area_len)
-{
-	char *p;
-
-	*area_len = len + align;
-	p = mmap(NULL, *area_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED) {
-		*area = NULL;
-		return NULL;
-	}
-	*area = p;
-	return (char *)(((uintptr_t)p + align - 1) & ~(align - 1));
-}
-
-size_t thp_move_span(void)
-{
-	size_t entries = thp_env.page / 8, span;
-
-	/* s390 has 2048 entries in a table of four pages. */
-	if (__builtin_mul_overflow(thp_env.pmd, entries > 2048 ? entries : 2048, &span))
-		return 0;
-	return span;
-}
-
 static int map_site(struct thp_move *mv, int side, struct thp_why *why)
 {
 	size_t len = site_len(mv), lo, hi;
@@ -363,7 +339,7 @@ int thp_move_prepare(struct thp_move *mv, const struct thp_move_case *c, unsigne
 		     struct thp_why *why)
 {
 	static uint64_t seeds;
-	size_t span = thp_move_span(), site;
+	size_t span = thp_span(), site;
 	char *base;
 	int ret;
 
@@ -381,7 +357,7 @@ int thp_move_prepare(struct thp_move *mv, const struct thp_move_case *c, unsigne
 	mv->d = pages_of(c->dst);
 
 	site = site_len(mv);
-	base = thp_move_reserve(2 * span, span, &mv->arena, &mv->arena_len);
+	base = thp_reserve(2 * span, span, &mv->arena, &mv->arena_len);
 	if (!base)
 		return thp_why(why, -errno, "no address space of %zu B", 3 * span);
 	mv->site[THP_SRC] = base + site;

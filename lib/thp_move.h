@@ -25,6 +25,7 @@
 #include "thp_file.h"
 #include "thp_map.h"
 #include "thp_obs.h"
+#include "thp_reserve.h"
 
 /* Base pages per PMD on arm64 with 64K pages. */
 #define THP_MOVE_MAX_NR 8192
@@ -141,17 +142,5 @@ int thp_move_finish(struct thp_move *mv, struct thp_why *why);
 
 /* Unmaps everything; safe to call twice. */
 void thp_move_destroy(struct thp_move *mv);
-
-/* A range of address space without memory, aligned to @align; NULL if there is none. */
-char *thp_move_reserve(size_t len, size_t align, char **area, size_t *area_len);
-
-/*
- * At least what one PMD table maps, and a multiple of it; bytes. 0 if that is more than
- * this program can address.
- */
-size_t thp_move_span(void);
-
-/* The most spans that a test reserves at a time, for THP_NEED_ADDRESSES. */
-#define THP_MOVE_SPANS	6
 
 #endif /* THP_MOVE_H */

@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include "thp_env.h"
-#include "thp_move.h"
 #include "thp_needs.h"
 #include "thp_obs.h"
+#include "thp_reserve.h"
 #include "thp_uapi.h"
 #include "thp_uffd.h"
 
@@ -271,11 +271,11 @@ static int may_lock(const struct thp_need_row *row)
 
 static int has_addresses(const struct thp_need_row *row)
 {
-	size_t span = thp_move_span(), len;
+	size_t span = thp_span(), len;
 	void *p;
 
 	(void)row;
-	if (!span || __builtin_mul_overflow(span, (size_t)THP_MOVE_SPANS, &len))
+	if (!span || __builtin_mul_overflow(span, (size_t)THP_SPANS, &len))
 		return -ENOMEM;
 	p = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)

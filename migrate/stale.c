@@ -371,10 +371,10 @@ static int stale_target_split(struct stale *s, struct thp_why *why)
 /* All that a table of the next level maps, of which one THP is populated. */
 static int stale_upper(struct stale *s, struct thp_why *why)
 {
-	size_t span = thp_move_span();
+	size_t span = thp_span();
 	char *from;
 
-	from = thp_move_reserve(2 * span, span, &s->map.area, &s->map.area_len);
+	from = thp_reserve(2 * span, span, &s->map.area, &s->map.area_len);
 	if (!from)
 		return thp_why(why, -errno, "mmap: %s", strerror(errno));
 	if (mmap(from, span, PROT_READ | PROT_WRITE,
@@ -389,7 +389,7 @@ static int stale_upper(struct stale *s, struct thp_why *why)
 
 static int stale_move_upper(struct stale *s, char *addr, size_t len)
 {
-	size_t span = thp_move_span();
+	size_t span = thp_span();
 	char *from = addr - span / 2, *to = from + span;
 
 	(void)len;

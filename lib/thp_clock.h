@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef THP_CLOCK_H
+#define THP_CLOCK_H
+
+/* Microseconds and milliseconds of a monotonic clock. */
+long long thp_now_us(void);
+long long thp_now_ms(void);
+void thp_sleep_ms(int ms);
+
+/* Stays on the CPU meanwhile: what is to be met may be over before a timer fires. */
+void thp_spin_us(long long us);
+
+#endif /* THP_CLOCK_H */

@@ -5,6 +5,7 @@
  */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -748,6 +749,7 @@ static int hungry_test(void *arg)
 static int endless_test(void *arg)
 {
 	const char *breaks = arg;
+	const char *cause = breaks ? "the kernel is broken" : "not done after";
 	pid_t child;
 	int status;
 
@@ -766,7 +768,32 @@ static int endless_test(void *arg)
 		return 3;
 	/* Its clean-up gets here, and knows why. */
 	thp_guard_finished();
-	return strstr(thp_run_accused(), breaks ? "the kernel is broken" : "not done after") ? 0 : 3;
+	return strstr(thp_run_accused(), cause) ? 0 : 3;
+}
+
+/* The parent of a vfork() sleeps as one that waits for a lock does. */
+static int sleeping_test(void *arg)
+{
+	pid_t child;
+	int status;
+
+	(void)arg;
+	thp_guard_ready();
+	if (!thp_run_begin("sleeping.test", 60))
+		return 3;
+	child = fork();
+	if (!child) {
+		/* prctl(): the end of its parent is the end of it. */
+		if (!vfork()) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			for (;;)
+				pause();
+		}
+		_exit(0);
+	}
+	waitpid(child, &status, 0);
+	thp_guard_finished();
+	return strstr(thp_run_accused(), "asleep in the kernel") ? 0 : 3;
 }
 
 struct guarded {
@@ -792,19 +819,20 @@ static int guards(struct thp_chan *chan, void *arg)
 }
 
 /*
- * The guardian ends a test that is over its limit, one whose kernel has crashed, and what
- * loops while it starves itself.
+ * The guardian ends a test that is over its limit, one whose kernel has crashed, one that
+ * waits for a lock for ever, and what loops while it starves itself.
  */
-TEST_F(lib, guardian)
+TEST_F_TIMEOUT(lib, guardian, 90)
 {
 	struct guarded late = { endless_test, NULL, 0 }, broken = { endless_test, "made up", 1 };
-	struct guarded hungry = { hungry_test, NULL, 0 };
+	struct guarded hungry = { hungry_test, NULL, 0 }, sleeping = { sleeping_test, NULL, 0 };
 	struct thp_why why = { 0 };
 
 	THP_NEEDS(THP_NEED_ROOT);
 	THP_CHECK_OK(thp_child_run(guards, &late, THP_STEP_MS, &why), &why);
 	THP_CHECK_OK(thp_child_run(guards, &broken, THP_STEP_MS, &why), &why);
 	THP_CHECK_OK(thp_child_run(guards, &hungry, THP_STEP_MS, &why), &why);
+	THP_CHECK_OK(thp_child_run(guards, &sleeping, THP_STEP_MS, &why), &why);
 }
 
 TEST_F(lib, settings)

@@ -233,6 +233,8 @@ struct warden {
 	pid_t pid;		/* of the test that has been dealt with */
 	int stage;
 	long long since;	/* ms */
+	unsigned long long sleeps;	/* times that the test's process has gone to sleep */
+	long long asleep;	/* ms, since when in the last of them, in the kernel */
 };
 
 /* Kills the children of a process. */
@@ -250,6 +252,31 @@ static void kill_children(pid_t pid)
 			break;
 		kill(child, SIGKILL);
 	}
+}
+
+/*
+ * For how long the process that runs the test (the child of @pid) has been in one and the
+ * same uninterruptible sleep, in ms: waiting for a lock, as a rule, that nobody lets go.
+ */
+static long long asleep_for(struct warden *w, pid_t pid)
+{
+	unsigned long long sleeps = 0;
+	char path[64], text[4096], *p;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
+	if (thp_read_file(path, text, sizeof(text)) <= 0)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%ld/status", strtol(text, NULL, 10));
+	if (thp_read_file(path, text, sizeof(text)) <= 0)
+		return 0;
+	p = strstr(text, "\nvoluntary_ctxt_switches:");
+	if (p)
+		sleeps = strtoull(p + 25, NULL, 10);
+	if (!strstr(text, "\nState:\tD") || sleeps != w->sleeps) {
+		w->sleeps = sleeps;
+		w->asleep = thp_now_ms();
+	}
+	return thp_now_ms() - w->asleep;
 }
 
 /*
@@ -283,7 +310,7 @@ static void feed_starving(void)
 static void look_after_test(struct warden *w)
 {
 	pid_t pid = thp_run_pid();
-	long long overdue = thp_run_overdue();
+	long long overdue = thp_run_overdue(), asleep;
 	char cause[THP_WHY_LEN];
 
 	if (thp_kmsg_find_broken(&w->log, cause, sizeof(cause)))
@@ -292,18 +319,23 @@ static void look_after_test(struct warden *w)
 		w->pid = pid;
 		w->stage = 0;
 		w->since = thp_now_ms();
+		w->asleep = w->since;
 	}
 	if (!pid)
 		return;
 	feed_starving();
+	asleep = asleep_for(w, pid);
 	switch (w->stage) {
 	case 0:
 		/* It may still find out by itself what the kernel's crash has to do with it. */
-		if (overdue < 0 && !thp_run_broken())
+		if (overdue < 0 && asleep <= thp_limit(THP_LOCK_MS) && !thp_run_broken())
 			w->since = thp_now_ms();
-		if (overdue < 0 && thp_now_ms() - w->since <= thp_limit(THP_REST_MS))
+		if (overdue < 0 && asleep <= thp_limit(THP_LOCK_MS) &&
+		    thp_now_ms() - w->since <= thp_limit(THP_REST_MS))
 			break;
-		if (overdue >= 0)
+		if (asleep > thp_limit(THP_LOCK_MS))
+			snprintf(cause, sizeof(cause), "asleep in the kernel for %lld ms", asleep);
+		else if (overdue >= 0)
 			snprintf(cause, sizeof(cause), "not done after %lld s", overdue / 1000);
 		else
 			snprintf(cause, sizeof(cause), "ended: the kernel is broken");

@@ -37,6 +37,8 @@
 #define THP_MEET_MS	10000
 /* System-wide counters come to rest, a lock is let go. */
 #define THP_SETTLE_MS	5000
+/* A sleep in the kernel that nothing interrupts: for a lock, a grace period, a page. */
+#define THP_LOCK_MS	6000
 /* All that is found out before the tests. */
 #define THP_READY_MS	30000
 /* What is left of a test when the kernel has crashed in it. */

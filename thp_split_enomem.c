@@ -10,8 +10,12 @@
  * unkillable livelock ends: more memory ends it.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 #include "thp_cgroup.h"
 #include "thp_contract.h"
@@ -2501,22 +2505,15 @@ TEST_F_TIMEOUT(remains, charged, 180)
 	struct thp_child *c = &self->child;
 	long long anon, kernel, max, end;
 	struct thp_why why = { 0 };
-	char failslab[160];
 	long refused;
 	int ret;
 
 	THP_REQUIRE_OK(thp_inject_setup(of->injector == TARGETED, 0, &why), &why);
-	if (of->failslab) {
-		/* Who has no fail-nth armed does not notice. */
-		snprintf(failslab, sizeof(failslab), "%s/failslab/verbose", thp_env.debugfs);
-		ret = thp_settings_set(failslab, "0");
-		if (ret == -ENOENT)
-			THP_SKIP("needs CONFIG_FAILSLAB");
-		THP_REQUIRE(!ret, "%s: %s", failslab, thp_errno_name(ret));
-		snprintf(failslab, sizeof(failslab), "%s/failslab/ignore-gfp-wait",
-			 thp_env.debugfs);
-		THP_REQUIRE_OK(thp_settings_set(failslab, "N"), &why);
-	}
+	/* Tasks that have not armed fail-nth are unaffected. */
+	ret = of->failslab ? thp_inject_slabs(&why) : 0;
+	if (ret == -ENOENT)
+		THP_SKIP("needs CONFIG_FAILSLAB");
+	THP_REQUIRE_RESULT(ret, &why);
 	THP_REQUIRE_OK(thp_cg_create(&self->cg, "remains", &why), &why);
 	THP_REQUIRE_OK(thp_child_start(c, remains, (void *)of), &why);
 	THP_REQUIRE_OK(thp_child_await(c, 1, THP_STEP_MS), &why);
@@ -3069,5 +3066,6 @@ TEST_F_TIMEOUT(judge, reports, 60)
 		  "a broken operation got \"%s\", expected a cause with \"%s\"", why.text,
 		  variant->expect);
 }
+
 
 THP_MAIN_INIT("thp_split_enomem", split_register_variants);

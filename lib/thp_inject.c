@@ -168,12 +168,80 @@ bool thp_inject_can_target(void)
 	return range.start && range.end;
 }
 
-static int knob(const char *name, const char *value)
+static int set_knob(const char *injector, const char *name, const char *value)
 {
 	char path[256];
 
-	snprintf(path, sizeof(path), "%s/fail_page_alloc/%s", thp_env.debugfs, name);
+	snprintf(path, sizeof(path), "%s/%s/%s", thp_env.debugfs, injector, name);
 	return thp_settings_set(path, value);
+}
+
+static int knob(const char *name, const char *value)
+{
+	return set_knob("fail_page_alloc", name, value);
+}
+
+/*
+ * A shot of fail-nth goes to whichever injector is asked next, not only to
+ * fail_page_alloc: should_fail_ex() looks at the stack-trace filter and at nothing
+ * else. Nobody's stack is in an empty range, so these are passed over.
+ */
+static int silence_others(struct thp_why *why)
+{
+	static const char * const others[] = {
+		"fail_usercopy", "fail_futex", "fail_make_request", "fail_io_timeout",
+		"fail_skb_realloc", "fail_sunrpc",
+	};
+	size_t i;
+	int ret;
+
+	for (i = 0; i < ARRAY_SIZE(others); i++) {
+		ret = set_knob(others[i], "require-start", "1");
+		if (!ret)
+			ret = set_knob(others[i], "require-end", "1");
+		if (ret && ret != -ENOENT)
+			return thp_why(why, ret, "%s/require-start: %s", others[i],
+				       thp_errno_name(ret));
+	}
+	return 0;
+}
+
+/*
+ * failslab looks at two knobs of its own before it asks should_fail_ex(). With
+ * ignore-gfp-wait on, which is its default, no object is refused that may wait.
+ */
+static int set_up_slabs(bool fail, struct thp_why *why)
+{
+	const struct {
+		const char *name, *value;
+	} knobs[] = {
+		{ "ignore-gfp-wait", fail ? "N" : "Y" },
+		{ "cache-filter", "N" },
+		{ "verbose", "0" },
+		{ "stacktrace-depth", "0" },
+		{ "require-start", "0" },
+		{ "require-end", "0xffffffffffffffff" },
+		{ "reject-start", "0" },
+		{ "reject-end", "0" },
+	};
+	size_t i;
+	int ret;
+
+	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
+		ret = set_knob("failslab", knobs[i].name, knobs[i].value);
+		/* No failslab at all, or none of the optional knobs. */
+		if (ret == -ENOENT && (i || !fail))
+			continue;
+		if (ret)
+			return thp_why(why, ret, "failslab/%s: %s", knobs[i].name,
+				       thp_errno_name(ret));
+	}
+	return 0;
+}
+
+int thp_inject_slabs(struct thp_why *why)
+{
+	return set_up_slabs(true, why);
 }
 
 int thp_inject_setup(bool targeted, int min_order, struct thp_why *why)
@@ -195,6 +263,8 @@ int thp_inject_setup(bool targeted, int min_order, struct thp_why *why)
 		{ "stacktrace-depth", targeted ? "32" : "0" },
 		{ "require-start", start },
 		{ "require-end", end },
+		{ "reject-start", "0" },
+		{ "reject-end", "0" },
 		{ "times", times },
 	};
 	size_t i;
@@ -218,11 +288,14 @@ int thp_inject_setup(bool targeted, int min_order, struct thp_why *why)
 			continue;
 		if (ret == -ENOENT && !targeted && !strncmp(knobs[i].name, "stacktrace", 10))
 			continue;
+		if (ret == -ENOENT && !strncmp(knobs[i].name, "reject", 6))
+			continue;
 		if (ret)
 			return thp_why(why, ret, "fail_page_alloc/%s: %s", knobs[i].name,
 				       thp_errno_name(ret));
 	}
-	return 0;
+	ret = set_up_slabs(false, why);
+	return ret ? ret : silence_others(why);
 }
 
 int thp_inject_task(pid_t pid, bool fail)

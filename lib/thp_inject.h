@@ -29,9 +29,16 @@ bool thp_inject_can_target(void);
 /*
  * Sets fail_page_alloc up: PTE tables only (@targeted), or every allocation of
  * order >= @min_order that fail-nth counts or thp_inject_task() marks. No task
- * fails yet. 0 or -errno.
+ * fails yet. Whatever others have set, fail-nth counts pages only, and of slab
+ * objects those that may not wait, as failslab does by default. 0 or -errno.
  */
 int thp_inject_setup(bool targeted, int min_order, struct thp_why *why);
+
+/*
+ * After thp_inject_setup(): fail-nth counts slab objects as well. 0, -ENOENT
+ * without CONFIG_FAILSLAB, -errno.
+ */
+int thp_inject_slabs(struct thp_why *why);
 
 /* Marks a task: from now on its allocations fail (or no longer). 0 or -errno. */
 int thp_inject_task(pid_t pid, bool fail);

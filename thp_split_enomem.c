@@ -3067,5 +3067,9 @@ TEST_F_TIMEOUT(judge, reports, 60)
 		  variant->expect);
 }
 
+#include "split_enomem/after.c"
+#include "split_enomem/collapse.c"
+#include "split_enomem/room.c"
+#include "split_enomem/whose.c"
 
 THP_MAIN_INIT("thp_split_enomem", split_register_variants);

@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The task after a refusal is the task before it, however often it was refused:
+ *
+ * - its locked memory (VmLck), its page tables and the commit charge are what they were;
+ * - a userfaultfd of it can be used: no change of mappings is left open (-EAGAIN for
+ *   ever from UFFDIO_COPY, see mmap_changing in mm/userfaultfd.c);
+ * - what it allocates is charged to its own group (set_active_memcg());
+ * - the limit of its group still binds it (PF_MEMALLOC of memalloc_noreclaim_save());
+ * - it can be killed, and when it is gone, so is its group (references to a css).
+ *
+ * Refused by the targeted injector. On an eager kernel there is no refusal: the one
+ * operation that succeeds must leave the task so, too.
+ */
+
+#define AFTER_ROUNDS	300
+/* Far more than the stocks of the CPUs, which hide up to 64 pages each. */
+#define AFTER_PIPE	(1 << 20)
+
+struct after_of {
+	const char *row;		/* of lib/split_ops.c, or */
+	const struct split_op *op;	/* one of the rows below */
+	enum thp_kind kind;
+};
+
+/* Events of a userfaultfd have to be read before the call that caused one returns. */
+static void *after_read_events(void *arg)
+{
+	struct thp_map *m = arg;
+	struct pollfd pfd = { .fd = m->uffd, .events = POLLIN };
+	struct uffd_msg msg;
+
+	while (poll(&pfd, 1, -1) > 0)
+		if (read(m->uffd, &msg, sizeof(msg)) == sizeof(msg) &&
+		    msg.event == UFFD_EVENT_FORK)
+			close(msg.arg.fork.ufd);
+	return NULL;
+}
+
+static int after_watch(struct thp_map *m, struct thp_why *why)
+{
+	pthread_t reader;
+	int ret;
+
+	m->uffd = thp_uffd_watch(m->thp, 2 * thp_env.pmd,
+				 UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP,
+				 UFFDIO_REGISTER_MODE_MISSING, why);
+	if (m->uffd < 0)
+		return m->uffd;
+	ret = pthread_create(&reader, NULL, after_read_events, m);
+	return ret ? thp_why(why, -ret, "pthread_create: %s", strerror(ret)) : 0;
+}
+
+/* Below every program, so that fork() copies it first. */
+#define AFTER_LOW	0x100000UL
+
+/*
+ * A page more, in the first VMA of all: dup_userfaultfd() opens the change of mappings
+ * for it, then there is no table to copy it to, and fork() fails.
+ */
+static int after_watch_low(struct thp_map *m, struct thp_why *why)
+{
+	char *low = mmap((void *)AFTER_LOW, thp_env.page, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	int ret;
+
+	if (low != (void *)AFTER_LOW)
+		return thp_skip(why, "needs address space below the program");
+	thp_touch(low);
+	ret = after_watch(m, why);
+	if (!ret)
+		ret = thp_uffd_register(m->uffd, low, thp_env.page, UFFDIO_REGISTER_MODE_MISSING);
+	return ret ? thp_why(why, ret, "UFFDIO_REGISTER: %s", thp_errno_name(ret)) : 0;
+}
+
+static int after_fork(struct thp_map *m, char *addr, size_t len)
+{
+	pid_t pid = fork();
+
+	(void)m;
+	(void)addr;
+	(void)len;
+	if (pid < 0)
+		return -errno;
+	if (!pid)
+		_exit(0);
+	(void)waitpid(pid, NULL, 0);
+	return 0;
+}
+
+/* To a page behind the THP that nobody has touched. */
+static int after_mremap(struct thp_map *m, char *addr, size_t len)
+{
+	return mremap(addr, len, len, MREMAP_MAYMOVE | MREMAP_FIXED,
+		      thp_page(m, thp_env.nr + 16)) == MAP_FAILED ? -errno : 0;
+}
+
+/* Read-only and without anon_vma, so that making it writable charges (VM_ACCOUNT). */
+static int after_readonly(struct thp_map *m, struct thp_why *why)
+{
+	void *p = mmap(m->thp, thp_env.pmd, PROT_READ,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+	if (p == MAP_FAILED || madvise(m->thp, thp_env.pmd, MADV_HUGEPAGE))
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	(void)thp_peek(m->thp);
+	return thp_map_expect(m, THP_STATE_PMD_ZERO, why);
+}
+
+static int after_writable(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return mprotect(addr, len, PROT_READ | PROT_WRITE) ? -errno : 0;
+}
+
+static const struct split_op after_mprotect_commit = {
+	.name = "mprotect_commit", .run = after_writable, .prepare = after_readonly,
+	.needs = THP_NEED_ZERO, .kinds = THP_ZERO, .where = AT_UPPER,
+};
+
+static const struct split_op after_mremap_event = {
+	.name = "mremap_event", .run = after_mremap, .prepare = after_watch,
+	.needs = THP_NEED_UFFD, .kinds = THP_ANON, .where = AT_MID,
+};
+
+static const struct split_op after_fork_event = {
+	.name = "fork_event", .run = after_fork, .prepare = after_watch_low,
+	.needs = THP_NEED_UFFD, .kinds = THP_ANON, .where = AT_MID,
+};
+
+FIXTURE(after) {
+	struct thp_cg cg;
+	struct thp_child child;
+};
+
+FIXTURE_VARIANT(after) {
+	struct after_of of;
+};
+
+FIXTURE_VARIANT_ADD(after, munmap) { .of = { .row = "munmap_mid", .kind = THP_ANON } };
+FIXTURE_VARIANT_ADD(after, munmap_zero) { .of = { .row = "munmap_mid", .kind = THP_ZERO } };
+FIXTURE_VARIANT_ADD(after, mlock) { .of = { .row = "mlock_mid", .kind = THP_ANON } };
+FIXTURE_VARIANT_ADD(after, dontneed) { .of = { .row = "dontneed_mid", .kind = THP_ANON } };
+FIXTURE_VARIANT_ADD(after, uffd_wp) { .of = { .row = "uffd_wp_mid", .kind = THP_ANON } };
+FIXTURE_VARIANT_ADD(after, cold) { .of = { .row = "cold_mid", .kind = THP_ANON } };
+FIXTURE_VARIANT_ADD(after, mprotect_commit) {
+	.of = { .op = &after_mprotect_commit, .kind = THP_ZERO },
+};
+
+FIXTURE_VARIANT_ADD(after, mremap_event) {
+	.of = { .op = &after_mremap_event, .kind = THP_ANON },
+};
+
+FIXTURE_VARIANT_ADD(after, fork_event) {
+	.of = { .op = &after_fork_event, .kind = THP_ANON },
+};
+
+static const struct split_op *after_op(const struct after_of *of)
+{
+	return of->row ? op_by_name(of->row) : of->op;
+}
+
+FIXTURE_SETUP(after)
+{
+	const struct split_op *op = after_op(&variant->of);
+
+	(void)self;
+	THP_REQUIRE(op, "no operation %s", variant->of.row);
+	THP_NEEDS(op->needs | thp_kind_needs(variant->of.kind) | THP_NEED_FAIL_PAGE |
+		  THP_NEED_MEMCG | THP_NEED_POPULATE);
+}
+
+FIXTURE_TEARDOWN_PARENT(after)
+{
+	struct thp_why why = { 0 };
+
+	THP_CHECK_OK(thp_cg_destroy(&self->cg), &why);
+	thp_teardown(_metadata);
+}
+
+/* Steps of child and parent. */
+enum {
+	AFTER_READY = 1, AFTER_JOINED, AFTER_REFUSED, AFTER_NOTED, AFTER_PIPED,
+	AFTER_LIMITED, AFTER_FULL, AFTER_NEVER
+};
+
+/* What the child tells: refusals, bytes in the pipe, the errno of filling its group. */
+enum { AFTER_N, AFTER_BYTES, AFTER_BURNT };
+
+/* kB of a field of a file in /proc, or -errno. */
+static long long after_kb(const char *path, const char *field)
+{
+	static char text[8192];
+	uint64_t kb;
+
+	if (thp_read_file(path, text, sizeof(text)) < 0)
+		return -EIO;
+	return thp_field_u64(text, field, &kb) ? -ENOENT : (long long)kb;
+}
+
+/* Refused once: 1; 0 if it had its way; -errno. */
+static int after_round(const struct split_op *op, struct thp_map *m, struct thp_why *why)
+{
+	enum thp_state state;
+	int ret, err;
+
+	ret = thp_inject_task(getpid(), true);
+	if (!ret)
+		ret = thp_inject_drain(-1);
+	if (ret) {
+		(void)thp_inject_task(getpid(), false);
+		return thp_why(why, ret, "PTE tables cannot be used up: %s", thp_errno_name(ret));
+	}
+	err = split_run(op, m);
+	(void)thp_inject_task(getpid(), false);
+	ret = thp_obs_state(m->thp, thp_env.pmd, &state);
+	if (ret)
+		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
+	if (state == thp_kind_state(m->kind) && (err || op->starved == ADVICE))
+		return 1;
+	if (state == THP_STATE_PTE && !err)
+		return 0;
+	return thp_why(why, -EPROTO, "%s returned %s, and the range is %s", op->name,
+		       thp_errno_name(err), thp_state_name(state));
+}
+
+/* All rounds; the amounts of the process are as before. Refusals, or -errno. */
+static int after_rounds(const struct split_op *op, struct thp_map *m, struct thp_why *why)
+{
+	long long tables = thp_obs_vmpte(0), locked = after_kb("/proc/self/status", "VmLck");
+	long long committed = after_kb("/proc/meminfo", "Committed_AS"), lost;
+	int i, ret = 1;
+
+	if (tables < 0 || locked < 0 || committed < 0)
+		return thp_why(why, -EIO, "VmPTE, VmLck or Committed_AS cannot be read");
+	for (i = 0; i < AFTER_ROUNDS && ret == 1; i++)
+		ret = after_round(op, m, why);
+	if (ret < 0)
+		return ret;
+	i -= !ret;
+	/* What success changes is for other tests. */
+	if (!ret)
+		return i;
+	lost = after_kb("/proc/self/status", "VmLck") - locked;
+	if (lost)
+		return thp_why(why, -EPROTO, "VmLck: %+lld kB after %d refusals, expected +0",
+			       lost, i);
+	lost = thp_obs_vmpte(0) - tables;
+	if (lost && thp_env.table >= thp_env.page)
+		return thp_why(why, -EPROTO, "VmPTE: %+lld B after %d refusals, expected +0",
+			       lost, i);
+	/* Others charge meanwhile: no more than half of what each refusal could leave. */
+	lost = after_kb("/proc/meminfo", "Committed_AS") - committed;
+	if (op->where == AT_UPPER && lost > i * (long long)thp_env.pmd / 4 / 1024)
+		return thp_why(why, -EAGAIN, "Committed_AS: %+lld kB after %d refusals", lost, i);
+	return i;
+}
+
+/* Kernel memory of the task's own; bytes, or -errno. */
+static long long after_fill_pipe(void)
+{
+	static char page[65536];
+	long long bytes = 0;
+	int fd[2], size;
+
+	if (pipe2(fd, O_NONBLOCK | O_CLOEXEC))
+		return -errno;
+	size = fcntl(fd[1], F_SETPIPE_SZ, AFTER_PIPE);
+	if (size < 0)
+		return -errno;
+	while (write(fd[1], page, thp_env.page) == (ssize_t)thp_env.page)
+		bytes += thp_env.page;
+	return bytes;
+}
+
+static int after_child(struct thp_chan *chan, void *arg)
+{
+	const struct after_of *of = arg;
+	const struct split_op *op = after_op(of);
+	struct thp_why *why = &chan->why;
+	static struct thp_burner burner;
+	static struct thp_map m;
+	int ret, try;
+
+	/* Nobody may be killed here: see victim(). */
+	ret = thp_write_file("/proc/self/oom_score_adj", "-1000");
+	if (ret && thp_env.memcg == 2)
+		return thp_why(why, ret, "oom_score_adj: %s", thp_errno_name(ret));
+	thp_warm_up();
+	thp_chan_post_parent(chan, AFTER_READY);
+	thp_chan_await_parent(chan, AFTER_JOINED);
+	ret = thp_burner_create(&burner);
+	if (!ret)
+		ret = thp_pin_cpu();
+	if (!ret)
+		ret = thp_map_new(&m, of->kind, why);
+	if (!ret)
+		ret = split_prepare(op, &m, why);
+	if (ret)
+		return thp_why(why, ret, "setup: %s", thp_errno_name(ret));
+	/* Everything that is used once is used once before; then what others do. */
+	ret = after_round(op, &m, why);
+	for (try = 0; try < 4 && (ret == 1 || (try && ret == -EAGAIN)); try++) {
+		why->text[0] = '\0';
+		ret = after_rounds(op, &m, why);
+		if (ret >= 0)
+			break;
+	}
+	if (ret < 0)
+		return ret;
+	chan->val[AFTER_N] = ret;
+	if (m.uffd >= 0 && of->op) {
+		ret = thp_uffd_copy(m.uffd, thp_page(&m, thp_env.nr + 8), burner.base,
+				    thp_env.page);
+		if (ret)
+			return thp_why(why, -EPROTO, "UFFDIO_COPY after %lld refusals: %s",
+				       chan->val[AFTER_N], thp_errno_name(ret));
+	}
+	thp_chan_post_parent(chan, AFTER_REFUSED);
+	thp_chan_await_parent(chan, AFTER_NOTED);
+	chan->val[AFTER_BYTES] = after_fill_pipe();
+	thp_chan_post_parent(chan, AFTER_PIPED);
+	thp_chan_await_parent(chan, AFTER_LIMITED);
+	chan->val[AFTER_BURNT] = thp_burner_burn(&burner);
+	thp_chan_post_parent(chan, AFTER_FULL);
+	thp_chan_await_parent(chan, AFTER_NEVER);
+	return 0;
+}
+
+/* Groups of the suite that were removed and are still there, or -errno (version 1). */
+static long long after_dying(void)
+{
+	char path[192], text[4096];
+	uint64_t n;
+
+	snprintf(path, sizeof(path), "%s/thp_lazy_pte/cgroup.stat", thp_env.memcg_root);
+	if (thp_env.memcg != 2 || thp_read_file(path, text, sizeof(text)) < 0)
+		return -ENOENT;
+	return thp_field_u64(text, "nr_dying_descendants", &n) ? -ENOENT : (long long)n;
+}
+
+/* Kills it at the limit of its group. */
+static int after_kill(struct thp_child *c, struct thp_why *why)
+{
+	struct thp_deadline d;
+	siginfo_t info;
+
+	kill(c->pid, SIGKILL);
+	thp_deadline_start(&d, 0, THP_KILL_MS);
+	do {
+		info.si_pid = 0;
+		if (waitid(P_PID, c->pid, &info, WEXITED | WNOHANG | WNOWAIT) || info.si_pid)
+			return 0;
+		thp_sleep_ms(1);
+	} while (!thp_deadline_over(&d));
+	return thp_why(why, -EPROTO, "SIGKILL has not ended the task in %lld ms", d.wall);
+}
+
+/* The group goes away with its last process; references to it would keep it. */
+static int after_remove(struct thp_cg *cg, long long before, struct thp_why *why)
+{
+	int ret = thp_cg_destroy(cg);
+	struct thp_deadline d;
+	long long dying;
+
+	if (ret)
+		return thp_why(why, ret, "the group cannot be removed: %s", thp_errno_name(ret));
+	thp_deadline_start(&d, 0, THP_SETTLE_MS);
+	while ((dying = after_dying()) > before && !thp_deadline_over(&d))
+		thp_sleep_ms(20);
+	if (dying <= before)
+		return 0;
+	return thp_why(why, -EPROTO,
+		       "%lld removed groups are still there after %lld ms, expected %lld", dying,
+		       d.wall, before);
+}
+
+THP_COVERS(after, same, "split-munmap split-mlock zap-dontneed protect-uffd-wp folio-split");
+THP_COVERS_VARIANT(after, mprotect_commit, same, "split-mprotect");
+THP_COVERS_VARIANT(after, mremap_event, same, "move-partial move-fail");
+THP_COVERS_VARIANT(after, fork_event, same, "fork-anon");
+TEST_F_TIMEOUT(after, same, 90)
+{
+	const struct after_of *of = &variant->of;
+	struct thp_child *c = &self->child;
+	long long dying, usage, rose, limit;
+	struct thp_why why = { 0 };
+
+	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+	dying = after_dying();
+	THP_REQUIRE_OK(thp_cg_create(&self->cg, "after", &why), &why);
+	THP_REQUIRE_OK(thp_child_start(c, after_child, (void *)of), &why);
+	THP_REQUIRE_OK(thp_child_await(c, AFTER_READY, THP_STEP_MS), &why);
+	THP_REQUIRE_OK(thp_cg_join(&self->cg, c->pid), &why);
+	thp_chan_post_child(c->chan, AFTER_JOINED);
+	if (thp_child_await(c, AFTER_REFUSED, THP_LONG_MS)) {
+		THP_REQUIRE_OK(thp_child_join(c, 0, &why), &why);
+		return;
+	}
+	printf("# after: %s: %lld refused\n", after_op(of)->name, c->chan->val[AFTER_N]);
+	if (needs_table(after_op(of), of->kind))
+		THP_CHECK(c->chan->val[AFTER_N] == AFTER_ROUNDS, "%lld of %d rounds were refused",
+			  c->chan->val[AFTER_N], AFTER_ROUNDS);
+
+	usage = thp_cg_usage(&self->cg);
+	thp_chan_post_child(c->chan, AFTER_NOTED);
+	THP_REQUIRE_OK(thp_child_await(c, AFTER_PIPED, THP_STEP_MS), &why);
+	rose = thp_cg_usage(&self->cg) - usage;
+	THP_CHECK(rose >= c->chan->val[AFTER_BYTES] / 2 && c->chan->val[AFTER_BYTES] > 0,
+		  "%lld B in a pipe: %+lld B charged to the group of the task",
+		  c->chan->val[AFTER_BYTES], rose);
+
+	limit = (thp_cg_usage(&self->cg) + (1 << 20)) & -(long long)thp_env.page;
+	THP_REQUIRE_OK(thp_cg_limit(&self->cg, limit), &why);
+	thp_chan_post_child(c->chan, AFTER_LIMITED);
+	THP_REQUIRE_OK(thp_child_await(c, AFTER_FULL, THP_STEP_MS), &why);
+	THP_CHECK(!c->chan->val[AFTER_BURNT],
+		  "the limit of the group does not bind the task any more: usage is %+lld B from it",
+		  thp_cg_usage(&self->cg) - limit);
+	THP_CHECK_OK(after_kill(c, &why), &why);
+	(void)thp_cg_limit(&self->cg, THP_CG_MAX);
+	thp_child_kill(c);
+	THP_CHECK_OK(after_remove(&self->cg, dying, &why), &why);
+}

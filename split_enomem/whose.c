@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A monitor that acts on another process: whose PMD is looked at and split, whose VmPTE
+ * rises, whose allocations fail, and who is charged. Monitor and target have the same
+ * range mapped at the same addresses; the monitor has never touched it.
+ *
+ *	target:		| below | THP | THP | ... | above |
+ *	monitor:	| below |   nothing       | above |
+ *
+ * The table belongs to the mm of the target (mm_inc_nr_ptes()); the memory group that
+ * pays is that of whoever allocates, as with any page table (GFP_PGTABLE_USER): the
+ * monitor's. A kernel that charges the target instead is right, too. Nobody is not.
+ */
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open		434
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd		438
+#endif
+#ifndef SYS_process_madvise
+#define SYS_process_madvise	440
+#endif
+
+/* Enough for whole kB of tables, and for a group to tell them from its noise. */
+#define WHOSE_THPS	16
+
+FIXTURE(whose) {
+	int unused;
+};
+
+enum whose_call { WHOSE_UFFD_WP, WHOSE_COLD, WHOSE_DEBUGFS, WHOSE_MEM };
+
+/* What the monitor knows of the target. */
+struct whose {
+	enum whose_call call;
+	struct thp_map maps[WHOSE_THPS];	/* at the same addresses in both */
+	bool grouped;				/* the test charges each to a group */
+	bool starved;
+	struct thp_child target;
+	int uffd, pidfd, mem;
+};
+
+FIXTURE_VARIANT(whose) {
+	enum whose_call call;
+};
+
+FIXTURE_VARIANT_ADD(whose, uffd_wp) { .call = WHOSE_UFFD_WP };
+FIXTURE_VARIANT_ADD(whose, madvise) { .call = WHOSE_COLD };
+FIXTURE_VARIANT_ADD(whose, debugfs) { .call = WHOSE_DEBUGFS };
+FIXTURE_VARIANT_ADD(whose, mem) { .call = WHOSE_MEM };
+
+static bool whose_possible(void)
+{
+	return !syscall(SYS_process_madvise, -1, NULL, 0UL, 0, 0U) || errno != ENOSYS;
+}
+
+FIXTURE_SETUP(whose)
+{
+	(void)self;
+	if (!whose_possible())
+		THP_SKIP("needs process_madvise and pidfd_getfd (Linux 5.10)");
+	THP_NEEDS((variant->call == WHOSE_UFFD_WP ? THP_NEED_UFFD_WP : 0) |
+		  (variant->call == WHOSE_DEBUGFS ? THP_NEED_DEBUGFS : 0) | THP_NEED_ROOT);
+}
+
+FIXTURE_TEARDOWN_PARENT(whose)
+{
+	(void)self;
+	(void)variant;
+	thp_teardown(_metadata);
+}
+
+/* Steps of target and monitor; of monitor and test. */
+enum { WHOSE_MAPPED = 1, WHOSE_SPLIT };
+enum { WHOSE_READY = 1, WHOSE_GO, WHOSE_DONE, WHOSE_END };
+
+/* Page 1 of each THP may have been written to. */
+static int whose_check(const struct whose *w, struct thp_why *why)
+{
+	int i, ret = 0, split = WHOSE_THPS;
+
+	/* A starved monitor tries one of them, which an eager kernel can split. */
+	if (w->starved)
+		split = thp_split_allocates(THP_ANON) ? 0 : 1;
+	for (i = 0; i < WHOSE_THPS && !ret; i++) {
+		ret = thp_map_expect(&w->maps[i], i < split ? THP_STATE_PTE : THP_STATE_PMD, why);
+		if (!ret)
+			ret = thp_map_check(&w->maps[i], 0, 1, why);
+		if (!ret)
+			ret = thp_map_check(&w->maps[i], 2, thp_env.nr - 2, why);
+	}
+	return ret;
+}
+
+/* The page below the THP: what was refused has protected nothing. */
+static int whose_unprotected(const struct whose *w, struct thp_why *why)
+{
+	uint64_t entry;
+
+	if (thp_obs_pagemap(w->maps[0].thp - thp_env.page, &entry))
+		return thp_why(why, -EIO, "pagemap cannot be read");
+	return entry & THP_PM_UFFD_WP ?
+		thp_why(why, -EPROTO, "refused, but the page below is write-protected") : 0;
+}
+
+/* A userfaultfd of all ranges, and of the page below the first; or -errno. */
+static int whose_watch(const struct whose *w, struct thp_why *why)
+{
+	int fd = thp_uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP), i, ret = 0;
+
+	if (fd < 0)
+		return thp_why(why, fd, "userfaultfd: %s", thp_errno_name(fd));
+	for (i = 0; i < WHOSE_THPS && !ret; i++)
+		ret = thp_uffd_register(fd, w->maps[i].thp - thp_env.page,
+					thp_env.pmd + thp_env.page, UFFDIO_REGISTER_MODE_WP);
+	return ret ? thp_why(why, ret, "UFFDIO_REGISTER: %s", thp_errno_name(ret)) : fd;
+}
+
+static int whose_target(struct thp_chan *chan, void *arg)
+{
+	struct thp_child holder = { 0 };
+	struct thp_why *why = &chan->why;
+	struct whose *w = arg;
+	int i, ret = 0;
+
+	for (i = 0; i < WHOSE_THPS && !ret; i++)
+		ret = thp_map_fault(&w->maps[i], why);
+	if (!ret && w->call == WHOSE_UFFD_WP) {
+		ret = whose_watch(w, why);
+		chan->val[0] = ret;
+	}
+	if (ret >= 0 && w->call == WHOSE_MEM) {
+		ret = thp_child_start(&holder, hold, NULL);
+		if (!ret)
+			ret = thp_child_await(&holder, 1, THP_STEP_MS);
+	}
+	if (ret < 0)
+		return thp_why(why, ret, "setup: %s", thp_errno_name(ret));
+	thp_chan_post_parent(chan, WHOSE_MAPPED);
+	thp_chan_await_parent(chan, WHOSE_SPLIT);
+	ret = w->starved && thp_split_allocates(THP_ANON) ? whose_unprotected(w, why) : 0;
+	if (!ret)
+		ret = whose_check(w, why);
+	thp_child_kill(&holder);
+	return ret;
+}
+
+/* By the monitor; 0 or -errno. */
+static int whose_call(struct whose *w, int i)
+{
+	struct iovec iov = { .iov_base = thp_page(&w->maps[i], 1), .iov_len = thp_env.page };
+	uintptr_t page = (uintptr_t)iov.iov_base;
+	char path[192], byte = SPLIT_BYTE;
+
+	switch (w->call) {
+	case WHOSE_UFFD_WP:
+		return thp_uffd_wp(w->uffd, iov.iov_base, thp_env.page, 1);
+	case WHOSE_COLD:
+		return syscall(SYS_process_madvise, w->pidfd, &iov, 1UL, MADV_COLD, 0U) ==
+		       (long)thp_env.page ? 0 : -errno;
+	case WHOSE_DEBUGFS:
+		snprintf(path, sizeof(path), "%s/split_huge_pages", thp_env.debugfs);
+		return thp_write_fmt(path, "%d,0x%lx,0x%lx", w->target.pid, (long)page,
+				     (long)(page + thp_env.page));
+	default:
+		return pwrite(w->mem, &byte, 1, page) == 1 ? 0 : -errno;
+	}
+}
+
+static int whose_open(struct whose *w, struct thp_why *why)
+{
+	char path[64];
+
+	w->pidfd = syscall(SYS_pidfd_open, w->target.pid, 0);
+	if (w->pidfd < 0)
+		return thp_why(why, -errno, "pidfd_open: %s", strerror(errno));
+	if (w->call == WHOSE_UFFD_WP) {
+		w->uffd = syscall(SYS_pidfd_getfd, w->pidfd, (int)w->target.chan->val[0], 0);
+		if (w->uffd < 0)
+			return thp_why(why, -errno, "pidfd_getfd: %s", strerror(errno));
+	}
+	snprintf(path, sizeof(path), "/proc/%d/mem", w->target.pid);
+	w->mem = open(path, O_RDWR | O_CLOEXEC);
+	return w->mem < 0 ? thp_why(why, -errno, "%s: %s", path, strerror(errno)) : 0;
+}
+
+/* All splits by the monitor, and whose tables they are. */
+static int whose_split_all(struct whose *w, struct thp_why *why)
+{
+	int want = WHOSE_THPS * thp_tables_split(THP_ANON), i, ret;
+	long long own = thp_obs_vmpte(0), theirs = thp_obs_vmpte(w->target.pid);
+	long got;
+
+	for (i = 0; i < WHOSE_THPS; i++) {
+		ret = whose_call(w, i);
+		if (ret)
+			return thp_why(why, ret, "%s", thp_errno_name(ret));
+	}
+	own = thp_obs_vmpte(0) - own;
+	theirs = thp_obs_vmpte(w->target.pid) - theirs;
+	if (own)
+		return thp_why(why, -EPROTO, "VmPTE of the monitor: %+lld B, expected +0", own);
+	if (!thp_env_tables(theirs, &got) || got != want)
+		return thp_why(why, -EPROTO,
+			       "VmPTE of the target: %+ld tables (%+lld B), expected %+d", got,
+			       theirs, want);
+	for (i = 0; i < WHOSE_THPS; i++)
+		if (thp_obs_populated(w->maps[i].thp, thp_env.pmd))
+			return thp_why(why, -EPROTO, "the monitor has memory in range %d", i);
+	return 0;
+}
+
+/*
+ * From the page below to the middle of the first THP, while the monitor gets no table:
+ * the page would be protected before the THP cannot be split.
+ */
+static int whose_starve(struct whose *w, struct thp_why *why)
+{
+	struct thp_map *m = &w->maps[0];
+	int ret, err, want = thp_split_allocates(THP_ANON) ? -ENOMEM : 0;
+
+	ret = thp_inject_task(getpid(), true);
+	if (!ret)
+		ret = thp_inject_drain(-1);
+	err = thp_uffd_wp(w->uffd, m->thp - thp_env.page, thp_env.page + thp_env.pmd / 2, 1);
+	(void)thp_inject_task(getpid(), false);
+	if (ret)
+		return thp_why(why, ret, "PTE tables cannot be used up: %s", thp_errno_name(ret));
+	if (err != want)
+		return thp_why(why, -EPROTO, "by a starved monitor: %s, expected %s",
+			       thp_errno_name(err), thp_errno_name(want));
+	return 0;
+}
+
+static int whose_monitor(struct thp_chan *chan, void *arg)
+{
+	struct thp_why *why = &chan->why;
+	struct whose *w = arg;
+	int i, ret = 0;
+
+	thp_warm_up();
+	for (i = 0; i < WHOSE_THPS && !ret; i++)
+		ret = thp_map_create(&w->maps[i], THP_ANON, why);
+	if (!ret)
+		ret = thp_child_start(&w->target, whose_target, w);
+	if (ret)
+		return thp_why(why, ret, "setup: %s", thp_errno_name(ret));
+	chan->val[0] = w->target.pid;
+	ret = thp_child_await(&w->target, WHOSE_MAPPED, THP_STEP_MS);
+	if (!ret)
+		ret = whose_open(w, why);
+	if (!ret && w->grouped) {
+		thp_chan_post_parent(chan, WHOSE_READY);
+		thp_chan_await_parent(chan, WHOSE_GO);
+	}
+	if (!ret)
+		ret = w->starved ? whose_starve(w, why) : whose_split_all(w, why);
+	if (!ret && w->grouped) {
+		thp_chan_post_parent(chan, WHOSE_DONE);
+		thp_chan_await_parent(chan, WHOSE_END);
+	}
+	thp_chan_post_child(w->target.chan, WHOSE_SPLIT);
+	if (!ret || ret == -ECHILD)
+		return thp_child_join(&w->target, THP_STEP_MS, why);
+	thp_child_kill(&w->target);
+	return ret;
+}
+
+THP_COVERS_VARIANT(whose, uffd_wp, counts, "protect-uffd-wp");
+THP_COVERS_VARIANT(whose, madvise, counts, "folio-split-advice");
+THP_COVERS_VARIANT(whose, debugfs, counts, "folio-split-debugfs");
+THP_COVERS_VARIANT(whose, mem, counts, "cow-gup");
+TEST_F_TIMEOUT(whose, counts, 60)
+{
+	struct whose *w = calloc(1, sizeof(*w));
+	struct thp_why why = { 0 };
+
+	(void)self;
+	THP_REQUIRE(w, "no memory");
+	w->call = variant->call;
+	THP_CHECK_OK(thp_child_run(whose_monitor, w, THP_LONG_MS, &why), &why);
+}
+
+/* UFFDIO_WRITEPROTECT of another process: who can be refused, and who pays. */
+FIXTURE(monitor) {
+	struct thp_cg cg[2];		/* of monitor and target */
+	struct thp_child child;
+};
+
+FIXTURE_SETUP(monitor)
+{
+	(void)self;
+	if (!whose_possible())
+		THP_SKIP("needs process_madvise and pidfd_getfd (Linux 5.10)");
+	THP_NEEDS(THP_NEED_ROOT | THP_NEED_UFFD_WP);
+}
+
+FIXTURE_TEARDOWN_PARENT(monitor)
+{
+	struct thp_why why = { 0 };
+
+	THP_CHECK_OK(thp_cg_destroy(&self->cg[0]), &why);
+	THP_CHECK_OK(thp_cg_destroy(&self->cg[1]), &why);
+	thp_teardown(_metadata);
+}
+
+THP_COVERS(monitor, starved, "protect-uffd-wp");
+TEST_F_TIMEOUT(monitor, starved, 60)
+{
+	struct whose *w = calloc(1, sizeof(*w));
+	struct thp_why why = { 0 };
+
+	(void)self;
+	THP_NEEDS(THP_NEED_FAIL_PAGE);
+	THP_REQUIRE(w, "no memory");
+	w->call = WHOSE_UFFD_WP;
+	w->starved = true;
+	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+	THP_CHECK_OK(thp_child_run(whose_monitor, w, THP_LONG_MS, &why), &why);
+}
+
+static long long whose_charged(struct thp_cg *cg, struct thp_why *why)
+{
+	long long a = thp_cg_stat(&cg[0], "pagetables"), b = thp_cg_stat(&cg[1], "pagetables");
+
+	return a < 0 || b < 0 ? thp_why(why, -EIO, "pagetables cannot be read") : a + b;
+}
+
+THP_COVERS(monitor, charged, "protect-uffd-wp");
+TEST_F_TIMEOUT(monitor, charged, 60)
+{
+	struct thp_child *c = &self->child;
+	struct whose *w = calloc(1, sizeof(*w));
+	long long own, before, after = 0, want, end;
+	struct thp_why why = { 0 };
+
+	THP_NEEDS(THP_NEED_MEMCG);
+	if (thp_env.memcg != 2)
+		THP_SKIP("needs version 2 of the memory controller");
+	if (thp_env.table < thp_env.page)
+		THP_SKIP("needs PTE tables of a whole page");
+	THP_REQUIRE(w, "no memory");
+	w->call = WHOSE_UFFD_WP;
+	w->grouped = true;
+	THP_REQUIRE_OK(thp_cg_create(&self->cg[0], "monitor", &why), &why);
+	THP_REQUIRE_OK(thp_cg_create(&self->cg[1], "target", &why), &why);
+	if (thp_cg_stat(&self->cg[0], "pagetables") < 0)
+		THP_SKIP("needs pagetables in memory.stat");
+	THP_REQUIRE_OK(thp_child_start(c, whose_monitor, w), &why);
+	if (thp_child_await(c, WHOSE_READY, THP_STEP_MS)) {
+		THP_REQUIRE_OK(thp_child_join(c, 0, &why), &why);
+		return;
+	}
+	THP_REQUIRE_OK(thp_cg_join(&self->cg[0], c->pid), &why);
+	THP_REQUIRE_OK(thp_cg_join(&self->cg[1], c->chan->val[0]), &why);
+	/* The kernel brings memory.stat up to date every 2 s. */
+	thp_sleep_ms(CHARGED_MS);
+	own = thp_cg_stat(&self->cg[0], "pagetables");
+	before = whose_charged(self->cg, &why);
+	thp_chan_post_child(c->chan, WHOSE_GO);
+	want = WHOSE_THPS * thp_tables_split(THP_ANON) * (long long)thp_env.table;
+	for (end = thp_now_ms() + 2 * CHARGED_MS; thp_now_ms() < end; thp_sleep_ms(50)) {
+		if (thp_child_watch(c, WHOSE_DONE, 1) == -ECHILD)
+			break;
+		after = whose_charged(self->cg, &why);
+		if (want && after - before == want)
+			break;
+	}
+	own = thp_cg_stat(&self->cg[0], "pagetables") - own;
+	printf("# monitor: %+lld B of tables are charged, %+lld B of it to the monitor\n",
+	       after - before, own);
+	thp_chan_post_child(c->chan, WHOSE_END);
+	THP_CHECK_OK(thp_child_join(c, THP_STEP_MS, &why), &why);
+	THP_CHECK(after - before == want,
+		  "%d splits by a monitor: %+lld B of tables charged to it and its target, expected %+lld",
+		  WHOSE_THPS, after - before, want);
+}

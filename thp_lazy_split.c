@@ -1634,5 +1634,7 @@ TEST_F(bits, write)
 }
 
 #include "lazy_split/needless.c"
+#include "lazy_split/khugepaged.c"
+#include "lazy_split/named.c"
 
 THP_MAIN_INIT("thp_lazy_split", split_register_variants);

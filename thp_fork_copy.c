@@ -2902,4 +2902,6 @@ TEST_F(device, fork)
 	THP_REQUIRE_RESULT(ret, &why);
 }
 
+#include "fork_copy/zero_life.c"
+
 THP_MAIN("thp_fork_copy");

@@ -33,7 +33,7 @@ lab_kernel_expand() (
 # kernels that are built B_TREE, B_SERIES, B_CONFIGS, B_GCOV. The image comes later.
 lab_kernel_load() {
 	K_NAME=$1
-	K_ABOUT='' K_ARCH='' K_SOURCE='' K_SUITES='' K_MATCH='' K_MMU='' K_CGROUP=v2
+	K_ABOUT='' K_ARCH='' K_SOURCE='' K_SUITES='' K_NEWER='' K_MATCH='' K_MMU='' K_CGROUP=v2
 	K_MEMORY=2048 K_APPEND='' K_EXPECT=auto
 	K_IMAGE='' K_CONFIG='' K_MODULES='' K_ORIGIN=''
 	B_TREE='' B_SERIES='' B_CONFIGS='' B_GCOV=''
@@ -43,6 +43,7 @@ lab_kernel_load() {
 		arch)	K_ARCH=$value ;;
 		source)	K_SOURCE=$value ;;
 		suites)	K_SUITES=$value ;;
+		newer)	K_NEWER=$value ;;
 		match)	K_MATCH=$value ;;
 		mmu)	K_MMU=$value ;;
 		cgroup)	K_CGROUP=$value ;;
@@ -64,21 +65,30 @@ lab_kernel_load() {
 # Where the resolved kernel of a row is remembered: rows with the same packages
 # share it.
 lab_kernel_key() (
-	printf '%s %s %s\n' "$K_ARCH" "$K_SUITES" "$K_MATCH" | cksum | tr ' ' '-'
+	printf '%s %s %s\n' "$K_ARCH" "$K_SUITES${K_NEWER:+ > $K_NEWER}" "$K_MATCH" | cksum | tr ' ' '-'
+)
+
+# "release image|binary suite" of every match in the suites named.
+lab_kernel_matches() (
+	deb=$(lab_deb_arch "$K_ARCH")
+	for suite; do
+		lab_apt_update "$deb" "$suite"
+		lab_apt "$deb" "$suite" apt-cache search --names-only \
+			"^linux-(image|binary)-$K_MATCH\$" 2>/dev/null |
+			sed -n "s/^linux-\([a-z]*\)-\([^ ]*\) .*/\2 \1 $suite/p"
+	done
 )
 
 # "suite package" of every match in the suites, newest first. Where one version
 # has both names, linux-binary- holds the image.
 lab_kernel_candidates() (
-	deb=$(lab_deb_arch "$K_ARCH")
-	for suite in $K_SUITES; do
-		lab_apt_update "$deb" "$suite"
-		lab_apt "$deb" "$suite" apt-cache search --names-only \
-			"^linux-(image|binary)-$K_MATCH\$" 2>/dev/null |
-			sed -n "s/^linux-\([a-z]*\)-\([^ ]*\) .*/\2 \1 $suite/p"
-	done | sort -k1,1Vr -k2,2 | awk '!seen[$1]++ {
-		print $3, "linux-" $2 "-" $1
-	}'
+	# shellcheck disable=SC2086 # lists of words
+	{
+		lab_kernel_matches $K_NEWER | sed 's/ [^ ]* [^ ]*$/ 0-known/'
+		lab_kernel_matches $K_SUITES
+	} | sort -k1,1Vr -k2,2 | awk '
+		$2 == "0-known" { exit }
+		!seen[$1]++ { print $3, "linux-" $2 "-" $1 }'
 )
 
 # Modules that the guest loads, with those they need, decompressed and named in
@@ -190,6 +200,8 @@ lab_newest() (
 			exit "$LAB_ERROR" ;;
 		esac
 	done <"$last.new"
+	# Where nothing is newer any more, what was newer once does not count.
+	[ -z "$K_NEWER" ] || [ -s "$last.new" ] || rm -f "$last"
 	if [ -e "$last" ] && "$complete" "$(cat "$last")"; then
 		lab_say "registry not usable, taking the $what of the last time"
 		cat "$last"
@@ -198,7 +210,8 @@ lab_newest() (
 	if [ -s "$last.new" ]; then
 		lab_say "no package could be downloaded"
 	else
-		lab_say "no package for this $what, like $K_MATCH, in $K_SUITES"
+		lab_say "no package for this $what, like $K_MATCH, in $K_SUITES" \
+			"${K_NEWER:+that is newer than those of $K_NEWER}"
 	fi
 	exit "$LAB_SKIP"
 )

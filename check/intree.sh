@@ -87,6 +87,17 @@ gen_tar()
 	done
 }
 
+# With the entry of docs/maintainers.patch, mm hears of changes to this directory.
+maintainers()
+{
+	cp "$1/MAINTAINERS" "$tree" &&
+	patch -s -d "$tree" -p1 < docs/maintainers.patch &&
+	(cd "$tree" && perl "$1/scripts/get_maintainer.pl" --no-git --no-tree \
+		--no-git-fallback -f "$sel/$target/Makefile") > "$work/lists" &&
+	cat "$work/lists" &&
+	grep -q 'linux-mm@kvack.org' "$work/lists"
+}
+
 clean()
 {
 	make_target clean && files_of "$tree" | diff "$work/files" -
@@ -126,6 +137,13 @@ check_tree()
 	try "$version: O=absolute" build_out "$work/out" "$work/out"
 	try "$version: O=relative" build_out rel "$tree/rel"
 	try "$version: O= leaves the source alone" source_untouched
+	if [ ! -e "$1/MAINTAINERS" ] || [ ! -e "$1/scripts/get_maintainer.pl" ]; then
+		skip "$version: MAINTAINERS" "needs MAINTAINERS and scripts/get_maintainer.pl"
+	elif ! have patch; then
+		skip "$version: MAINTAINERS" "needs patch"
+	else
+		try "$version: MAINTAINERS" maintainers "$1"
+	fi
 	rm -rf "$tree" "$work/out" "$work"/installed-o
 }
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Builds without a warning with every compiler, library and link mode that is
-# supported, as far as this machine has them.
+# supported, as far as this machine has them; what is built starts, and what a
+# sanitizer watches, or what has 32 bits, runs.
 
 . check/lib.sh
 
@@ -17,6 +18,7 @@ check_build()
 	if ! make -j"$cores" OUTPUT="$work/$name" KSRC="$KSRC" \
 	     USERCFLAGS=-Werror "$@" > "$log" 2>&1; then
 		fail "$name" "does not build"
+		return 1
 	elif grep -v "$libnuma_a" "$log" | grep -q 'warning'; then
 		fail "$name" "builds with a warning"
 	else
@@ -36,6 +38,63 @@ built_as()
 	fail "$1 took effect" "readelf does${3:+ }$3 show $2"
 }
 
+# starts NAME COMMAND...: each program, run by the command, lists the call sites that
+# the native one lists
+starts()
+{
+	name=$1
+	shift
+	for prog in $programs; do
+		"$work/gcc/$prog" -L > "$work/native" 2>&1
+		if ! "$@" "$work/$name/$prog" -L > "$log" 2>&1 ||
+		   ! cmp -s "$work/native" "$log"; then
+			fail "$name starts" "$prog -L lists something else"
+			return
+		fi
+	done
+	pass "$name starts"
+}
+
+# passes NAME: the whole suite, on the running kernel
+passes()
+{
+	OUTPUT="$work/$1" ./run_tests.sh > "$log" 2>&1
+	status=$?
+	grep -A30 '^# Failed:' "$log" > "$work/failed"
+	case $status in
+	0)	pass "$1 runs";;
+	4)	skip "$1 runs" "nothing can be tested on this machine";;
+	*)	cp "$work/failed" "$log"
+		fail "$1 runs" "exit=$status";;
+	esac
+}
+
+# check_cross NAME COMPILER ARCH MACHINE: Debian's names, readelf's name
+check_cross()
+{
+	cross=$2-linux-gnu-
+	if ! have "${cross}gcc"; then
+		skip "$1" "needs gcc-$2-linux-gnu"
+		return 1
+	elif ! echo '#include <stdio.h>' | "${cross}gcc" -E - >/dev/null 2>&1; then
+		skip "$1" "needs libc6-dev-$3-cross"
+		return 1
+	fi
+	check_build "$1" CROSS_COMPILE="$cross" && built_as "$1" "Machine: *$4"
+}
+
+# emulated NAME COMPILER CPU: as check_cross(), qemu's name
+emulated()
+{
+	qemu=qemu-$3
+	have "$qemu" || qemu=qemu-$3-static
+	if have "$qemu"; then
+		starts "$1" env QEMU_LD_PREFIX="/usr/$2-linux-gnu" "$qemu"
+	else
+		skip "$1 starts" "needs qemu-user"
+	fi
+}
+
 check_build gcc CC=gcc
 check_build static CC=gcc USERLDFLAGS=-static
 built_as static 'Shared library' not
@@ -50,13 +109,43 @@ else
 	skip LLVM "needs clang"
 fi
 
-cross=powerpc64le-linux-gnu-
-if have ${cross}gcc; then
-	check_build powerpc64le CROSS_COMPILE=$cross
-	built_as powerpc64le 'Machine:.*PowerPC64'
-	check_build powerpc64le-static CROSS_COMPILE=$cross USERLDFLAGS=-static
+# The headers of the kernel, and of nothing else, are those of the host's own libc.
+if have musl-gcc; then
+	multiarch=$(gcc -print-multiarch)
+	check_build musl CC=musl-gcc HAVE_LIBURING= HAVE_LIBNUMA= USERCFLAGS="-Werror \
+		-idirafter /usr/include -idirafter /usr/include/$multiarch" &&
+		built_as musl 'libc\.so\]' && starts musl env
 else
-	skip powerpc64le "needs gcc-powerpc64le-linux-gnu"
+	skip musl "needs musl-tools"
+fi
+
+# Of 64 bits and of 32, little-endian and big-endian
+check_cross arm64 aarch64 arm64 AArch64 && emulated arm64 aarch64 aarch64
+check_cross riscv64 riscv64 riscv64 RISC-V && emulated riscv64 riscv64 riscv64
+check_cross s390x s390x s390x 'IBM S/390' && emulated s390x s390x s390x
+if check_cross powerpc64le powerpc64le ppc64el PowerPC64; then
+	emulated powerpc64le powerpc64le ppc64le
+	check_build powerpc64le-static CROSS_COMPILE=powerpc64le-linux-gnu- \
+		USERLDFLAGS=-static
+fi
+
+# A 32-bit program can run on the kernel of this machine, if it has to.
+if check_cross i686 i686 i386 'Intel 80386' &&
+   check_build i686-static CROSS_COMPILE=i686-linux-gnu- USERLDFLAGS=-static; then
+	if "$work/i686-static/thp_mremap" -L >/dev/null 2>&1; then
+		starts i686-static env
+		passes i686-static
+	else
+		skip "i686-static runs" "needs a kernel of x86 with 32-bit programs"
+	fi
+fi
+
+sanitizers=-fsanitize=address,undefined
+if check_build sanitizers CC=gcc USERLDFLAGS="$sanitizers" USERCFLAGS="-Werror \
+	$sanitizers -fno-sanitize-recover=all -fno-omit-frame-pointer"; then
+	built_as sanitizers 'libasan'
+	built_as sanitizers 'libubsan'
+	passes sanitizers
 fi
 
 # Only what changed is built again, but that is.

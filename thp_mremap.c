@@ -389,9 +389,15 @@ static int starve_once(const struct thp_move_case *c, struct thp_why *why)
 	if (!allocs)
 		return thp_why(why, is_busy(ret) ? -EAGAIN : -EPROTO,
 			       "starved: %s, but it needs no table", thp_errno_name(ret));
+	/* A move whose only refusals were for the destination has none of a split. */
+	if (mv.failed > (uint64_t)mv.fired)
+		return thp_why(why, -EAGAIN, "%ld tables were refused, thp_split_pmd_failed +%llu",
+			       mv.fired, (unsigned long long)mv.failed);
+	if (lazy && mv.splits)
+		return thp_why(why, -EAGAIN, "it was refused: thp_split_pmd +%llu, expected +0",
+			       (unsigned long long)mv.splits);
 	/* A deposit lets the split succeed before the destination's table fails. */
-	ret = check_failure(ret, !lazy, 0, why);
-	return ret;
+	return check_failure(ret, !lazy, 0, why);
 }
 
 /* Without a table it fails as a whole, and works again when there is memory. */

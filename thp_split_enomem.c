@@ -999,6 +999,8 @@ struct edge_op {
 	int (*verify)(const struct edge_op *e, struct thp_map *m, struct thp_why *why);
 	unsigned int tables;	/* that it needs: the edges that lie in a THP */
 	unsigned int from;	/* where the range begins, in halves of a THP */
+	bool inside;		/* the range is the middle of THP 1: both edges in one PMD */
+	bool zero[EDGE_THPS];	/* huge zero PMDs instead of THPs */
 	bool small_mid;		/* THP 1 is base pages instead */
 	bool holes;		/* ... and of these the upper half is not there */
 	bool zaps;		/* THP 1 is unmapped by success */
@@ -1012,11 +1014,13 @@ struct edge_op {
 
 static size_t edge_first(const struct edge_op *e)
 {
-	return e->from * thp_env.nr / 2;
+	return e->inside ? thp_env.nr + thp_env.nr / 4 : e->from * thp_env.nr / 2;
 }
 
 static size_t edge_end(const struct edge_op *e)
 {
+	if (e->inside)
+		return 2 * thp_env.nr - thp_env.nr / 4;
 	return EDGE_THPS * thp_env.nr - (e->to_end ? 0 : thp_env.nr / 2);
 }
 
@@ -1065,27 +1069,45 @@ static int edges_create(struct thp_map *m, enum thp_kind kind, struct thp_why *w
 	return 0;
 }
 
-/* How many THPs the area has, by AnonHugePages. */
+/* How many huge PMDs the area has: THPs by AnonHugePages, the others one by one. */
 static int edges_huge(const struct thp_map *m, struct thp_smaps *sm, struct thp_why *why)
 {
-	int ret = thp_obs_smaps(0, m->area, m->area_len, sm);
+	int ret = thp_obs_smaps(0, m->area, m->area_len, sm), zero = 0;
+	enum thp_state state;
+	size_t i;
 
-	return ret ? thp_why(why, ret, "smaps: %s", thp_errno_name(ret)) :
-	       (int)(sm->anon_huge_kb * 1024 / thp_env.pmd);
+	for (i = 0; i < EDGE_THPS && !ret; i++) {
+		ret = thp_obs_state(m->thp + i * thp_env.pmd, thp_env.pmd, &state);
+		zero += !ret && state == THP_STATE_PMD_ZERO;
+	}
+	return ret ? thp_why(why, ret, "smaps or page map: %s", thp_errno_name(ret)) :
+	       (int)(sm->anon_huge_kb * 1024 / thp_env.pmd) + zero;
+}
+
+/* Fills the THPs, and reads what is to be huge zero PMDs. */
+static void edges_fault(struct thp_map *m, const struct edge_op *e)
+{
+	size_t i;
+
+	for (i = 0; i < EDGE_THPS * thp_env.nr; i++) {
+		if (!e->zero[i / thp_env.nr])
+			thp_fill(thp_page(m, i), m->seed, i);
+		else if (i % thp_env.nr == 0)
+			(void)thp_peek(thp_page(m, i));
+	}
 }
 
 static int edges_new(struct thp_map *m, const struct edge_op *e, struct thp_why *why)
 {
 	int want = EDGE_THPS - e->small_mid, try, ret;
 	static struct thp_smaps sm;
-	size_t i;
 
 	ret = edges_create(m, THP_ANON, why);
 	for (try = 0; try < 4 && !ret; try++) {
 		if (e->small_mid)
 			ret = madvise(m->thp + thp_env.pmd, thp_env.pmd, MADV_NOHUGEPAGE);
-		for (i = 0; i < EDGE_THPS * thp_env.nr && !ret; i++)
-			thp_fill(thp_page(m, i), m->seed, i);
+		if (!ret)
+			edges_fault(m, e);
 		if (e->small_mid && !ret)
 			ret = madvise(m->thp + thp_env.pmd, thp_env.pmd, MADV_HUGEPAGE);
 		if (e->holes && !ret)
@@ -1141,7 +1163,8 @@ static int edges_uffd_async(struct thp_map *m, struct thp_why *why)
 
 static int edges_verify_mprotect(const struct edge_op *e, struct thp_map *m, struct thp_why *why)
 {
-	size_t pages[] = { edge_first(e), thp_env.nr, edge_end(e) - 1 }, i;
+	size_t first = edge_first(e), end = edge_end(e), i;
+	size_t pages[] = { first, (first + end) / 2, end - 1 };
 
 	for (i = 0; i < ARRAY_SIZE(pages); i++) {
 		char byte = SPLIT_BYTE;
@@ -1302,7 +1325,8 @@ static int check_plain(const struct edge_op *e, const struct thp_map *m, size_t 
 	int ret = 0;
 
 	for (i = lo; i < hi && !ret; i++) {
-		if (e->holes && i >= thp_env.nr + thp_env.nr / 2 && i < 2 * thp_env.nr)
+		if ((e->holes && i >= thp_env.nr + thp_env.nr / 2 && i < 2 * thp_env.nr) ||
+		    e->zero[i / thp_env.nr])
 			ret = thp_check_zero(thp_page(m, i), 1, why);
 		else
 			ret = thp_map_check(m, i, 1, why);
@@ -1606,7 +1630,8 @@ FIXTURE_SETUP(edges)
 	const struct split_op *op = op_by_name(variant->op.row);
 
 	THP_REQUIRE(op, "no operation %s", variant->op.row);
-	THP_NEEDS(op->needs | THP_NEED_FAIL_PAGE);
+	THP_NEEDS(op->needs | THP_NEED_FAIL_PAGE |
+		  (variant->op.zero[0] || variant->op.zero[2] ? THP_NEED_ZERO : 0));
 	if (!thp_env_room((EDGE_THPS + 1) * thp_env.pmd))
 		THP_SKIP("needs more memory");
 }
@@ -1659,6 +1684,8 @@ TEST_F_TIMEOUT(edges, refused, 120)
 				  job.granted, e->tables, t->failed_splits, t->fired);
 	}
 }
+
+#include "split_enomem/edges_mixed.c"
 
 /*
  * A huge PMD that appears across the edge of a range after the edges were split: while

@@ -2044,6 +2044,7 @@ struct leak_of {
 	const char *rival;	/* another thread does this to the first page meanwhile */
 	bool collapse;		/* ... and MADV_COLLAPSE */
 	bool slow;		/* as few rounds as can be */
+	bool never;		/* the operation is refused for another reason */
 };
 
 /* A leak shows in pages of PageTables, of which a table may be a small part. */
@@ -2072,11 +2073,6 @@ static int run_fault(struct thp_map *m, char *addr, size_t len)
 static const struct split_op fault_op = {
 	.name = "fault", .run = run_fault, .kinds = THP_ANON, .where = AT_MID,
 };
-
-static const struct split_op *leak_op(const char *name)
-{
-	return strcmp(name, fault_op.name) ? op_by_name(name) : &fault_op;
-}
 
 FIXTURE_VARIANT(leak) {
 	struct leak_of of;
@@ -2149,6 +2145,18 @@ FIXTURE_VARIANT_ADD(leak, collapse) {
 FIXTURE_VARIANT_ADD(leak, fault_raced) {
 	.of = { .op = "fault", .kind = THP_ANON, .rival = "fault", .slow = true },
 };
+
+#include "split_enomem/leak_device.c"
+
+static const struct split_op *leak_op(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(leak_device_ops); i++)
+		if (!strcmp(name, leak_device_ops[i].name))
+			return &leak_device_ops[i];
+	return strcmp(name, fault_op.name) ? op_by_name(name) : &fault_op;
+}
 
 FIXTURE_SETUP(leak)
 {
@@ -2379,6 +2387,11 @@ TEST_F_TIMEOUT(leak, page_tables, 300)
 	THP_CHECK(found.kb < slack,
 		  "%s of %s: PageTables of no process grew by %lld kB in %u rounds, expected < %lld",
 		  of->op, thp_kind_name(of->kind), found.kb, leak_count(of), slack);
+	if (!of->refused && !of->rival)
+		THP_CHECK(found.refused == (of->never ? leak_count(of) : 0),
+			  "%s of %s: refused %lld times in %u rounds, expected %u", of->op,
+			  thp_kind_name(of->kind), found.refused, leak_count(of),
+			  of->never ? leak_count(of) : 0);
 	if (of->collapse && found.collapsed < leak_count(of) / 2)
 		THP_SKIP("needs more free huge pages for MADV_COLLAPSE");
 	if (of->refused && thp_env.contract == THP_LAZY)

@@ -20,6 +20,8 @@
 /* Until the toucher has its CPU: a busy host may take long to give it one. */
 #define STALE_WARM	1000
 
+#define STALE_NO_ROOM	"needs address space for two PMD tables (vm.overcommit_memory, RLIMIT_AS)"
+
 /* What the toucher stores, and what the probes do. */
 #define STALE_OLD	0x01d01d01d01d01d0ULL
 #define STALE_TOUCHER	0x700c7e4700c7e470ULL
@@ -375,11 +377,10 @@ static int stale_upper(struct stale *s, struct thp_why *why)
 	char *from;
 
 	from = thp_reserve(2 * span, span, &s->map.area, &s->map.area_len);
-	if (!from)
-		return thp_why(why, -errno, "mmap: %s", strerror(errno));
-	if (mmap(from, span, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
-		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	if (!from || mmap(from, span, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) ==
+	    MAP_FAILED)
+		return thp_skip(why, STALE_NO_ROOM, "%zu B, %s", 2 * span, strerror(errno));
 	s->map.kind = THP_ANON;
 	s->map.thp = from + span / 2;
 	if (madvise(from, span, MADV_HUGEPAGE))
@@ -686,7 +687,8 @@ THP_COVERS_VARIANT(stale, uffd_move_page, never_reached, "stale-translation uffd
 FIXTURE_VARIANT_ADD(stale, uffd_move_page) {
 	.c = {
 		.kind = THP_ANON, .page = true, .needs = THP_NEED_UFFD_MOVE,
-		.prepare = stale_uffd_target, .run = stale_uffd_move, .after = STALE_ZERO, .reads = true,
+		.prepare = stale_uffd_target, .run = stale_uffd_move,
+		.after = STALE_ZERO, .reads = true,
 	},
 };
 

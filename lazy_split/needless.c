@@ -391,5 +391,5 @@ TEST_F_TIMEOUT(needless, not_split, 90)
 	struct thp_why why = { 0 };
 
 	(void)self;
-	THP_REQUIRE_OK(thp_child_run(needless_child, (void *)&variant->c, 60000, &why), &why);
+	THP_REQUIRE_OK(thp_child_run(needless_child, (void *)&variant->c, THP_LONG_MS, &why), &why);
 }

@@ -228,6 +228,8 @@ static int stale_round(struct stale *s, struct thp_why *why)
 		stale_order(s, STALE_REST);
 	ret = c->run(s, addr, c->page ? thp_env.page : thp_env.pmd);
 	stale_order(s, STALE_READ);
+	if (ret && (c->needs & THP_NEED_COLLAPSE))
+		return thp_skip(why, THP_FRAGMENTED, "(MADV_COLLAPSE: %s)", thp_errno_name(ret));
 	if (ret)
 		return thp_why(why, ret, "the operation returned %s", thp_errno_name(ret));
 	if (c->verify_read)
@@ -572,7 +574,7 @@ static int stale_fork(struct stale *s, char *addr, size_t len)
 static int stale_fork_verify(struct stale *s, struct thp_why *why)
 {
 	thp_chan_post_child(s->map.child.chan, 2);
-	return thp_child_join(&s->map.child, 20000, why);
+	return thp_child_join(&s->map.child, THP_STEP_MS, why);
 }
 
 /* The huge zero folio is replaced by a THP, or by PTEs. */

@@ -2030,6 +2030,7 @@ TEST_F_TIMEOUT(mirror, released, 120)
  */
 #define LEAK_ROUNDS	250
 #define LEAK_ROUNDS_MAX	1000
+#define LEAK_DEVICE	100
 #define LEAK_PAGES	4	/* that others may have come to use meanwhile */
 
 FIXTURE(leak) {
@@ -2044,6 +2045,7 @@ struct leak_of {
 	const char *rival;	/* another thread does this to the first page meanwhile */
 	bool collapse;		/* ... and MADV_COLLAPSE */
 	bool slow;		/* as few rounds as can be */
+	bool device;		/* still fewer: all contents are copied there and back */
 	bool never;		/* the operation is refused for another reason */
 };
 
@@ -2052,6 +2054,8 @@ static unsigned int leak_count(const struct leak_of *of)
 {
 	size_t count = 4 * LEAK_PAGES * thp_env.page / thp_env.table;
 
+	if (of->device)
+		return LEAK_DEVICE * thp_env.scale;
 	if (of->slow || count < LEAK_ROUNDS)
 		count = LEAK_ROUNDS;
 	if (of->rival && !of->slow)

@@ -83,45 +83,45 @@ static const struct split_op leak_device_ops[] = {
 };
 
 FIXTURE_VARIANT_ADD(leak, device_insert) {
-	.of = { .op = "device_insert", .kind = THP_NONE, .slow = true },
+	.of = { .op = "device_insert", .kind = THP_NONE, .device = true },
 };
 
 FIXTURE_VARIANT_ADD(leak, device_insert_watched) {
-	.of = { .op = "device_insert_watched", .kind = THP_NONE, .slow = true, .never = true },
+	.of = { .op = "device_insert_watched", .kind = THP_NONE, .device = true, .never = true },
 };
 
 FIXTURE_VARIANT_ADD(leak, device_zero) {
-	.of = { .op = "device_insert", .kind = THP_ZERO, .slow = true },
+	.of = { .op = "device_insert", .kind = THP_ZERO, .device = true },
 };
 
 FIXTURE_VARIANT_ADD(leak, device_and_back) {
-	.of = { .op = "device_and_back", .kind = THP_ANON, .slow = true },
+	.of = { .op = "device_and_back", .kind = THP_ANON, .device = true },
 };
 
 FIXTURE_VARIANT_ADD(leak, device_split) {
-	.of = { .op = "device_split", .kind = THP_ANON, .slow = true },
+	.of = { .op = "device_split", .kind = THP_ANON, .device = true },
 };
 
 FIXTURE_VARIANT_ADD(leak, device_split_refused) {
-	.of = { .op = "device_split", .kind = THP_ANON, .slow = true, .refused = true },
+	.of = { .op = "device_split", .kind = THP_ANON, .device = true, .refused = true },
 };
 
 FIXTURE_VARIANT_ADD(leak, device_back_split) {
-	.of = { .op = "device_back_split", .kind = THP_ANON, .slow = true },
+	.of = { .op = "device_back_split", .kind = THP_ANON, .device = true },
 };
 
 FIXTURE_VARIANT_ADD(leak, device_back_split_refused) {
-	.of = { .op = "device_back_split", .kind = THP_ANON, .slow = true, .refused = true },
+	.of = { .op = "device_back_split", .kind = THP_ANON, .device = true, .refused = true },
 };
 
 FIXTURE_VARIANT_ADD(leak, device_part) {
-	.of = { .op = "to_device_mid", .kind = THP_ANON, .slow = true },
+	.of = { .op = "to_device_mid", .kind = THP_ANON, .device = true },
 };
 
 FIXTURE_VARIANT_ADD(leak, device_part_refused) {
-	.of = { .op = "to_device_mid", .kind = THP_ANON, .slow = true, .refused = true },
+	.of = { .op = "to_device_mid", .kind = THP_ANON, .device = true, .refused = true },
 };
 
 FIXTURE_VARIANT_ADD(leak, device_part_zero) {
-	.of = { .op = "to_device_mid", .kind = THP_ZERO, .slow = true },
+	.of = { .op = "to_device_mid", .kind = THP_ZERO, .device = true },
 };

@@ -16,7 +16,14 @@
 #define ROUNDS		24
 #define FAULT_BYTES	(2 << 20)
 #define SWITCHES	60
-#define SPINS		24000000
+#define SPINS		1000000
+
+/* Each half of it ends after this many microseconds, and the rest is taken as the same. */
+#define ENOUGH_US	300000
+
+/* How much slower than normal a machine may be before limits grow, by the clock and in CPU time. */
+#define SPARE		8
+#define CPU_SPARE	16
 
 /* A time span: by the clock, and on a CPU. Microseconds. */
 struct span {
@@ -27,8 +34,8 @@ struct span {
 static struct {
 	double slow;		/* now, at least 1: by the clock */
 	double cpu_slow;	/* the same for CPU time: what does not come from neighbours */
-	double machine, cpu_machine;	/* both at the start */
-	struct span spin;	/* of spin() at the start */
+	double machine, cpu_machine;	/* both at the start, before clamp() */
+	struct span spin;	/* of compute() at the start */
 	long long lost_ms;
 } alone = { .slow = 1, .cpu_slow = 1, .machine = 1, .cpu_machine = 1 }, *shared = &alone;
 
@@ -107,18 +114,38 @@ static void fault_pages(void)
 	munmap(p, FAULT_BYTES);
 }
 
-/* User code, long enough to lose the CPU to whoever waits for it. */
-static struct span spin(void)
+static void pages_and_switches(void)
 {
-	struct span begin = now();
-	uint64_t x = begin.wall;
+	fault_pages();
+	(void)ping_pong();
+}
+
+/* User code, long enough to lose the CPU to whoever waits for it. */
+static void compute(void)
+{
+	uint64_t x = 1;
 	int i;
 
 	for (i = 0; i < SPINS; i++) {
 		x = x * 6364136223846793005ULL + 1442695040888963407ULL;
 		__asm__ volatile("" : "+r" (x));
 	}
-	return since(begin);
+}
+
+/* What ROUNDS of @fn take. */
+static struct span take_time(void (*fn)(void))
+{
+	struct span begin = now(), s = { 0, 0 };
+	int i;
+
+	for (i = 0; i < ROUNDS && s.wall < ENOUGH_US;) {
+		fn();
+		i++;
+		s = since(begin);
+	}
+	s.wall = s.wall * ROUNDS / i;
+	s.cpu = s.cpu * ROUNDS / i;
+	return s;
 }
 
 static double clamp(double slow)
@@ -128,29 +155,20 @@ static double clamp(double slow)
 
 void thp_limits_init(void)
 {
-	struct span begin, all;
+	struct span work;
 	void *page;
-	int i;
 
 	page = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		    -1, 0);
 	if (page != MAP_FAILED)
 		shared = page;
 	*shared = alone;
-	begin = now();
-	for (i = 0; i < ROUNDS; i++) {
-		fault_pages();
-		(void)ping_pong();
-		/* Slower than the slowest that limits are meant for: that is all to know. */
-		if (thp_now_us() - begin.wall > (long long)NORMAL_US * THP_SLOW_MAX)
-			break;
-	}
-	shared->spin = spin();
-	all = since(begin);
-	shared->machine = clamp((double)all.wall / NORMAL_US);
-	shared->cpu_machine = clamp((double)all.cpu / NORMAL_US);
-	shared->slow = shared->machine;
-	shared->cpu_slow = shared->cpu_machine;
+	work = take_time(pages_and_switches);
+	shared->spin = take_time(compute);
+	shared->machine = (double)(work.wall + shared->spin.wall) / NORMAL_US / SPARE;
+	shared->cpu_machine = (double)(work.cpu + shared->spin.cpu) / NORMAL_US / CPU_SPARE;
+	shared->slow = clamp(shared->machine);
+	shared->cpu_slow = clamp(shared->cpu_machine);
 }
 
 double thp_slow(void)
@@ -190,7 +208,7 @@ static void measure_again(void)
 
 	if (!shared->spin.wall || !shared->spin.cpu)
 		return;
-	s = spin();
+	s = take_time(compute);
 	slow = clamp(shared->machine * s.wall / shared->spin.wall);
 	if (slow > shared->slow)
 		shared->slow = slow;

@@ -4,14 +4,15 @@
  *
  * A limit decides whether something goes on for ever, so it must not depend on what
  * else the machine does. Each program measures at its start how long a fixed piece of
- * work takes, and every limit is multiplied by how much longer that is than on a normal
- * machine: emulation, debugging options of the kernel and busy neighbours look alike
- * there. Two things cope with a load that changes later. A limit on another process is
- * one of CPU time, which a process that waits for a CPU does not spend. And before
- * any limit counts as exceeded, the load is measured anew.
+ * work takes, and multiplies every limit by how much longer that is than on a machine
+ * that is 8 times (16 times, for CPU time) slower than a current one: emulation,
+ * debugging options of the kernel and busy neighbours look alike there. Two things cope
+ * with a load that changes later. A limit on another process is one of CPU time, which a
+ * process that waits for a CPU does not spend. And before any limit counts as exceeded,
+ * the load is measured anew.
  *
- * The numbers below are milliseconds on a normal machine, a current one with nothing
- * else to do; thp_limit() makes them those of this machine. Times that are no limits,
+ * The numbers below are milliseconds on a normal machine, which is a current one or not
+ * much slower; thp_limit() makes them those of this machine. Times that are no limits,
  * how long a race is to run for example, stay as they are.
  */
 #ifndef THP_LIMITS_H
@@ -48,10 +49,10 @@
 #define THP_WALL	4
 
 /* Limits are multiplied by 1 to this. */
-#define THP_SLOW_MAX	60
+#define THP_SLOW_MAX	30
 
 /*
- * Measures the speed of this machine, 0.1 s on a normal one. To be called once, before
+ * Measures the speed of this machine, in 0.1 to 0.7 s. To be called once, before
  * the first fork: what is measured later is shared with all processes. Without it the
  * machine counts as normal. Uses base pages only: the kernel may not stand a THP.
  */

@@ -751,7 +751,7 @@ TEST_F(migrate, split_fallback_shared)
 		ret = move_everywhere(&self->set.map[i], self->away, &status);
 	thp_inject_task(getpid(), false);
 	THP_CHECK_OK(thp_meter_stop(&self->meter, n * thp_tables_split(THP_ANON), 2 * n,
-					    "migration without free THPs", &self->why), &self->why);
+				    "migration without free THPs", &self->why), &self->why);
 	THP_CHECK(!thp_meter_event(&self->meter, split_page_failed),
 		  "thp_split_page_failed: expected +0, got %+lld",
 		  thp_meter_event(&self->meter, split_page_failed));
@@ -1183,7 +1183,7 @@ TEST_F(device, populate)
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	THP_REQUIRE_OK(set_to_device(&self->set, 0, &self->why), &self->why);
 	THP_CHECK_OK(thp_meter_stop(&self->meter, self->set.n * at_populate(variant->kind), 0,
-					    "migration to the device", &self->why), &self->why);
+				    "migration to the device", &self->why), &self->why);
 	THP_CHECK_OK(set_on_device(&self->set, &self->why), &self->why);
 	/* Straight from the device: nobody has looked at it. */
 	THP_CHECK_OK(thp_set_zap(&self->set, thp_tables_mapped(THP_ANON), &self->why), &self->why);
@@ -1251,7 +1251,7 @@ TEST_F(device, populate_starved)
 		  "%ld tables refused, expected %s", thp_inject_fired(),
 		  lazy ? "that none is asked for" : "one for each THP");
 	THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0,
-					    "migration without tables", &self->why), &self->why);
+				    "migration without tables", &self->why), &self->why);
 	if (!lazy) {
 		THP_CHECK_OK(set_as_before(&self->set, &self->why), &self->why);
 		THP_CHECK_OK(set_to_device(&self->set, 0, &self->why), &self->why);
@@ -1421,7 +1421,7 @@ TEST_F(offline, soft)
 		thp_sleep_ms(20);
 	}
 	THP_CHECK_OK(thp_meter_stop(&self->meter, n * thp_tables_split(THP_ANON), n,
-					    "soft offline", &self->why), &self->why);
+				    "soft offline", &self->why), &self->why);
 	THP_CHECK(!ret, "MADV_SOFT_OFFLINE: expected 0, got %s", thp_errno_name(ret));
 	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &self->why), &self->why);
 	THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &self->why), &self->why);

@@ -440,7 +440,8 @@ static int watch(struct job *job, struct thp_why *why)
 	(void)starve(self, job->injector, false);
 	if (self->waited && op->starved != WAITS) {
 		thp_run_note_loop(op->name);
-		thp_why(why, -EPROTO, "%s did not return within %lld ms while starved: %s, CPU %lld ms",
+		thp_why(why, -EPROTO,
+			"%s did not return within %lld ms while starved: %s, CPU %lld ms",
 			op->name, d.wall, thp_deadline_burnt(&d) ? "livelock" : "it sleeps",
 			d.cpu);
 	}

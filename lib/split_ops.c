@@ -1149,7 +1149,8 @@ const struct split_op split_ops[] = {
 		.name = "uffd_register_mid", .covers = "split-uffd-register",
 		.run = run_uffd_register, .prepare = prepare_uffd, .needs = THP_NEED_UFFD,
 		.kinds = ANON_ZERO, .where = AT_MID,
-		.says = { &split_vma_uffd_missing, 0, 1, 0 }, .meets = { &split_registered, 0, 1, 0 },
+		.says = { &split_vma_uffd_missing, 0, 1, 0 },
+		.meets = { &split_registered, 0, 1, 0 },
 	}, {
 		.name = "mseal_mid", .covers = "split-mseal", .run = run_mseal,
 		.needs = THP_NEED_MSEAL, .flags = OP_NO_ZAP,

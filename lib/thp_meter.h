@@ -24,7 +24,12 @@ int thp_meter_start(struct thp_meter *m, pid_t pid, struct thp_why *why);
 int thp_meter_read(struct thp_meter *m, struct thp_why *why);
 
 /* Difference of an event between start and reading: thp_meter_event(&m, split_pmd). */
-#define thp_meter_event(m, name) ((long long)((m)->ev[1].name - (m)->ev[0].name))
+#define thp_meter_event(m, name) thp_difference((m)->ev[0].name, (m)->ev[1].name)
+
+static inline long long thp_difference(uint64_t from, uint64_t to)
+{
+	return to - from;
+}
 
 /* The same of VmPTE, bytes. */
 static inline long long thp_meter_bytes(const struct thp_meter *m)

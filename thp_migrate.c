@@ -21,6 +21,7 @@
 
 #include "thp_cgroup.h"
 #include "thp_contract.h"
+#include "thp_family.h"
 #include "thp_harness.h"
 #include "thp_hmm.h"
 #include "thp_inject.h"
@@ -2779,10 +2780,12 @@ TEST_F_TIMEOUT(reclaim, split_when_full, 90)
 }
 
 #include "migrate/stale.c"
+#include "migrate/state.c"
 
 static void init(void)
 {
 	find_nodes();
+	state_register_variants();
 }
 
 THP_MAIN_INIT("thp_migrate", init);

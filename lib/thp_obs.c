@@ -117,6 +117,11 @@ int thp_obs_pagemap(const void *addr, uint64_t *entry)
 	return pagemap_read(addr, entry, 1);
 }
 
+int thp_obs_pagemap_range(const void *addr, uint64_t *entries, size_t pages)
+{
+	return pagemap_read(addr, entries, pages);
+}
+
 long thp_obs_populated(const void *addr, size_t len)
 {
 	size_t page = sysconf(_SC_PAGESIZE);

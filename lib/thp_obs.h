@@ -81,6 +81,9 @@ long thp_obs_populated(const void *addr, size_t len);
 /* Raw /proc/self/pagemap entry of one address; 0 or -errno. */
 int thp_obs_pagemap(const void *addr, uint64_t *entry);
 
+/* Those of @pages base pages in a row; 0 or -errno. */
+int thp_obs_pagemap_range(const void *addr, uint64_t *entries, size_t pages);
+
 #define THP_PM_SOFT_DIRTY	(1ULL << 55)
 #define THP_PM_EXCLUSIVE	(1ULL << 56)
 #define THP_PM_UFFD_WP		(1ULL << 57)

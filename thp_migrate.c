@@ -2452,6 +2452,44 @@ static int meet_mprotect(struct thp_race *r, struct thp_actor *a, struct thp_why
 	return 0;
 }
 
+/* The uffd-wp bit of all pages, whether the PMD is an entry at the moment or not. */
+static int expect_wp(struct thp_race *r, bool want, struct thp_why *why)
+{
+	static uint64_t entries[THP_MOVE_MAX_NR];
+	size_t i;
+	int ret = thp_obs_pagemap_range(r->map.thp, entries, thp_env.nr);
+
+	if (ret)
+		return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));
+	for (i = 0; i < thp_env.nr; i++) {
+		if (!!(entries[i] & THP_PM_UFFD_WP) != want)
+			return thp_why(why, -EPROTO,
+				       "protection of a THP that migrates: page %zu: uffd-wp %d, expected %d",
+				       i, !want, want);
+	}
+	return 0;
+}
+
+/* A change of the protection has to change the entry: when that goes, it is too late. */
+static int meet_uffd_wp(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	struct thp_map *m = &r->map;
+	int protect, ret = 0;
+
+	if (m->uffd < 0)
+		m->uffd = thp_uffd_watch(m->thp, thp_env.pmd, 0, UFFDIO_REGISTER_MODE_WP, why);
+	if (m->uffd < 0)
+		return m->uffd;
+	for (protect = 1; protect >= 0 && !ret; protect--) {
+		await_entry(r, a);
+		ret = thp_uffd_wp(m->uffd, m->thp, thp_env.pmd, protect);
+		if (ret)
+			return thp_why(why, ret, "UFFDIO_WRITEPROTECT: %s", thp_errno_name(ret));
+		ret = expect_wp(r, protect, why);
+	}
+	return ret ? ret : check_all(r, why);
+}
+
 /* Splits the entry itself: one PMD of it becomes entries of base pages. */
 static int meet_split(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
@@ -2586,6 +2624,10 @@ FIXTURE_VARIANT_ADD(entry, fork) {
 
 FIXTURE_VARIANT_ADD(entry, mprotect) {
 	.set = ENTRY(mprotect, 0), .whole = true,
+};
+
+FIXTURE_VARIANT_ADD(entry, uffd_wp) {
+	.set = ENTRY(uffd_wp, THP_NEED_UFFD_WP), .whole = true,
 };
 
 FIXTURE_VARIANT_ADD(entry, mprotect_page) {

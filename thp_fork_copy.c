@@ -101,6 +101,29 @@ static size_t middle(void)
 	return thp_env.nr / 2;
 }
 
+/*
+ * A fork that copies would cost no table either, and nobody would see it by contents:
+ * the folios have a second mapping. pagemap says so of every kind but the zero folio.
+ */
+static int expect_shared(bool want, const char *when, struct thp_why *why)
+{
+	uint64_t entry;
+	unsigned int i;
+	bool shared;
+	int ret;
+
+	for (i = 0; thp_group.kind != THP_ZERO && i < thp_group.n; i++) {
+		ret = thp_obs_pagemap(thp_group.map[i].thp, &entry);
+		if (ret)
+			return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));
+		shared = !(entry & THP_PM_EXCLUSIVE);
+		if (shared != want)
+			return thp_why(why, -EPROTO, "THP %u %s: shared %d, expected %d", i, when,
+				       shared, want);
+	}
+	return 0;
+}
+
 /* A group and @peers children that share it; @m counts the parent meanwhile. */
 static int share(enum thp_kind kind, unsigned int peers, struct thp_meter *m,
 		 struct thp_why *why)
@@ -112,10 +135,14 @@ static int share(enum thp_kind kind, unsigned int peers, struct thp_meter *m,
 	if (!ret)
 		ret = thp_peers_prepare(peers, why);
 	if (!ret)
+		ret = expect_shared(false, "before fork", why);
+	if (!ret)
 		ret = thp_meter_start(m, 0, why);
 	for (i = 0; i < peers && !ret; i++)
 		ret = thp_peer_start(&thp_peers[i], why);
-	return ret ? ret : thp_meter_stop(m, 0, 0, "parent at fork", why);
+	if (!ret)
+		ret = thp_meter_stop(m, 0, 0, "parent at fork", why);
+	return ret ? ret : expect_shared(true, "after fork", why);
 }
 
 /*
@@ -247,6 +274,8 @@ static int fork_counts(const void *arg, struct thp_why *why)
 		ret = thp_peer_zap(p, thp_group_mapped(), why);
 	if (!ret)
 		ret = thp_meter_stop(&m, 0, 0, "parent while the child unmaps", why);
+	if (!ret)
+		ret = expect_shared(false, "after the child's munmap", why);
 	if (!ret)
 		ret = parent_sees(thp_kind_state(*kind), why);
 	if (!ret)
@@ -646,10 +675,23 @@ static int ring_open(void)
 	return ret;
 }
 
+/* VmPin: what io_uring accounts for as pinned, kB. */
+static uint64_t pinned_kb(void)
+{
+	static char text[4096];
+	uint64_t kb;
+
+	if (thp_read_file("/proc/self/status", text, sizeof(text)) < 0 ||
+	    thp_field_u64(text, "VmPin", &kb))
+		return 0;
+	return kb;
+}
+
 /* Pins pages [first, first + count) of every THP as buffers 0 to n - 1. */
 static int ring_pin(size_t first, size_t count, struct thp_why *why)
 {
 	struct iovec iov[THP_GROUP_MAX];
+	uint64_t before = pinned_kb();
 	unsigned int i;
 	int ret;
 
@@ -658,7 +700,13 @@ static int ring_pin(size_t first, size_t count, struct thp_why *why)
 		iov[i].iov_len = count * thp_env.page;
 	}
 	ret = io_uring_register_buffers(&ring, iov, thp_group.n);
-	return ret ? thp_why(why, ret, "io_uring_register_buffers: %s", thp_errno_name(ret)) : 0;
+	if (ret)
+		return thp_why(why, ret, "io_uring_register_buffers: %s", thp_errno_name(ret));
+	if (pinned_kb() < before + thp_group.n * count * thp_env.page / 1024)
+		return thp_why(why, -EPROTO, "VmPin: %llu kB, expected %llu kB and %zu pages more",
+			       (unsigned long long)pinned_kb(), (unsigned long long)before,
+			       thp_group.n * count);
+	return 0;
 }
 
 static int ring_unpin(struct thp_why *why)

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "split_effect.h"
 #include "thp_cgroup.h"
 #include "thp_contract.h"
 #include "thp_family.h"
@@ -2035,6 +2036,74 @@ static int settle(struct thp_race *r, long long base, struct thp_why *why)
 	return 0;
 }
 
+static long swapped_pages(struct thp_race *r)
+{
+	uint64_t entry;
+	long found = 0;
+	size_t i;
+
+	for (i = 0; i < thp_env.nr; i++)
+		found += !thp_obs_pagemap(thp_page(&r->map, i), &entry) && entry & THP_PM_SWAPPED;
+	return found;
+}
+
+/*
+ * Each actor alone, once: a race between operations that have no effect is none. What
+ * they do while others are about may fail for passing reasons; alone it has to work.
+ */
+static int prove_actor(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	int (*step)(struct thp_race *r, struct thp_actor *a, struct thp_why *why) = a->step;
+	int try, ret;
+
+	a->race = r;
+	/* The collapse in it; the rest of it waits for its partner. */
+	if (step == act_recollapse)
+		step = act_collapse;
+	if (step == act_split || step == act_split_words) {
+		ret = step(r, a, why);
+		return ret ? ret : thp_map_expect(&r->map, THP_STATE_PTE, why);
+	}
+	if (step == act_pageout) {
+		for (try = 0; try < 20; try++) {
+			ret = step(r, a, why);
+			if (ret || swapped_pages(r) > 0)
+				return ret;
+		}
+		return thp_why(why, -EPROTO, "MADV_PAGEOUT alone: 0 pages swapped in %d tries", try);
+	}
+	if (step != act_collapse && step != act_move)
+		return 0;
+	ret = step == act_collapse ? protect_cycle(r, a, why) : 0;
+	if (!ret && step == act_collapse)
+		ret = thp_map_expect(&r->map, THP_STATE_PTE, why);
+	for (try = 0; !ret && !a->hits && try < 20; try++, a->loops++) {
+		ret = step(r, a, why);
+		if (!ret && !a->hits)
+			thp_sleep_ms(10);
+	}
+	if (!ret && !a->hits)
+		ret = thp_why(why, -EPROTO, "%s alone: 0 of %d tries worked", a->name, try);
+	return ret || step != act_collapse ? ret : thp_map_expect(&r->map, THP_STATE_PMD, why);
+}
+
+/* All of them, on copies; the range is faulted in anew for the race. */
+static int prove_actors(struct thp_race *r, const struct thp_actor *actors, int n,
+			struct thp_why *why)
+{
+	struct thp_actor copy;
+	int ret = 0, i;
+
+	for (i = 0; i < n && !ret; i++) {
+		copy = actors[i];
+		copy.slot = i;
+		ret = prove_actor(r, &copy, why);
+	}
+	if (!ret && madvise(r->map.thp, thp_env.pmd, MADV_DONTNEED))
+		ret = thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
+	return ret ? ret : thp_map_fault(&r->map, why);
+}
+
 static int race_body(struct thp_chan *chan, void *arg)
 {
 	struct thp_actor actors[THP_RACE_ACTORS];
@@ -2059,6 +2128,8 @@ static int race_body(struct thp_chan *chan, void *arg)
 	pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	base = thp_obs_vmpte(0);
 	ret = thp_map_new(&race.map, THP_ANON, why);
+	if (!ret)
+		ret = prove_actors(&race, actors, n, why);
 	if (ret)
 		return ret;
 	if (ra->set->words)
@@ -2439,6 +2510,15 @@ static int meet_fork(struct thp_race *r, struct thp_actor *a, struct thp_why *wh
 	return ret ? ret : check_all(r, why);
 }
 
+/* A page can be written to, or not: also what has come back from an entry. */
+static int expect_writable(struct thp_race *r, size_t index, int want, struct thp_why *why)
+{
+	int got = split_access(thp_page(&r->map, index), true);
+
+	return got == want ? 0 :
+		thp_why(why, -EPROTO, "page %zu: writable %d, expected %d", index, got, want);
+}
+
 static int meet_mprotect(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
 	await_entry(r, a);
@@ -2446,6 +2526,8 @@ static int meet_mprotect(struct thp_race *r, struct thp_actor *a, struct thp_why
 		return thp_why(why, -errno, "mprotect: %s", strerror(errno));
 	if (check_all(r, why))
 		return -EILSEQ;
+	if (expect_writable(r, 0, 0, why) || expect_writable(r, thp_env.nr - 1, 0, why))
+		return -EPROTO;
 	if (mprotect(r->map.thp, thp_env.pmd, PROT_READ | PROT_WRITE))
 		return thp_why(why, -errno, "mprotect: %s", strerror(errno));
 	thp_fill(thp_page(&r->map, 0), r->map.seed, 0);
@@ -2493,13 +2575,18 @@ static int meet_uffd_wp(struct thp_race *r, struct thp_actor *a, struct thp_why 
 /* Splits the entry itself: one PMD of it becomes entries of base pages. */
 static int meet_split(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
-	char *p = thp_page(&r->map, thp_env.nr / 2);
+	size_t mid = thp_env.nr / 2;
+	char *p = thp_page(&r->map, mid);
 	int ret;
 
 	await_entry(r, a);
 	if (mprotect(p, thp_env.page, PROT_READ))
 		return thp_why(why, -errno, "mprotect: %s", strerror(errno));
 	ret = check_all(r, why);
+	if (!ret)
+		ret = expect_writable(r, mid, 0, why);
+	if (!ret)
+		ret = expect_writable(r, mid + 1, 1, why);
 	if (ret)
 		return ret;
 	if (mprotect(p, thp_env.page, PROT_READ | PROT_WRITE))

@@ -2228,6 +2228,22 @@ static int run_raced(const struct split_op *op, struct thp_map *m)
 	return ret;
 }
 
+/* Whether an operation that said so has done anything: else nothing could leak. */
+static bool leak_effect(const struct split_op *op, struct thp_map *m)
+{
+	struct thp_why ignored = { 0 };
+	enum thp_state state;
+
+	/* Not of the table, or a control. */
+	if (op < split_ops || op >= split_ops + split_ops_count)
+		return true;
+	if (is_plain(m->kind))
+		return !split_verify(op, m, &ignored);
+	if (!split_expected(op, m->kind))
+		return true;
+	return !thp_obs_state(m->thp, thp_env.pmd, &state) && state != thp_kind_state(m->kind);
+}
+
 /* Rounds of mapping, operation and unmapping, in a process of its own. */
 static int leak_rounds(struct thp_chan *chan, void *arg)
 {
@@ -2276,8 +2292,13 @@ static int leak_rounds(struct thp_chan *chan, void *arg)
 		if (v->refused)
 			thp_inject_task(getpid(), false);
 		chan->val[0] += !!ret;
-		if (v->collapse)
-			chan->val[1] += !madvise(m.thp, thp_env.pmd, MADV_COLLAPSE);
+		chan->val[2] += v->edges ? 1 : !ret && leak_effect(op, &m);
+		if (v->collapse && !madvise(m.thp, thp_env.pmd, MADV_COLLAPSE)) {
+			chan->val[1]++;
+			ret = thp_map_expect(&m, THP_STATE_PMD, &chan->why);
+			if (ret)
+				return ret;
+		}
 		thp_map_destroy(&m);
 	}
 	if (v->rival) {
@@ -2319,6 +2340,7 @@ static int ownerless_tables(long long *kb)
 struct leak_found {
 	long long kb;		/* by which PageTables of no process grew */
 	long long refused, collapsed;
+	long long effects;	/* operations that did something */
 };
 
 static int leak_batch(struct thp_child *c, const struct leak_of *of, long long slack,
@@ -2344,6 +2366,7 @@ static int leak_batch(struct thp_child *c, const struct leak_of *of, long long s
 	}
 	found->refused = c->chan->val[0];
 	found->collapsed = c->chan->val[1];
+	found->effects = c->chan->val[2];
 	ret = thp_child_join(c, THP_STEP_MS, why);
 	if (ret)
 		return ret;
@@ -2397,6 +2420,10 @@ TEST_F_TIMEOUT(leak, page_tables, 300)
 			  "%s of %s: refused %lld times in %u rounds, expected %u", of->op,
 			  thp_kind_name(of->kind), found.refused, leak_count(of),
 			  of->never ? leak_count(of) : 0);
+	if (!of->refused && !of->never)
+		THP_CHECK(found.effects >= leak_count(of) / 2,
+			  "%s of %s had an effect in %lld of %u rounds, expected most of them",
+			  of->op, thp_kind_name(of->kind), found.effects, leak_count(of));
 	if (of->collapse && found.collapsed < leak_count(of) / 2)
 		THP_SKIP("needs more free huge pages for MADV_COLLAPSE");
 	if (of->refused && thp_env.contract == THP_LAZY)

@@ -172,8 +172,7 @@ TRAIT(split_large, "in a large folio", large);
 
 /* What an access meets */
 
-/* The kernel reads from @page or writes to it; the byte that is there stays. */
-static int access_by_pipe(char *page, bool write_to)
+int split_access(char *page, bool write_to)
 {
 	char byte;
 	int p[2], ret;
@@ -194,14 +193,14 @@ static int readable(struct split_view *v, const struct split_trait *t, char *pag
 {
 	(void)v;
 	(void)t;
-	return access_by_pipe(page, false);
+	return split_access(page, false);
 }
 
 static int writable(struct split_view *v, const struct split_trait *t, char *page)
 {
 	(void)v;
 	(void)t;
-	return access_by_pipe(page, true);
+	return split_access(page, true);
 }
 
 /* can_madv_lru_vma(): advice to reclaim is refused for VM_LOCKED. */
@@ -239,7 +238,7 @@ static int child_reads(struct thp_chan *chan, void *arg)
 {
 	char *page = arg;
 
-	chan->val[0] = access_by_pipe(page, false);
+	chan->val[0] = split_access(page, false);
 	if (chan->val[0] == 1)
 		chan->val[1] = !thp_check_zero(page, 1, NULL);
 	thp_chan_post_parent(chan, 1);

@@ -68,6 +68,12 @@ extern const struct split_trait split_registered;	/* UFFDIO_COPY finds a page th
 extern const struct split_trait split_left_by_fork;	/* a child has no such page */
 extern const struct split_trait split_wiped_by_fork;	/* a child reads zeroes */
 
+/*
+ * Whether the kernel can read from the page at @page, or write to it: 1, 0 where an
+ * access of the process would get a signal, or -errno. What is there stays.
+ */
+int split_access(char *page, bool write_to);
+
 #define SPLIT_NAME	"thp_lazy_pte"
 
 /*

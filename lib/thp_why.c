@@ -31,7 +31,8 @@ int thp_why_at(struct thp_why *why, const char *file, int line, int ret, const c
 		va_end(ap);
 		found_at(why, file, line);
 	}
-	return ret;
+	/* A transfer that was short has left errno alone; a cause is never success. */
+	return ret ? ret : -EIO;
 }
 
 int thp_skip_at(struct thp_why *why, const char *file, int line, const char *reason,

@@ -332,7 +332,11 @@ static int prepare_extras(struct thp_move *mv, struct thp_why *why)
 			return mv->uffd;
 	}
 	ret = thp_obs_smaps(0, mv->site[THP_SRC], site_len(mv), &mv->smaps);
-	return ret ? thp_why(why, ret, "smaps: %s", thp_errno_name(ret)) : 0;
+	if (ret)
+		return thp_why(why, ret, "smaps: %s", thp_errno_name(ret));
+	if (mv->c.locked && !strstr(mv->smaps.layout, " lo "))
+		return thp_why(why, -EPROTO, "VmFlags lo of the source: 0 after mlock2, expected 1");
+	return 0;
 }
 
 int thp_move_prepare(struct thp_move *mv, const struct thp_move_case *c, unsigned int slots,
@@ -588,11 +592,38 @@ static int check_source(struct thp_move *mv, struct thp_why *why)
 	return 0;
 }
 
+/*
+ * The lock goes along with the pages. What MREMAP_DONTUNMAP leaves behind loses it,
+ * see dontunmap_complete() in mm/mremap.c.
+ */
+static int check_lock(struct thp_move *mv, int side, size_t page, bool want, struct thp_why *why)
+{
+	static struct thp_smaps sm;
+	unsigned int slot;
+	bool got;
+	int ret;
+
+	for (slot = 0; slot < mv->slots; slot++) {
+		ret = thp_obs_smaps(0, page_addr(mv, side, slot, page), thp_env.page, &sm);
+		if (ret)
+			return thp_why(why, ret, "smaps: %s", thp_errno_name(ret));
+		got = strstr(sm.layout, " lo ");
+		if (got != want)
+			return thp_why(why, -EPROTO, "VmFlags lo of the %s: %d, expected %d",
+				       side == THP_SRC ? "source" : "destination", got, want);
+	}
+	return 0;
+}
+
 int thp_move_check_done(struct thp_move *mv, struct thp_why *why)
 {
 	int ret;
 
 	ret = check_source(mv, why);
+	if (!ret && mv->c.locked)
+		ret = check_lock(mv, THP_DST, mv->d, true, why);
+	if (!ret && mv->c.locked)
+		ret = check_lock(mv, THP_SRC, mv->s, false, why);
 	if (!ret)
 		ret = thp_move_check(mv, &mv->next, 0, why);
 	mv->now = mv->next;

@@ -1402,7 +1402,7 @@ static int free_and_reclaim(struct thp_map *m, struct thp_why *why)
 			return 0;
 		thp_sleep_ms(10);
 	}
-	return thp_why(why, -EPROTO, "MADV_PAGEOUT left the freed range %s in %d tries, expected %s",
+	return thp_why(why, -EPROTO, "freed range after MADV_PAGEOUT: %s in %d tries, expected %s",
 		       thp_state_name(state), try, thp_state_name(THP_STATE_NONE));
 }
 

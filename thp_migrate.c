@@ -2070,7 +2070,8 @@ static int prove_actor(struct thp_race *r, struct thp_actor *a, struct thp_why *
 			if (ret || swapped_pages(r) > 0)
 				return ret;
 		}
-		return thp_why(why, -EPROTO, "MADV_PAGEOUT alone: 0 pages swapped in %d tries", try);
+		return thp_why(why, -EPROTO, "MADV_PAGEOUT alone: nothing swapped in %d tries",
+			       try);
 	}
 	if (step != act_collapse && step != act_move)
 		return 0;

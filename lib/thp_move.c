@@ -335,7 +335,7 @@ static int prepare_extras(struct thp_move *mv, struct thp_why *why)
 	if (ret)
 		return thp_why(why, ret, "smaps: %s", thp_errno_name(ret));
 	if (mv->c.locked && !strstr(mv->smaps.layout, " lo "))
-		return thp_why(why, -EPROTO, "VmFlags lo of the source: 0 after mlock2, expected 1");
+		return thp_why(why, -EPROTO, "VmFlags lo of the source: 0 before, expected 1");
 	return 0;
 }
 

@@ -275,5 +275,6 @@ bool thp_deadline_over(struct thp_deadline *d)
 
 bool thp_deadline_burnt(const struct thp_deadline *d)
 {
-	return d->pid && d->cpu > scaled(d->ms, shared->cpu_slow) / 2;
+	/* It may have had to share the CPU with several others. */
+	return d->pid && d->cpu * 2 * THP_WALL > d->wall;
 }

@@ -9,8 +9,23 @@ function text(s)
 	return s
 }
 
-# "[BIT_X] = { VALUE, "by", THP_RELEASE(a, b) }," or one of the macros
-function cell(line, bit, value, by, since)
+# "VALUE, "by", THP_RELEASE(a, b) }", after the brace
+function value(s, name, by, since)
+{
+	name = s
+	sub(/[ ,}].*/, "", name)
+	by = text(s)
+	since = ""
+	if (match(s, /THP_RELEASE\([0-9]+, [0-9]+\)/)) {
+		since = substr(s, RSTART + 12, RLENGTH - 13)
+		sub(/, /, ".", since)
+		since = " (Linux " since ")"
+	}
+	return names[name] " by `" by "`" since
+}
+
+# "[BIT_X] = { ... }," or "[BIT_X] = MACRO,"
+function cell(line, bit, val)
 {
 	bit = line
 	sub(/.*\[BIT_/, "", bit)
@@ -19,22 +34,12 @@ function cell(line, bit, value, by, since)
 	gsub(/_/, "-", bit)
 	if (bit == "write")
 		bit = "writable"
-	if (line ~ /BY_MKDIRTY/)
-		return bit ": may be set by `pte_mkdirty()`"
-	if (line ~ /BY_ENTRY/)
-		return bit ": may be cleared where not `migration_entry_supports_ad()`"
-	value = line
-	sub(/.*{ /, "", value)
-	sub(/[ ,}].*/, "", value)
-	value = names[value]
-	by = text(line)
-	since = ""
-	if (match(line, /THP_RELEASE\([0-9]+, [0-9]+\)/)) {
-		since = substr(line, RSTART + 12, RLENGTH - 13)
-		sub(/, /, ".", since)
-		since = " (Linux " since ")"
-	}
-	return bit ": " value " by `" by "`" since
+	val = line
+	sub(/.*\] = ({ )?/, "", val)
+	if (line ~ /{/)
+		return bit ": " value(val)
+	sub(/,$/, "", val)
+	return bit ": " macros[val]
 }
 
 function flush_row()
@@ -56,6 +61,19 @@ BEGIN {
 	print "|---|---|---|---|"
 }
 
+/^#else/ { elsewhere = 1 }
+/^#endif/ { elsewhere = 0 }
+/^#define BY_/ {
+	val = $0
+	sub(/.*{ /, "", val)
+	val = value(val)
+	if (!elsewhere)
+		macros[$2] = val
+	else if (macros[$2] ~ /^kept/)
+		macros[$2] = val ", not on x86-64"
+	else
+		macros[$2] = macros[$2] ", but on x86-64 only"
+}
 /^static const struct state_op state_ops/ { inside = 1 }
 !inside { next }
 /\.name = / { flush_row(); name = text($0); part = 0 }

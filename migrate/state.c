@@ -59,11 +59,6 @@ static void state_rewrite(char *page)
 	__atomic_fetch_or((unsigned long *)page, 0, __ATOMIC_RELAXED);
 }
 
-static bool state_page_zero(const struct state *s, size_t i)
-{
-	return s->contents == ZEROES || (s->contents == HOLES && i % 4 == 3);
-}
-
 static void state_fill(struct state *s)
 {
 	size_t i;
@@ -96,6 +91,7 @@ static int state_clear_refs(const char *what, struct thp_why *why)
 /* Gives the bit to all pages, or takes it from all of them. */
 static int state_set(struct state *s, struct thp_why *why)
 {
+	size_t i;
 	int ret = 0;
 
 	switch (s->bit) {
@@ -120,8 +116,8 @@ static int state_set(struct state *s, struct thp_why *why)
 		return ret ? state_errno(why, ret, "a child that shares the memory") : 0;
 	case BIT_SOFT_DIRTY:
 		ret = state_clear_refs("4", why);
-		if (!ret && s->on)
-			state_rewrite(s->m.thp);
+		for (i = 0; i < thp_env.nr && !ret && s->on; i++)
+			state_rewrite(thp_page(&s->m, i));
 		return ret;
 	default:
 		return state_set_uffd(s, why);

@@ -96,6 +96,11 @@ struct state_op {
 	struct state_cell named[BITS];	/* ST_PART: of the page that is */
 };
 
+static bool state_page_zero(const struct state *s, size_t i)
+{
+	return s->contents == ZEROES || (s->contents == HOLES && i % 4 == 3);
+}
+
 static size_t state_named(void)
 {
 	return thp_env.nr / 2;
@@ -436,8 +441,8 @@ static int state_device_split(struct state *s, struct thp_why *why)
 /* ---------------------------------------------------------------- swap, collapse */
 
 /*
- * MADV_PAGEOUT, until no page is present. BIT_DIRTY off: reclaim discards the pages. A
- * folio split (@n is 1) maps the zero page in place of a page of zeroes, which stays.
+ * MADV_PAGEOUT, until no page is present. BIT_DIRTY off: reclaim discards the pages. If
+ * reclaim splits the folio, pages of zeroes become the zero page, which stays.
  */
 static int state_swap_out(struct state *s, size_t first, size_t n, struct thp_why *why)
 {
@@ -452,9 +457,10 @@ static int state_swap_out(struct state *s, size_t first, size_t n, struct thp_wh
 		ret = state_advise(thp_page(&s->m, first), n * thp_env.page, MADV_PAGEOUT,
 				   "MADV_PAGEOUT", why);
 		for (left = 0, i = first; i < first + n && !ret; i++)
-			left += !thp_obs_pagemap(thp_page(&s->m, i), &entry) &&
+			left += !state_page_zero(s, i) &&
+				!thp_obs_pagemap(thp_page(&s->m, i), &entry) &&
 				(entry & THP_PM_PRESENT);
-		if (ret || s->refused || !left || (n == 1 && s->contents == ZEROES))
+		if (ret || s->refused || !left)
 			return ret;
 	}
 	return thp_why(why, -EAGAIN, "MADV_PAGEOUT left %zu of %zu pages", left, n);
@@ -572,11 +578,19 @@ static int state_starved_cold(struct state *s, struct thp_why *why)
  */
 #define BY_MKDIRTY	{ MAY_SET, "pte_mkdirty()" }
 
-/* A migration entry has room for the young bit on some architectures only. */
+/*
+ * Elsewhere than on x86-64: a migration entry may have no room for the young bit; the
+ * protection bits that pmd_modify() takes over may include it (powerpc); and a THP that
+ * is split to be swapped out maps the zero page, which move_zeropage_pte() moves.
+ */
 #ifdef __x86_64__
 #define BY_ENTRY	{ KEPT }
+#define BY_MODIFY	{ KEPT }
+#define BY_MOVE_SWAP	{ SET, "move_swap_pte()" }
 #else
 #define BY_ENTRY	{ MAY_CLEAR, "migration_entry_supports_ad()" }
+#define BY_MODIFY	{ MAY_SET, "pmd_modify()" }
+#define BY_MOVE_SWAP	{ EITHER, "move_zeropage_pte()" }
 #endif
 
 static const struct state_op state_ops[] = {
@@ -675,6 +689,7 @@ static const struct state_op state_ops[] = {
 		.by = "change_huge_pmd()",
 		.run = state_protect, .after = THP_STATE_PMD,
 		.cells = {
+			[BIT_YOUNG] = BY_MODIFY,
 			[BIT_WRITE] = { MAY_CLEAR, "can_change_pmd_writable()" },
 		},
 	}, {
@@ -683,6 +698,7 @@ static const struct state_op state_ops[] = {
 		.by = "change_huge_pmd()",
 		.run = state_read_only, .after = THP_STATE_PMD,
 		.cells = {
+			[BIT_YOUNG] = BY_MODIFY,
 			[BIT_WRITE] = { MAY_CLEAR, "can_change_pmd_writable()" },
 		},
 	}, {
@@ -945,7 +961,7 @@ static const struct state_op state_ops[] = {
 			[BIT_YOUNG] = { EITHER, "try_to_unmap_one()" },
 			[BIT_WRITE] = { MAY_CLEAR, "try_to_unmap_one()" },
 			[BIT_EXCLUSIVE] = { MAY_CLEAR, "try_to_unmap_one()" },
-			[BIT_SOFT_DIRTY] = { SET, "move_swap_pte()" },
+			[BIT_SOFT_DIRTY] = BY_MOVE_SWAP,
 			/* Inherited by the target, which no userfaultfd protects, up to 7.3 */
 			[BIT_UFFD_WP] = { CLEARED, "move_swap_pte()", THP_RELEASE(7, 4) },
 			[BIT_UFFD_RWP] = { CLEARED, "move_swap_pte()", THP_RELEASE(7, 4) },

@@ -107,6 +107,30 @@ static int after_readonly(struct thp_map *m, struct thp_why *why)
 	return thp_map_expect(m, THP_STATE_PMD_ZERO, why);
 }
 
+/* The mappings of lib/thp_map.h are MAP_NORESERVE, and charge nothing. */
+static int after_accounted(struct thp_map *m, struct thp_why *why)
+{
+	void *p = mmap(m->thp, thp_env.pmd, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+	if (p == MAP_FAILED || madvise(m->thp, thp_env.pmd, MADV_HUGEPAGE))
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	return thp_map_fault(m, why);
+}
+
+static int after_map_fixed(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	return mmap(addr, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		    -1, 0) == MAP_FAILED ? -errno : 0;
+}
+
+static int after_mremap_keep(struct thp_map *m, char *addr, size_t len)
+{
+	return mremap(addr, len, len, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
+		      thp_page(m, thp_env.nr + 16)) == MAP_FAILED ? -errno : 0;
+}
+
 static int after_writable(struct thp_map *m, char *addr, size_t len)
 {
 	(void)m;
@@ -116,6 +140,21 @@ static int after_writable(struct thp_map *m, char *addr, size_t len)
 static const struct split_op after_mprotect_commit = {
 	.name = "mprotect_commit", .run = after_writable, .prepare = after_readonly,
 	.needs = THP_NEED_ZERO, .kinds = THP_ZERO, .where = AT_UPPER,
+};
+
+static const struct split_op after_map_fixed_commit = {
+	.name = "map_fixed_commit", .run = after_map_fixed, .prepare = after_accounted,
+	.kinds = THP_ANON, .where = AT_UPPER,
+};
+
+static const struct split_op after_mremap_commit = {
+	.name = "mremap_commit", .run = after_mremap, .prepare = after_accounted,
+	.kinds = THP_ANON, .where = AT_UPPER,
+};
+
+static const struct split_op after_mremap_keep_commit = {
+	.name = "mremap_keep_commit", .run = after_mremap_keep, .prepare = after_accounted,
+	.kinds = THP_ANON, .where = AT_UPPER,
 };
 
 static const struct split_op after_mremap_event = {
@@ -145,6 +184,18 @@ FIXTURE_VARIANT_ADD(after, uffd_wp) { .of = { .row = "uffd_wp_mid", .kind = THP_
 FIXTURE_VARIANT_ADD(after, cold) { .of = { .row = "cold_mid", .kind = THP_ANON } };
 FIXTURE_VARIANT_ADD(after, mprotect_commit) {
 	.of = { .op = &after_mprotect_commit, .kind = THP_ZERO },
+};
+
+FIXTURE_VARIANT_ADD(after, map_fixed_commit) {
+	.of = { .op = &after_map_fixed_commit, .kind = THP_ANON },
+};
+
+FIXTURE_VARIANT_ADD(after, mremap_commit) {
+	.of = { .op = &after_mremap_commit, .kind = THP_ANON },
+};
+
+FIXTURE_VARIANT_ADD(after, mremap_keep_commit) {
+	.of = { .op = &after_mremap_keep_commit, .kind = THP_ANON },
 };
 
 FIXTURE_VARIANT_ADD(after, mremap_event) {
@@ -251,7 +302,7 @@ static int after_rounds(const struct split_op *op, struct thp_map *m, struct thp
 			       lost, i);
 	/* Others charge meanwhile: no more than half of what each refusal could leave. */
 	lost = after_kb("/proc/meminfo", "Committed_AS") - committed;
-	if (op->where == AT_UPPER && lost > i * (long long)thp_env.pmd / 4 / 1024)
+	if (op->where == AT_UPPER && llabs(lost) > i * (long long)thp_env.pmd / 4 / 1024)
 		return thp_why(why, -EAGAIN, "Committed_AS: %+lld kB after %d refusals", lost, i);
 	return i;
 }
@@ -377,6 +428,9 @@ static int after_remove(struct thp_cg *cg, long long before, struct thp_why *why
 
 THP_COVERS(after, same, "split-munmap split-mlock zap-dontneed protect-uffd-wp folio-split");
 THP_COVERS_VARIANT(after, mprotect_commit, same, "split-mprotect");
+THP_COVERS_VARIANT(after, map_fixed_commit, same, "split-map-fixed");
+THP_COVERS_VARIANT(after, mremap_commit, same, "move-partial move-fail");
+THP_COVERS_VARIANT(after, mremap_keep_commit, same, "mremap-dontunmap move-fail");
 THP_COVERS_VARIANT(after, mremap_event, same, "move-partial move-fail");
 THP_COVERS_VARIANT(after, fork_event, same, "fork-anon");
 TEST_F_TIMEOUT(after, same, 90)

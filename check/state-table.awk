@@ -9,11 +9,11 @@ function text(s)
 	return s
 }
 
-# "VALUE, "by", THP_RELEASE(a, b) }", after the brace
+# "VALUE, "by", THP_RELEASE(a, b))", after the parenthesis of CELL
 function value(s, name, by, since)
 {
 	name = s
-	sub(/[ ,}].*/, "", name)
+	sub(/,.*/, "", name)
 	by = text(s)
 	since = ""
 	if (match(s, /THP_RELEASE\([0-9]+, [0-9]+\)/)) {
@@ -24,7 +24,7 @@ function value(s, name, by, since)
 	return names[name] " by `" by "`" since
 }
 
-# "[BIT_X] = { ... }," or "[BIT_X] = MACRO,"
+# "[BIT_X] = CELL(...)," or "[BIT_X] = MACRO,"
 function cell(line, bit, val)
 {
 	bit = line
@@ -35,8 +35,8 @@ function cell(line, bit, val)
 	if (bit == "write")
 		bit = "writable"
 	val = line
-	sub(/.*\] = ({ )?/, "", val)
-	if (line ~ /{/)
+	sub(/.*\] = /, "", val)
+	if (sub(/^(CELL|SINCE)\(/, "", val))
 		return bit ": " value(val)
 	sub(/,$/, "", val)
 	return bit ": " macros[val]
@@ -65,7 +65,7 @@ BEGIN {
 /^#endif/ { elsewhere = 0 }
 /^#define BY_/ {
 	val = $0
-	sub(/.*{ /, "", val)
+	sub(/.*CELL\(/, "", val)
 	val = value(val)
 	if (!elsewhere)
 		macros[$2] = val

@@ -572,11 +572,15 @@ static int state_starved_cold(struct state *s, struct thp_why *why)
 
 /* ---------------------------------------------------------------- the table */
 
+#define CELL(what, function)	{ .value = what, .by = function }
+#define SINCE(what, function, release)				\
+	{ .value = what, .by = function, .since = release }
+
 /*
  * On some architectures pmd_mkdirty() and pte_mkdirty() set soft-dirty as well, so an
  * entry that is built anew for a dirty page is soft-dirty.
  */
-#define BY_MKDIRTY	{ MAY_SET, "pte_mkdirty()" }
+#define BY_MKDIRTY	CELL(MAY_SET, "pte_mkdirty()")
 
 /*
  * Elsewhere than on x86-64: a migration entry may have no room for the young bit; the
@@ -584,13 +588,13 @@ static int state_starved_cold(struct state *s, struct thp_why *why)
  * is split to be swapped out maps the zero page, which move_zeropage_pte() moves.
  */
 #ifdef __x86_64__
-#define BY_ENTRY	{ KEPT }
-#define BY_MODIFY	{ KEPT }
-#define BY_MOVE_SWAP	{ SET, "move_swap_pte()" }
+#define BY_ENTRY	CELL(KEPT, NULL)
+#define BY_MODIFY	CELL(KEPT, NULL)
+#define BY_MOVE_SWAP	CELL(SET, "move_swap_pte()")
 #else
-#define BY_ENTRY	{ MAY_CLEAR, "migration_entry_supports_ad()" }
-#define BY_MODIFY	{ MAY_SET, "pmd_modify()" }
-#define BY_MOVE_SWAP	{ EITHER, "move_zeropage_pte()" }
+#define BY_ENTRY	CELL(MAY_CLEAR, "migration_entry_supports_ad()")
+#define BY_MODIFY	CELL(MAY_SET, "pmd_modify()")
+#define BY_MOVE_SWAP	CELL(EITHER, "move_zeropage_pte()")
 #endif
 
 static const struct state_op state_ops[] = {
@@ -615,7 +619,7 @@ static const struct state_op state_ops[] = {
 			[BIT_SOFT_DIRTY] = BY_MKDIRTY,
 		},
 		.named = {
-			[BIT_WRITE] = { MAY_CLEAR, "can_change_pte_writable()" },
+			[BIT_WRITE] = CELL(MAY_CLEAR, "can_change_pte_writable()"),
 			[BIT_SOFT_DIRTY] = BY_MKDIRTY,
 		},
 	}, {
@@ -643,10 +647,10 @@ static const struct state_op state_ops[] = {
 			[BIT_SOFT_DIRTY] = BY_MKDIRTY,
 		},
 		.named = {
-			[BIT_WRITE] = { MAY_CLEAR, "can_change_pte_writable()" },
+			[BIT_WRITE] = CELL(MAY_CLEAR, "can_change_pte_writable()"),
 			[BIT_SOFT_DIRTY] = BY_MKDIRTY,
-			[BIT_UFFD_WP] = { CLEARED, "change_pte_range()" },
-			[BIT_UFFD_RWP] = { CLEARED, "change_pte_range()" },
+			[BIT_UFFD_WP] = CELL(CLEARED, "change_pte_range()"),
+			[BIT_UFFD_RWP] = CELL(CLEARED, "change_pte_range()"),
 		},
 	},
 
@@ -660,7 +664,7 @@ static const struct state_op state_ops[] = {
 			[BIT_YOUNG] = BY_ENTRY,
 		},
 		.named = {
-			[BIT_YOUNG] = { MAY_CLEAR, "madvise_cold_or_pageout_pte_range()" },
+			[BIT_YOUNG] = CELL(MAY_CLEAR, "madvise_cold_or_pageout_pte_range()"),
 		},
 	}, {
 		.name = "debugfs", .covers = "folio-split-debugfs", .needs = THP_NEED_DEBUGFS,
@@ -690,7 +694,7 @@ static const struct state_op state_ops[] = {
 		.run = state_protect, .after = THP_STATE_PMD,
 		.cells = {
 			[BIT_YOUNG] = BY_MODIFY,
-			[BIT_WRITE] = { MAY_CLEAR, "can_change_pmd_writable()" },
+			[BIT_WRITE] = CELL(MAY_CLEAR, "can_change_pmd_writable()"),
 		},
 	}, {
 		.name = "read_only", .covers = "protect-pmd",
@@ -699,7 +703,7 @@ static const struct state_op state_ops[] = {
 		.run = state_read_only, .after = THP_STATE_PMD,
 		.cells = {
 			[BIT_YOUNG] = BY_MODIFY,
-			[BIT_WRITE] = { MAY_CLEAR, "can_change_pmd_writable()" },
+			[BIT_WRITE] = CELL(MAY_CLEAR, "can_change_pmd_writable()"),
 		},
 	}, {
 		.name = "wp", .covers = "protect-pmd", .needs = THP_NEED_UFFD_WP,
@@ -707,9 +711,9 @@ static const struct state_op state_ops[] = {
 		.by = "change_huge_pmd()",
 		.run = state_wp, .after = THP_STATE_PMD,
 		.cells = {
-			[BIT_WRITE] = { MAY_CLEAR, "can_change_pmd_writable()" },
-			[BIT_UFFD_WP] = { CLEARED, "change_huge_pmd()" },
-			[BIT_UFFD_RWP] = { CLEARED, "change_huge_pmd()" },
+			[BIT_WRITE] = CELL(MAY_CLEAR, "can_change_pmd_writable()"),
+			[BIT_UFFD_WP] = CELL(CLEARED, "change_huge_pmd()"),
+			[BIT_UFFD_RWP] = CELL(CLEARED, "change_huge_pmd()"),
 		},
 	}, {
 		.name = "unregister", .covers = "protect-pmd", .needs = THP_NEED_UFFD_WP,
@@ -717,9 +721,9 @@ static const struct state_op state_ops[] = {
 		.by = "change_huge_pmd()",
 		.run = state_unregister, .after = THP_STATE_PMD,
 		.cells = {
-			[BIT_WRITE] = { MAY_CLEAR, "can_change_pmd_writable()" },
-			[BIT_UFFD_WP] = { CLEARED, "userfaultfd_clear_vma()" },
-			[BIT_UFFD_RWP] = { CLEARED, "userfaultfd_clear_vma()" },
+			[BIT_WRITE] = CELL(MAY_CLEAR, "can_change_pmd_writable()"),
+			[BIT_UFFD_WP] = CELL(CLEARED, "userfaultfd_clear_vma()"),
+			[BIT_UFFD_RWP] = CELL(CLEARED, "userfaultfd_clear_vma()"),
 		},
 	},
 
@@ -730,7 +734,7 @@ static const struct state_op state_ops[] = {
 		.by = "move_huge_pmd()",
 		.run = state_move, .flags = ST_EVENTS, .after = THP_STATE_PMD,
 		.cells = {
-			[BIT_SOFT_DIRTY] = { SET, "move_soft_dirty_pmd()" },
+			[BIT_SOFT_DIRTY] = CELL(SET, "move_soft_dirty_pmd()"),
 		},
 	}, {
 		.name = "move_unwatched", .covers = "move-pmd",
@@ -738,9 +742,9 @@ static const struct state_op state_ops[] = {
 		.by = "move_huge_pmd()",
 		.run = state_move, .after = THP_STATE_PMD,
 		.cells = {
-			[BIT_SOFT_DIRTY] = { SET, "move_soft_dirty_pmd()" },
-			[BIT_UFFD_WP] = { CLEARED, "clear_uffd_wp_pmd()", THP_RELEASE(6, 13) },
-			[BIT_UFFD_RWP] = { CLEARED, "clear_uffd_wp_pmd()" },
+			[BIT_SOFT_DIRTY] = CELL(SET, "move_soft_dirty_pmd()"),
+			[BIT_UFFD_WP] = SINCE(CLEARED, "clear_uffd_wp_pmd()", THP_RELEASE(6, 13)),
+			[BIT_UFFD_RWP] = CELL(CLEARED, "clear_uffd_wp_pmd()"),
 		},
 	}, {
 		.name = "move_dontunmap", .covers = "mremap-dontunmap",
@@ -748,7 +752,7 @@ static const struct state_op state_ops[] = {
 		.by = "move_huge_pmd()",
 		.run = state_move_dontunmap, .flags = ST_EVENTS, .after = THP_STATE_PMD,
 		.cells = {
-			[BIT_SOFT_DIRTY] = { SET, "move_soft_dirty_pmd()" },
+			[BIT_SOFT_DIRTY] = CELL(SET, "move_soft_dirty_pmd()"),
 		},
 	}, {
 		.name = "move_misaligned", .covers = "move-partial",
@@ -756,7 +760,7 @@ static const struct state_op state_ops[] = {
 		.by = "move_ptes()",
 		.run = state_move_misaligned, .flags = ST_EVENTS, .after = THP_STATE_PTE,
 		.cells = {
-			[BIT_SOFT_DIRTY] = { SET, "move_soft_dirty_pte()" },
+			[BIT_SOFT_DIRTY] = CELL(SET, "move_soft_dirty_pte()"),
 		},
 	}, {
 		.name = "move_ptes", .covers = "move-partial",
@@ -765,7 +769,7 @@ static const struct state_op state_ops[] = {
 		.run = state_move_misaligned, .flags = ST_EVENTS | ST_SPLIT,
 		.after = THP_STATE_PTE,
 		.cells = {
-			[BIT_SOFT_DIRTY] = { SET, "move_soft_dirty_pte()" },
+			[BIT_SOFT_DIRTY] = CELL(SET, "move_soft_dirty_pte()"),
 		},
 	}, {
 		.name = "move_part", .covers = "move-partial",
@@ -776,7 +780,7 @@ static const struct state_op state_ops[] = {
 			[BIT_SOFT_DIRTY] = BY_MKDIRTY,
 		},
 		.named = {
-			[BIT_SOFT_DIRTY] = { SET, "move_soft_dirty_pte()" },
+			[BIT_SOFT_DIRTY] = CELL(SET, "move_soft_dirty_pte()"),
 		},
 	}, {
 		.name = "uffd_move", .covers = "uffd-move-pmd", .needs = THP_NEED_UFFD_MOVE,
@@ -784,11 +788,11 @@ static const struct state_op state_ops[] = {
 		.by = "move_pages_huge_pmd()",
 		.run = state_uffd_move, .flags = ST_RW | ST_TARGET, .after = THP_STATE_PMD,
 		.cells = {
-			[BIT_YOUNG] = { MAY_SET, "folio_mk_pmd()" },
-			[BIT_DIRTY] = { SET, "move_pages_huge_pmd()" },
-			[BIT_SOFT_DIRTY] = { SET, "move_pages_huge_pmd()" },
-			[BIT_UFFD_WP] = { CLEARED, "move_pages_huge_pmd()" },
-			[BIT_UFFD_RWP] = { CLEARED, "move_pages_huge_pmd()" },
+			[BIT_YOUNG] = CELL(MAY_SET, "folio_mk_pmd()"),
+			[BIT_DIRTY] = CELL(SET, "move_pages_huge_pmd()"),
+			[BIT_SOFT_DIRTY] = CELL(SET, "move_pages_huge_pmd()"),
+			[BIT_UFFD_WP] = CELL(CLEARED, "move_pages_huge_pmd()"),
+			[BIT_UFFD_RWP] = CELL(CLEARED, "move_pages_huge_pmd()"),
 		},
 	}, {
 		.name = "uffd_move_part", .covers = "uffd-move-split",
@@ -802,12 +806,12 @@ static const struct state_op state_ops[] = {
 			[BIT_SOFT_DIRTY] = BY_MKDIRTY,
 		},
 		.named = {
-			[BIT_YOUNG] = { MAY_SET, "folio_mk_pte()" },
-			[BIT_DIRTY] = { MAY_SET, "move_present_ptes()" },
+			[BIT_YOUNG] = CELL(MAY_SET, "folio_mk_pte()"),
+			[BIT_DIRTY] = CELL(MAY_SET, "move_present_ptes()"),
 			/* move_zeropage_pte() does not set it. */
-			[BIT_SOFT_DIRTY] = { EITHER, "move_present_ptes()" },
-			[BIT_UFFD_WP] = { CLEARED, "move_present_ptes()" },
-			[BIT_UFFD_RWP] = { CLEARED, "move_present_ptes()" },
+			[BIT_SOFT_DIRTY] = CELL(EITHER, "move_present_ptes()"),
+			[BIT_UFFD_WP] = CELL(CLEARED, "move_present_ptes()"),
+			[BIT_UFFD_RWP] = CELL(CLEARED, "move_present_ptes()"),
 		},
 	},
 
@@ -818,8 +822,8 @@ static const struct state_op state_ops[] = {
 		.by = "copy_huge_pmd()",
 		.run = state_fork, .flags = ST_EVENTS, .after = THP_STATE_PMD,
 		.cells = {
-			[BIT_WRITE] = { CLEARED, "pmdp_set_wrprotect()" },
-			[BIT_EXCLUSIVE] = { CLEARED, "copy_huge_pmd()" },
+			[BIT_WRITE] = CELL(CLEARED, "pmdp_set_wrprotect()"),
+			[BIT_EXCLUSIVE] = CELL(CLEARED, "copy_huge_pmd()"),
 		},
 	}, {
 		.name = "fork_child", .covers = "fork-anon",
@@ -827,9 +831,9 @@ static const struct state_op state_ops[] = {
 		.by = "copy_huge_pmd()",
 		.run = state_nothing, .flags = ST_CHILD | ST_EVENTS, .after = THP_STATE_PMD,
 		.cells = {
-			[BIT_YOUNG] = { CLEARED, "pmd_mkold()" },
-			[BIT_WRITE] = { CLEARED, "pmd_wrprotect()" },
-			[BIT_EXCLUSIVE] = { CLEARED, "copy_huge_pmd()" },
+			[BIT_YOUNG] = CELL(CLEARED, "pmd_mkold()"),
+			[BIT_WRITE] = CELL(CLEARED, "pmd_wrprotect()"),
+			[BIT_EXCLUSIVE] = CELL(CLEARED, "copy_huge_pmd()"),
 		},
 	}, {
 		.name = "fork_child_unwatched", .covers = "fork-anon",
@@ -837,11 +841,11 @@ static const struct state_op state_ops[] = {
 		.by = "copy_huge_pmd()",
 		.run = state_nothing, .flags = ST_CHILD, .after = THP_STATE_PMD,
 		.cells = {
-			[BIT_YOUNG] = { CLEARED, "pmd_mkold()" },
-			[BIT_WRITE] = { CLEARED, "pmd_wrprotect()" },
-			[BIT_EXCLUSIVE] = { CLEARED, "copy_huge_pmd()" },
-			[BIT_UFFD_WP] = { CLEARED, "copy_huge_pmd()" },
-			[BIT_UFFD_RWP] = { CLEARED, "copy_huge_pmd()" },
+			[BIT_YOUNG] = CELL(CLEARED, "pmd_mkold()"),
+			[BIT_WRITE] = CELL(CLEARED, "pmd_wrprotect()"),
+			[BIT_EXCLUSIVE] = CELL(CLEARED, "copy_huge_pmd()"),
+			[BIT_UFFD_WP] = CELL(CLEARED, "copy_huge_pmd()"),
+			[BIT_UFFD_RWP] = CELL(CLEARED, "copy_huge_pmd()"),
 		},
 	},
 
@@ -878,8 +882,8 @@ static const struct state_op state_ops[] = {
 		.by = "remove_migration_pmd()",
 		.run = state_device, .flags = ST_ALONE, .after = THP_STATE_PMD,
 		.cells = {
-			[BIT_YOUNG] = { EITHER, "set_pmd_migration_entry()" },
-			[BIT_DIRTY] = { MAY_SET, "set_pmd_migration_entry()" },
+			[BIT_YOUNG] = CELL(EITHER, "set_pmd_migration_entry()"),
+			[BIT_DIRTY] = CELL(MAY_SET, "set_pmd_migration_entry()"),
 			[BIT_SOFT_DIRTY] = BY_MKDIRTY,
 		},
 	}, {
@@ -889,11 +893,11 @@ static const struct state_op state_ops[] = {
 		.by = "change_non_present_huge_pmd()",
 		.run = state_device_protect, .flags = ST_ALONE, .after = THP_STATE_PMD,
 		.cells = {
-			[BIT_YOUNG] = { EITHER, "set_pmd_migration_entry()" },
-			[BIT_DIRTY] = { MAY_SET, "set_pmd_migration_entry()" },
-			[BIT_WRITE] = { MAY_CLEAR, "change_non_present_huge_pmd()" },
+			[BIT_YOUNG] = CELL(EITHER, "set_pmd_migration_entry()"),
+			[BIT_DIRTY] = CELL(MAY_SET, "set_pmd_migration_entry()"),
+			[BIT_WRITE] = CELL(MAY_CLEAR, "change_non_present_huge_pmd()"),
 			/* Forgets it, up to 7.3 at least. */
-			[BIT_SOFT_DIRTY] = { EITHER, "change_non_present_huge_pmd()" },
+			[BIT_SOFT_DIRTY] = CELL(EITHER, "change_non_present_huge_pmd()"),
 		},
 	}, {
 		.name = "device_split", .covers = "migrate-device-pmd split-madvise-flags",
@@ -902,13 +906,13 @@ static const struct state_op state_ops[] = {
 		.by = "__split_huge_pmd_locked()",
 		.run = state_device_split, .flags = ST_PART | ST_ALONE, .after = THP_STATE_PTE,
 		.cells = {
-			[BIT_YOUNG] = { EITHER, "__split_huge_pmd_locked()" },
-			[BIT_DIRTY] = { MAY_SET, "__split_huge_pmd_locked()" },
+			[BIT_YOUNG] = CELL(EITHER, "__split_huge_pmd_locked()"),
+			[BIT_DIRTY] = CELL(MAY_SET, "__split_huge_pmd_locked()"),
 			[BIT_SOFT_DIRTY] = BY_MKDIRTY,
 		},
 		.named = {
-			[BIT_YOUNG] = { EITHER, "__split_huge_pmd_locked()" },
-			[BIT_DIRTY] = { MAY_SET, "__split_huge_pmd_locked()" },
+			[BIT_YOUNG] = CELL(EITHER, "__split_huge_pmd_locked()"),
+			[BIT_DIRTY] = CELL(MAY_SET, "__split_huge_pmd_locked()"),
 			[BIT_SOFT_DIRTY] = BY_MKDIRTY,
 		},
 	},
@@ -920,9 +924,9 @@ static const struct state_op state_ops[] = {
 		.by = "try_to_unmap_one()",
 		.run = state_swap, .after = THP_STATE_PTE,
 		.cells = {
-			[BIT_YOUNG] = { EITHER, "try_to_unmap_one()" },
-			[BIT_WRITE] = { MAY_CLEAR, "try_to_unmap_one()" },
-			[BIT_EXCLUSIVE] = { MAY_CLEAR, "try_to_unmap_one()" },
+			[BIT_YOUNG] = CELL(EITHER, "try_to_unmap_one()"),
+			[BIT_WRITE] = CELL(MAY_CLEAR, "try_to_unmap_one()"),
+			[BIT_EXCLUSIVE] = CELL(MAY_CLEAR, "try_to_unmap_one()"),
 			[BIT_SOFT_DIRTY] = BY_MKDIRTY,
 		},
 	}, {
@@ -931,10 +935,10 @@ static const struct state_op state_ops[] = {
 		.by = "do_swap_page()",
 		.run = state_swap_in, .after = THP_STATE_PTE,
 		.cells = {
-			[BIT_YOUNG] = { MAY_SET, "do_swap_page()" },
-			[BIT_WRITE] = { KEPT, "do_swap_page()", THP_RELEASE(7, 0) },
+			[BIT_YOUNG] = CELL(MAY_SET, "do_swap_page()"),
+			[BIT_WRITE] = SINCE(KEPT, "do_swap_page()", THP_RELEASE(7, 0)),
 			[BIT_SOFT_DIRTY] = BY_MKDIRTY,
-			[BIT_UFFD_RWP] = { CLEARED, "do_uffd_rwp()" },
+			[BIT_UFFD_RWP] = CELL(CLEARED, "do_uffd_rwp()"),
 		},
 	}, {
 		.name = "swap_part", .covers = "reclaim-unmap folio-split-advice",
@@ -946,9 +950,9 @@ static const struct state_op state_ops[] = {
 			[BIT_YOUNG] = BY_ENTRY,
 		},
 		.named = {
-			[BIT_YOUNG] = { MAY_SET, "do_swap_page()" },
-			[BIT_WRITE] = { KEPT, "do_swap_page()", THP_RELEASE(7, 0) },
-			[BIT_UFFD_RWP] = { CLEARED, "do_uffd_rwp()" },
+			[BIT_YOUNG] = CELL(MAY_SET, "do_swap_page()"),
+			[BIT_WRITE] = SINCE(KEPT, "do_swap_page()", THP_RELEASE(7, 0)),
+			[BIT_UFFD_RWP] = CELL(CLEARED, "do_uffd_rwp()"),
 		},
 	}, {
 		.name = "uffd_move_swapped", .covers = "uffd-move-split",
@@ -958,13 +962,13 @@ static const struct state_op state_ops[] = {
 		.run = state_uffd_move_swapped, .flags = ST_RW | ST_TARGET,
 		.after = THP_STATE_PTE,
 		.cells = {
-			[BIT_YOUNG] = { EITHER, "try_to_unmap_one()" },
-			[BIT_WRITE] = { MAY_CLEAR, "try_to_unmap_one()" },
-			[BIT_EXCLUSIVE] = { MAY_CLEAR, "try_to_unmap_one()" },
+			[BIT_YOUNG] = CELL(EITHER, "try_to_unmap_one()"),
+			[BIT_WRITE] = CELL(MAY_CLEAR, "try_to_unmap_one()"),
+			[BIT_EXCLUSIVE] = CELL(MAY_CLEAR, "try_to_unmap_one()"),
 			[BIT_SOFT_DIRTY] = BY_MOVE_SWAP,
 			/* Inherited by the target, which no userfaultfd protects, up to 7.3 */
-			[BIT_UFFD_WP] = { CLEARED, "move_swap_pte()", THP_RELEASE(7, 4) },
-			[BIT_UFFD_RWP] = { CLEARED, "move_swap_pte()", THP_RELEASE(7, 4) },
+			[BIT_UFFD_WP] = SINCE(CLEARED, "move_swap_pte()", THP_RELEASE(7, 4)),
+			[BIT_UFFD_RWP] = SINCE(CLEARED, "move_swap_pte()", THP_RELEASE(7, 4)),
 		},
 	},
 
@@ -975,9 +979,9 @@ static const struct state_op state_ops[] = {
 		.by = "collapse_huge_page()",
 		.run = state_collapse, .after = THP_STATE_PMD,
 		.cells = {
-			[BIT_YOUNG] = { MAY_SET, "folio_mk_pmd()" },
-			[BIT_DIRTY] = { MAY_SET, "map_anon_folio_pmd_nopf()" },
-			[BIT_SOFT_DIRTY] = { SET, "map_anon_folio_pmd_nopf()" },
+			[BIT_YOUNG] = CELL(MAY_SET, "folio_mk_pmd()"),
+			[BIT_DIRTY] = CELL(MAY_SET, "map_anon_folio_pmd_nopf()"),
+			[BIT_SOFT_DIRTY] = CELL(SET, "map_anon_folio_pmd_nopf()"),
 		},
 	},
 
@@ -992,7 +996,7 @@ static const struct state_op state_ops[] = {
 			[BIT_SOFT_DIRTY] = BY_MKDIRTY,
 		},
 		.named = {
-			[BIT_WRITE] = { MAY_CLEAR, "can_change_pte_writable()" },
+			[BIT_WRITE] = CELL(MAY_CLEAR, "can_change_pte_writable()"),
 			[BIT_SOFT_DIRTY] = BY_MKDIRTY,
 		},
 	}, {
@@ -1013,7 +1017,7 @@ static const struct state_op state_ops[] = {
 			[BIT_SOFT_DIRTY] = BY_MKDIRTY,
 		},
 		.named = {
-			[BIT_SOFT_DIRTY] = { SET, "move_soft_dirty_pte()" },
+			[BIT_SOFT_DIRTY] = CELL(SET, "move_soft_dirty_pte()"),
 		},
 	}, {
 		.name = "starved_cold", .covers = "folio-split-advice",
@@ -1025,7 +1029,7 @@ static const struct state_op state_ops[] = {
 			[BIT_YOUNG] = BY_ENTRY,
 		},
 		.named = {
-			[BIT_YOUNG] = { MAY_CLEAR, "madvise_cold_or_pageout_pte_range()" },
+			[BIT_YOUNG] = CELL(MAY_CLEAR, "madvise_cold_or_pageout_pte_range()"),
 		},
 	},
 };

@@ -16,6 +16,7 @@
 #include "thp_inject.h"
 #include "thp_meter.h"
 #include "thp_move.h"
+#include "thp_reserve.h"
 #include "thp_uapi.h"
 #include "thp_uffd.h"
 
@@ -1487,5 +1488,7 @@ static void init(void)
 	if (thp_file_exists("/proc/self/make-it-fail") && !geteuid())
 		(void)thp_inject_init();
 }
+
+#include "mremap/commit.c"
 
 THP_MAIN_INIT("thp_mremap", init);

@@ -279,9 +279,14 @@ static int after_round(const struct split_op *op, struct thp_map *m, struct thp_
 static int after_rounds(const struct split_op *op, struct thp_map *m, struct thp_why *why)
 {
 	long long tables = thp_obs_vmpte(0), locked = after_kb("/proc/self/status", "VmLck");
-	long long committed = after_kb("/proc/meminfo", "Committed_AS"), lost;
+	size_t len = AFTER_ROUNDS * (thp_env.pmd / 2);
+	long long committed, lost;
 	int i, ret = 1;
+	void *ballast;
 
+	/* Committed_AS is never shown below 0: more than can be given back twice. */
+	ballast = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	committed = after_kb("/proc/meminfo", "Committed_AS");
 	if (tables < 0 || locked < 0 || committed < 0)
 		return thp_why(why, -EIO, "VmPTE, VmLck or Committed_AS cannot be read");
 	for (i = 0; i < AFTER_ROUNDS && ret == 1; i++)
@@ -302,6 +307,8 @@ static int after_rounds(const struct split_op *op, struct thp_map *m, struct thp
 			       lost, i);
 	/* Others charge meanwhile: no more than half of what each refusal could leave. */
 	lost = after_kb("/proc/meminfo", "Committed_AS") - committed;
+	if (ballast != MAP_FAILED)
+		munmap(ballast, len);
 	if (op->where == AT_UPPER && llabs(lost) > i * (long long)thp_env.pmd / 4 / 1024)
 		return thp_why(why, -EAGAIN, "Committed_AS: %+lld kB after %d refusals", lost, i);
 	return i;

@@ -14,8 +14,8 @@
  */
 
 #define AFTER_ROUNDS	300
-/* Far more than the stocks of the CPUs, which hide up to 64 pages each. */
-#define AFTER_PIPE	(1 << 20)
+/* Pages: far more than the stock of a CPU, which hides up to 64. */
+#define AFTER_PIPE	256
 
 struct after_of {
 	const char *row;		/* of lib/split_ops.c, or */
@@ -323,7 +323,7 @@ static long long after_fill_pipe(void)
 
 	if (pipe2(fd, O_NONBLOCK | O_CLOEXEC))
 		return -errno;
-	size = fcntl(fd[1], F_SETPIPE_SZ, AFTER_PIPE);
+	size = fcntl(fd[1], F_SETPIPE_SZ, AFTER_PIPE * thp_env.page);
 	if (size < 0)
 		return -errno;
 	while (write(fd[1], page, thp_env.page) == (ssize_t)thp_env.page)

@@ -990,7 +990,7 @@ static void *hint_idle(void *gate)
 	int __ret;							\
 	THP_NEEDS(THP_NEED_ROOT | THP_NEED_COLLAPSE | (needs));		\
 	__ret = hint_settings();					\
-	if (__ret == -ENOENT || __ret == -EPERM || __ret == -EACCES)	\
+	if (__ret == -ENOENT || __ret == -ENOTSUP)			\
 		THP_SKIP("needs NUMA balancing and its settings in debugfs (no lockdown)"); \
 	THP_REQUIRE(!__ret, "NUMA balancing cannot be set up: %s", thp_errno_name(__ret)); \
 	THP_REQUIRE(!pipe(self->gate), "pipe: %s", strerror(errno));	\
@@ -1398,7 +1398,8 @@ TEST_F(offline, soft)
 	if (missing)
 		THP_SKIP(missing);
 	ret = thp_settings_set("/proc/sys/vm/enable_soft_offline", "1");
-	THP_REQUIRE(!ret || ret == -ENOENT, "vm.enable_soft_offline: %s", thp_errno_name(ret));
+	if (ret != -ENOENT)
+		THP_REQUIRE_RESULT(ret, &self->why);
 	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_obs_pagemap(thp_page(m, bad), &entry), &self->why);
 	self->pfn = entry & PFN_MASK;
@@ -1461,7 +1462,8 @@ TEST_F(offline, soft_starved)
 		THP_SKIP("needs CONFIG_HWPOISON_INJECT to give the page back");
 	THP_NEEDS(THP_NEED_FAIL_PAGE);
 	ret = thp_settings_set("/proc/sys/vm/enable_soft_offline", "1");
-	THP_REQUIRE(!ret || ret == -ENOENT, "vm.enable_soft_offline: %s", thp_errno_name(ret));
+	if (ret != -ENOENT)
+		THP_REQUIRE_RESULT(ret, &self->why);
 	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_obs_pagemap(thp_page(m, bad), &entry), &self->why);
 	self->pfn = entry & PFN_MASK;
@@ -1574,6 +1576,7 @@ TEST_F(offline, hard)
 
 	if (missing)
 		THP_SKIP(missing);
+	THP_NEEDS(THP_NEED_POISON);
 	/* One page per run is enough where it does not come back. */
 	if (!self->unpoison[0])
 		THP_SKIP("needs CONFIG_HWPOISON_INJECT to give the page back");

@@ -900,7 +900,7 @@ static int damon_setup(const char *page, struct thp_why *why)
 	/* This one brings the others, and takes them away when it is restored. */
 	ret = thp_settings_set(DAMON "nr_kdamonds", "1");
 	if (ret)
-		return thp_why(why, ret, "nr_kdamonds: %s", thp_errno_name(ret));
+		return thp_why_default(why, ret);
 	for (i = 0; i < ARRAY_SIZE(files); i++) {
 		ret = thp_write_file(files[i].name, files[i].value);
 		if (ret)
@@ -935,7 +935,7 @@ TEST_F_TIMEOUT(unasked, damon, 90)
 	ret = thp_settings_set(DAMON "0/state", "on");
 	if (ret == -EBUSY)
 		THP_SKIP("needs DAMON for itself");
-	THP_REQUIRE(!ret, "kdamond state: %s", thp_errno_name(ret));
+	THP_REQUIRE_RESULT(ret, &why);
 	/* Its first step is an aggregation interval away. */
 	THP_REQUIRE_OK(thp_read_u64(DAMON "0/pid", &val), &why);
 	self->pid = val;
@@ -3005,7 +3005,7 @@ TEST_F_TIMEOUT(zero, write_waits, 90)
 	THP_REQUIRE_OK(thp_inject_setup(false, 0, &why), &why);
 	/* The THP, too. */
 	snprintf(knob, sizeof(knob), "%s/fail_page_alloc/ignore-gfp-highmem", thp_env.debugfs);
-	THP_REQUIRE(!thp_settings_set(knob, "N"), "%s cannot be set", knob);
+	THP_REQUIRE_OK(thp_settings_set(knob, "N"), &why);
 	THP_REQUIRE_OK(thp_child_start(c, write_zero, NULL), &why);
 	THP_REQUIRE_OK(thp_child_await(c, 1, THP_STEP_MS), &why);
 	THP_REQUIRE_OK(thp_inject_task(c->pid, true), &why);

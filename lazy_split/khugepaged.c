@@ -54,7 +54,7 @@ static int wake_khugepaged(struct thp_why *why)
 		ret = thp_settings_set(KHUGEPAGED "scan_sleep_millisecs", "20");
 	if (!ret)
 		ret = thp_settings_set(KHUGEPAGED "pages_to_scan", "65536");
-	return ret ? thp_why(why, ret, "khugepaged's settings: %s", thp_errno_name(ret)) : 0;
+	return ret ? thp_why_default(why, ret) : 0;
 }
 
 /* Base pages as for MADV_COLLAPSE; the anchors beside them are not to become THPs. */

@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "thp_cgroup.h"
 #include "thp_child.h"
 #include "thp_env.h"
+#include "thp_fatal.h"
 #include "thp_settings.h"
 
 #define DIRNAME		"thp_lazy_pte"
@@ -36,7 +38,7 @@ int thp_cg_prepare(void)
 	char parent[160], ctl[192], on[256];
 	int ret = 0;
 
-	if (geteuid() || !thp_env.memcg)
+	if (!thp_env_owns_root() || !thp_env.memcg)
 		return 0;
 	snprintf(parent, sizeof(parent), "%s/" DIRNAME, thp_env.memcg_root);
 	if (mkdir(parent, 0700) && errno != EEXIST)
@@ -53,14 +55,20 @@ int thp_cg_prepare(void)
 	return ret;
 }
 
-int thp_cg_create(struct thp_cg *cg, const char *name, struct thp_why *why)
+/* What a container forbids or hides, or a limit of an ancestor. */
+static bool is_missing(int ret)
 {
-	int ret;
+	return ret == -ENOENT || ret == -EROFS || ret == -EACCES || ret == -EPERM ||
+	       ret == -EAGAIN || ret == -ENODEV;
+}
+
+static int make_group(struct thp_cg *cg, const char *name)
+{
+	int ret = 0;
 
 	snprintf(cg->path, sizeof(cg->path), "%s/" DIRNAME "/%s", thp_env.memcg_root, name);
 	if (mkdir(cg->path, 0700) && errno != EEXIST) {
-		ret = -errno;
-		thp_why(why, ret, "mkdir %s: %s", cg->path, strerror(errno));
+		ret = thp_note(-errno, "control group %s cannot be made", cg->path);
 		cg->path[0] = '\0';
 		return ret;
 	}
@@ -68,9 +76,48 @@ int thp_cg_create(struct thp_cg *cg, const char *name, struct thp_why *why)
 		(void)cg_write(cg, "memory.swap.max", "0");
 	} else {
 		(void)cg_write(cg, "memory.swappiness", "0");
-		(void)cg_write(cg, "memory.oom_control", "1");
+		ret = cg_write(cg, "memory.oom_control", "1");
 	}
-	return thp_cg_limit(cg, THP_CG_MAX);
+	return ret ? ret : thp_cg_limit(cg, THP_CG_MAX);
+}
+
+int thp_cg_create(struct thp_cg *cg, const char *name, struct thp_why *why)
+{
+	const char *fatal = thp_fatal(THP_ACT_FILL);
+	int ret;
+
+	cg->path[0] = '\0';
+	/* The last one to ask: the setting may be younger than the run. */
+	if (fatal)
+		return thp_skip(why, fatal);
+	ret = make_group(cg, name);
+	if (is_missing(ret))
+		return thp_skip(why, THP_CG_FORBIDDEN, "%s (%s)", name, thp_errno_name(ret));
+	return ret ? thp_why_default(why, ret) : 0;
+}
+
+/* In the group, where a charge has to be: 0 if the kernel lets a process in. */
+static int probe_join(const struct thp_cg *cg)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid)
+		_exit(thp_cg_join(cg, getpid()) ? 1 : 0);
+	if (pid < 0)
+		return -errno;
+	return waitpid(pid, &status, 0) == pid && !status ? 0 : -EPERM;
+}
+
+int thp_cg_probe(void)
+{
+	struct thp_cg cg;
+	int ret = make_group(&cg, "probe");
+
+	if (!ret)
+		ret = probe_join(&cg);
+	(void)thp_cg_destroy(&cg);
+	return !ret || ret == -EROFS ? ret : -EPERM;
 }
 
 int thp_cg_join(const struct thp_cg *cg, pid_t pid)

@@ -14,6 +14,8 @@
 
 #define THP_CG_MAX UINT64_MAX
 
+#define THP_CG_FORBIDDEN "needs a memory control group, which cannot be had here"
+
 struct thp_cg {
 	char path[192];		/* empty: no group */
 };
@@ -24,7 +26,17 @@ struct thp_cg {
  */
 int thp_cg_prepare(void);
 
-/* Makes a group without a limit, in which nobody is OOM-killed; 0 or -errno. */
+/*
+ * Whether groups can be made, limited and joined here: makes one and a process in it. 0,
+ * -EROFS or -EPERM: not in a container whose groups are somebody else's, or that sits
+ * in what only looks like the root, where version 2 gives the children no controller.
+ */
+int thp_cg_probe(void);
+
+/*
+ * Makes a group without a limit, in which nobody is OOM-killed. 0; -ENOTSUP where none
+ * can be had any more, or where a full one would end the machine (thp_fatal()); -errno.
+ */
 int thp_cg_create(struct thp_cg *cg, const char *name, struct thp_why *why);
 
 /* Moves @pid into the group; 0 or -errno. */

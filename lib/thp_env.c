@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -224,6 +225,34 @@ static int run_probe(struct probe *out, struct thp_why *why)
 	return 0;
 }
 
+/* PROC_USER_INIT_INO, which is ABI. */
+#define FIRST_USER_NS "user:[4026531837]"
+
+bool thp_env_owns_root(void)
+{
+	char ns[64];
+	ssize_t n;
+
+	if (geteuid())
+		return false;
+	n = readlink("/proc/self/ns/user", ns, sizeof(ns) - 1);
+	/* Without procfs, or CONFIG_USER_NS, there is nothing else to go by. */
+	if (n < 0)
+		return true;
+	ns[n] = '\0';
+	return !strcmp(ns, FIRST_USER_NS);
+}
+
+bool thp_env_may(int cap)
+{
+	char text[4096], *p;
+
+	if (thp_read_file("/proc/self/status", text, sizeof(text)) < 0)
+		return false;
+	p = strstr(text, "CapEff:");
+	return p && strtoull(p + 7, NULL, 16) >> cap & 1;
+}
+
 void thp_env_find_mounts(void)
 {
 	char text[16384], *line, *save = NULL;
@@ -363,7 +392,7 @@ int thp_env_init(enum thp_mode request, unsigned int scale, struct thp_why *why)
 	struct probe pr = { 0 };
 	int ret;
 
-	thp_env.root = !geteuid();
+	thp_env.root = thp_env_owns_root() && thp_env_may(CAP_SYS_ADMIN);
 	thp_env.scale = scale ? scale : 1;
 	thp_env.requested = request;
 	find_release();

@@ -41,7 +41,7 @@ struct thp_env {
 	char memcg_root[128];	/* mount point of that controller */
 	char debugfs[128];	/* mount point of debugfs, "" if none */
 	char mmu[16];		/* "Radix", "Hash" on powerpc, else "" */
-	bool root;
+	bool root;		/* thp_env_owns_root() and CAP_SYS_ADMIN */
 	bool was_disabled;	/* by PR_SET_THP_DISABLE, which children inherit */
 	unsigned int release;	/* of the kernel: THP_RELEASE(major, minor) */
 	unsigned int scale;	/* multiplies loops of the stress tests, >= 1 */
@@ -65,6 +65,15 @@ int thp_env_init(enum thp_mode request, unsigned int scale, struct thp_why *why)
  * come from a service manager or a container, and nobody else is concerned.
  */
 void thp_env_allow_thps(void);
+
+/*
+ * Whether root's files are this process's own: user ID 0, and not that of a user namespace,
+ * to which they are nobody's. What is mounted read-only cannot be written all the same.
+ */
+bool thp_env_owns_root(void);
+
+/* Whether @cap of linux/capability.h is effective; false as well if that cannot be told. */
+bool thp_env_may(int cap);
 
 /* Finds debugfs and the memory controller; part of thp_env_init(). */
 void thp_env_find_mounts(void);

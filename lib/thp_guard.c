@@ -115,7 +115,7 @@ void thp_guard_await_khugepaged(void)
 	char path[64];
 	int i;
 
-	if (geteuid())
+	if (!thp_env_owns_root())
 		return;
 	if (find_khugepaged(path, sizeof(path))) {
 		/* It may be out of sight in a container. */
@@ -466,7 +466,7 @@ int thp_guard_run(int (*body)(void *arg), void *arg, struct thp_why *end)
 	if (!child) {
 		sigprocmask(SIG_SETMASK, &old, NULL);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (!geteuid())
+		if (thp_env_owns_root())
 			private_debugfs();
 		exit(body(arg));
 	}

@@ -111,6 +111,8 @@
 	struct thp_why *__cause = why;					\
 	int __result = ret;						\
 									\
+	if (__result == -ENOTSUP && !__cause->text[0])			\
+		(void)thp_why_default(__cause, __result);		\
 	if (__result == -ENOTSUP && __cause->skip)			\
 		THP_SKIP_WHY(__cause);					\
 	if (__result) {							\

@@ -200,8 +200,7 @@ static int silence_others(struct thp_why *why)
 		if (!ret)
 			ret = set_knob(others[i], "require-end", "1");
 		if (ret && ret != -ENOENT)
-			return thp_why(why, ret, "%s/require-start: %s", others[i],
-				       thp_errno_name(ret));
+			return thp_why_default(why, ret);
 	}
 	return 0;
 }
@@ -233,8 +232,7 @@ static int set_up_slabs(bool fail, struct thp_why *why)
 		if (ret == -ENOENT && (i || !fail))
 			continue;
 		if (ret)
-			return thp_why(why, ret, "failslab/%s: %s", knobs[i].name,
-				       thp_errno_name(ret));
+			return thp_why_default(why, ret);
 	}
 	return 0;
 }
@@ -291,8 +289,7 @@ int thp_inject_setup(bool targeted, int min_order, struct thp_why *why)
 		if (ret == -ENOENT && !strncmp(knobs[i].name, "reject", 6))
 			continue;
 		if (ret)
-			return thp_why(why, ret, "fail_page_alloc/%s: %s", knobs[i].name,
-				       thp_errno_name(ret));
+			return thp_why_default(why, ret);
 	}
 	ret = set_up_slabs(false, why);
 	return ret ? ret : silence_others(why);

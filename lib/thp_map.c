@@ -269,7 +269,7 @@ int thp_map_underused(struct thp_map *m, struct thp_why *why)
 		return thp_skip(why, "needs the underused THP shrinker (Linux 6.12)");
 	ret = thp_settings_set(THP_SYSFS "khugepaged/max_ptes_none", "0");
 	if (ret)
-		return thp_why(why, ret, "max_ptes_none: %s", thp_errno_name(ret));
+		return thp_why_default(why, ret);
 	ret = thp_map_create(m, THP_ANON, why);
 	if (ret)
 		return ret;

@@ -4,6 +4,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "thp_env.h"
+#include "thp_fatal.h"
 #include "thp_module.h"
 #include "thp_settings.h"
 
@@ -41,7 +43,7 @@ void thp_module_load(void)
 	size_t i;
 	long mark;
 
-	if (geteuid() || !thp_file_exists("/proc/modules"))
+	if (!thp_env_owns_root() || !thp_file_exists("/proc/modules") || thp_fatal(THP_ACT_LOAD))
 		return;
 	for (i = 0; i < ARRAY_SIZE(modules); i++) {
 		snprintf(path, sizeof(path), THP_SETTINGS_MODULE "%s", modules[i].name);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/mempolicy.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +9,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "thp_cgroup.h"
 #include "thp_env.h"
+#include "thp_fatal.h"
 #include "thp_needs.h"
 #include "thp_obs.h"
 #include "thp_reserve.h"
@@ -28,6 +31,7 @@ struct thp_need_row {
 	const char *absent;	/* ... and after, without it */
 	const char *forbidden;	/* where it is there, or may be, and not permitted */
 	const char *config;	/* options of the kernel that give it, blanks between */
+	unsigned int acts;	/* enum thp_act, what a test does with it */
 };
 
 static struct thp_facts facts;
@@ -38,10 +42,13 @@ static const char *missing[THP_NEED_COUNT];
 /* By seccomp, or without privilege before UFFD_USER_MODE_ONLY (Linux 5.11). */
 #define UFFD_FORBIDDEN "needs userfaultfd(2), which is forbidden here (EPERM)"
 
+/* -EPERM is for who is root and may not. */
 static int is_root(const struct thp_need_row *row)
 {
 	(void)row;
-	return thp_env.root ? 0 : -EPERM;
+	if (thp_env.root)
+		return 0;
+	return geteuid() ? -ENOENT : -EPERM;
 }
 
 static int is_known(const struct thp_need_row *row)
@@ -182,12 +189,7 @@ static int has_fail_nth(const struct thp_need_row *row)
 /* CAP_SYS_RESOURCE: without it oom_score_adj cannot be lowered. */
 static bool may_refuse_oom_kill(void)
 {
-	char text[4096], *p;
-
-	if (thp_read_file("/proc/self/status", text, sizeof(text)) < 0)
-		return false;
-	p = strstr(text, "CapEff:");
-	return p && strtoull(p + 7, NULL, 16) >> 24 & 1;
+	return thp_env_may(CAP_SYS_RESOURCE);
 }
 
 static int has_memcg(const struct thp_need_row *row)
@@ -195,9 +197,9 @@ static int has_memcg(const struct thp_need_row *row)
 	(void)row;
 	if (!thp_env.memcg)
 		return -ENOENT;
-	if (!thp_env.root || access(thp_env.memcg_root, W_OK))
-		return -EPERM;
-	return thp_env.memcg == 1 || may_refuse_oom_kill() ? 0 : -EPERM;
+	if (!thp_env_owns_root() || (thp_env.memcg == 2 && !may_refuse_oom_kill()))
+		return -ENOENT;
+	return thp_cg_probe();
 }
 
 static int has_mseal(const struct thp_need_row *row)
@@ -264,7 +266,9 @@ static int may_lock(const struct thp_need_row *row)
 	struct rlimit rl;
 
 	(void)row;
-	if (thp_env.root || (!getrlimit(RLIMIT_MEMLOCK, &rl) && rl.rlim_cur >= 3 * thp_env.pmd))
+	if (thp_env_may(CAP_IPC_LOCK))
+		return 0;
+	if (!getrlimit(RLIMIT_MEMLOCK, &rl) && rl.rlim_cur >= 3 * thp_env.pmd)
 		return 0;
 	return -EPERM;
 }
@@ -300,7 +304,9 @@ static const char *reason(const struct thp_need_row *row, int err)
 {
 	const char *other = NULL;
 
-	if (err == -EPERM || err == -EACCES || err == -EROFS)
+	if (err == -EROFS)
+		return THP_READ_ONLY;
+	if (err == -EPERM || err == -EACCES)
 		other = row->forbidden;
 	else if (row->since)
 		other = thp_env.release < row->since ? row->older : row->absent;
@@ -315,7 +321,7 @@ void thp_needs_find(const struct thp_facts *found)
 	facts = *found;
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		ret = rows[i].probe(&rows[i]);
-		missing[i] = ret ? reason(&rows[i], ret) : NULL;
+		missing[i] = ret ? reason(&rows[i], ret) : thp_fatal(rows[i].acts);
 	}
 }
 

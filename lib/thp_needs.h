@@ -35,6 +35,9 @@ struct thp_facts {
 	bool hmm_huge;	/* ... which takes THPs */
 };
 
+/* Of whatever has to be written and lies on a file system that is mounted read-only. */
+#define THP_READ_ONLY "needs a /proc, /sys and debugfs that are not read-only"
+
 /* Asks the probe of each row; part of thp_env_init(). */
 void thp_needs_find(const struct thp_facts *found);
 

@@ -14,6 +14,7 @@
 
 #include "thp_cgroup.h"
 #include "thp_child.h"
+#include "thp_env.h"
 #include "thp_file.h"
 #include "thp_limits.h"
 #include "thp_run.h"
@@ -217,7 +218,7 @@ static void leave_note(const char *cause)
 	size_t i;
 	int fd, n;
 
-	if (geteuid() || read_boot(boot, sizeof(boot)))
+	if (!thp_env_owns_root() || read_boot(boot, sizeof(boot)))
 		return;
 	n = snprintf(text, sizeof(text), "%s%s\n", boot, cause);
 	for (i = 0; i < ARRAY_SIZE(notes); i++) {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "thp_cgroup.h"
+#include "thp_env.h"
 #include "thp_settings.h"
 
 #define LOCK_WAIT_SEC 30
@@ -130,7 +131,7 @@ int thp_settings_open(struct thp_why *why)
 {
 	int i, ret;
 
-	if (geteuid())
+	if (!thp_env_owns_root())
 		return 0;
 	for (i = 0; i < (int)ARRAY_SIZE(state_paths) && state_fd < 0; i++) {
 		state_path = state_paths[i];
@@ -189,11 +190,26 @@ int thp_settings_note(const char *path, const char *undo)
 	return 0;
 }
 
+/* What a container, a read-only mount or a missing capability keeps from being changed. */
+static int forbidden(const char *path, int ret)
+{
+	if (ret == -EROFS || ret == -EACCES || ret == -EPERM)
+		return thp_note_skip(THP_SETTINGS_FORBIDDEN, "%s (%s)", path, thp_errno_name(ret));
+	return ret;
+}
+
 int thp_settings_set_undo(const char *path, const char *value, const char *undo)
 {
+	off_t end = state_fd < 0 ? -1 : lseek(state_fd, 0, SEEK_END);
 	int ret = thp_settings_note(path, undo);
 
-	return ret ? ret : thp_write_file(path, value);
+	if (ret)
+		return forbidden(path, ret);
+	ret = thp_write_file(path, value);
+	/* What was not changed is not to be restored; nobody else appends, see the lock. */
+	if (ret && end >= 0 && ftruncate(state_fd, end))
+		return -EIO;
+	return forbidden(path, ret);
 }
 
 int thp_settings_set(const char *path, const char *value)
@@ -203,7 +219,7 @@ int thp_settings_set(const char *path, const char *value)
 
 	ret = read_setting(path, old, sizeof(old));
 	if (ret)
-		return ret;
+		return forbidden(path, ret);
 	return strcmp(old, value) ? thp_settings_set_undo(path, value, old) : 0;
 }
 

@@ -18,9 +18,14 @@
  */
 int thp_settings_open(struct thp_why *why);
 
+/* The reason of a SKIP where root may not change a setting: a container, as a rule. */
+#define THP_SETTINGS_FORBIDDEN "needs a setting that may not be changed here"
+
 /*
  * Saves the value of @path and writes @value. 0; -ENOENT where the kernel has
- * no such file; -errno. A sysfs choice is saved as its selected word.
+ * no such file; -ENOTSUP with a note that is a SKIP (thp_why_default()) where it may
+ * not be changed; -errno. What was not written is not restored either. A sysfs choice
+ * is saved as its selected word.
  */
 int thp_settings_set(const char *path, const char *value);
 

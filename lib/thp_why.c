@@ -95,8 +95,26 @@ int thp_note_at(const char *file, int line, int ret, const char *fmt, ...)
 	vsnprintf(note.why.text, sizeof(note.why.text), fmt, ap);
 	va_end(ap);
 	found_at(&note.why, file, line);
+	note.why.skip = NULL;
 	note.ret = ret;
 	return ret;
+}
+
+int thp_note_skip_at(const char *file, int line, const char *reason, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	n = snprintf(note.why.text, sizeof(note.why.text), "%s: ", reason);
+	if (n > 0 && (size_t)n < sizeof(note.why.text)) {
+		va_start(ap, fmt);
+		vsnprintf(note.why.text + n, sizeof(note.why.text) - n, fmt, ap);
+		va_end(ap);
+	}
+	found_at(&note.why, file, line);
+	note.why.skip = reason;
+	note.ret = -ENOTSUP;
+	return -ENOTSUP;
 }
 
 int thp_why_default(struct thp_why *why, int ret)

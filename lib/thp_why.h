@@ -63,6 +63,13 @@ int thp_why_from(struct thp_why *why, int ret, const struct thp_why *inner, cons
 int thp_note_at(const char *file, int line, int ret, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
+/* A note that is a SKIP, see thp_skip(); returns -ENOTSUP. */
+#define thp_note_skip(reason, ...) \
+	thp_note_skip_at(__FILE__, __LINE__, reason, __VA_ARGS__)
+
+int thp_note_skip_at(const char *file, int line, const char *reason, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
 /* Makes the last note the cause of @ret, or else what @ret means, if there is none. */
 int thp_why_default(struct thp_why *why, int ret);
 

@@ -163,7 +163,7 @@ TEST_F_TIMEOUT(collapse_starved, fail_nth, 90)
 	THP_REQUIRE_OK(thp_inject_setup(false, 0, &why), &why);
 	/* The THP, too. */
 	snprintf(knob, sizeof(knob), "%s/fail_page_alloc/ignore-gfp-highmem", thp_env.debugfs);
-	THP_REQUIRE(!thp_settings_set(knob, "N"), "%s cannot be set", knob);
+	THP_REQUIRE_OK(thp_settings_set(knob, "N"), &why);
 	THP_REQUIRE_OK(thp_child_prepare(&c), &why);
 	THP_REQUIRE_OK(thp_child_start(&c, collapse_sweep, NULL), &why);
 	(void)thp_child_await(&c, 1, THP_LONG_MS);

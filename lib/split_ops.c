@@ -1217,6 +1217,7 @@ const struct split_op split_ops[] = {
 		.name = "uffd_unregister_mid", .covers = "protect-uffd-unregister",
 		.run = run_uffd_unregister, .prepare = prepare_uffd_wped,
 		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO, .where = AT_MID,
+		.flags = OP_UNDOES_FIRST,
 		.says = { &split_uffd_wp, 1, 0, 0 }, .meets = { &split_writable, 0, 1, 0 },
 	}, {
 		.name = "uffd_rwp_mid", .covers = "protect-uffd-rwp", .run = run_uffd_rwp,
@@ -1235,6 +1236,7 @@ const struct split_op split_ops[] = {
 		.run = run_uffd_unregister, .prepare = prepare_uffd_rwped,
 		 .again = again_uffd_rwped,
 		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO, .where = AT_MID,
+		.flags = OP_UNDOES_FIRST,
 		.says = { &split_uffd_wp, 1, 0, 0 }, .verify = verify_rwp_fault,
 	}, {
 		.name = "pagemap_scan_wp_mid", .covers = "walk-pagemap-scan",

@@ -53,6 +53,7 @@ enum split_starved {
 #define OP_POPULATES	(1 << 5)	/* changes the VMAs, then faults in, may fail there */
 #define OP_BELOW_TOO	(1 << 6)	/* the page below the THP is so before and after */
 #define OP_ABOVE_TOO	(1 << 7)	/* ... the page above it */
+#define OP_UNDOES_FIRST	(1 << 8)	/* takes its effect away before it splits the VMA */
 
 /*
  * Success has an effect on the contents (.effect), and more that cannot be seen in

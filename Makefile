@@ -46,7 +46,7 @@ $(wordlist 2,$(words $(later)),$(later)): $(firstword $(later))
 
 else ifneq ($(filter-out help,$(goals)),)
 
-CFLAGS += -Wall -Wextra -O2 -g -Ilib -MMD -MP $(KHDR_INCLUDES)
+CFLAGS += -Wall -Wextra -O2 -g -Ilib $(addprefix -I,$(wildcard lib/*/)) -MMD -MP $(KHDR_INCLUDES)
 # A 32-bit program, too, reaches all of /proc/PID/mem.
 CFLAGS += -D_FILE_OFFSET_BITS=64
 # Not -I: the harness macros are not ours to make -Wextra clean.
@@ -96,11 +96,11 @@ ifneq ($(HAVE_LIBNUMA),)
   VAR_LDLIBS += -lnuma
 endif
 
-lib_objs := $(patsubst %.c,$(objdir)/%.o,$(wildcard lib/*.c))
+lib_objs := $(patsubst %.c,$(objdir)/%.o,$(wildcard lib/*/*.c))
 prog_objs := $(patsubst $(OUTPUT)/%,$(objdir)/%.o,$(TEST_GEN_PROGS))
 check_progs := $(patsubst %.c,$(objdir)/%,$(wildcard check/*.c))
 
--include $(wildcard $(objdir)/*.d $(objdir)/*/*.d)
+-include $(wildcard $(addprefix $(objdir)/,*.d */*.d */*/*.d))
 
 # Other flags or another compiler make old objects wrong, not just old.
 flags = $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(LDLIBS)

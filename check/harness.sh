@@ -44,7 +44,7 @@ same_result()
 {
 	compile "$work/new/$sel" || return
 	# shellcheck disable=SC2046
-	$(cat "$OUTPUT/obj/flags") "$work/thp_mremap.o" "$OUTPUT"/obj/lib/*.o \
+	$(cat "$OUTPUT/obj/flags") "$work/thp_mremap.o" "$OUTPUT"/obj/lib/*/*.o \
 		$(grep -o ' -l[a-z]*' "$OUTPUT/obj/flags") -o "$work/patched" || return
 	cp "$OUTPUT/thp_mremap" "$work/ours" && chmod a+rx "$work/patched" "$work/ours"
 	for prog in patched ours; do

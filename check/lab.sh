@@ -67,7 +67,7 @@ sed -n '2p;4,5p;7p' "$work/console" | sed 's/^\[[^]]*\]\(\[[^]]*\]\)\{0,1\} //' 
 for awk in awk mawk gawk 'busybox awk'; do
 	have "${awk%% *}" || continue
 	# shellcheck disable=SC2086 # a command with its options
-	$awk -f lab/awk/kernel-complaints.awk lib/thp_complaints.h "$work/console" > "$work/found"
+	$awk -f lab/awk/kernel-complaints.awk lib/base/thp_complaints.h "$work/console" > "$work/found"
 	try "complaints of a console, by $awk" cmp "$work/complaints" "$work/found"
 done
 

@@ -18,7 +18,7 @@
 #define AFTER_PIPE	256
 
 struct after_of {
-	const char *row;		/* of lib/split_ops.c, or */
+	const char *row;		/* of lib/ops/split_ops.c, or */
 	const struct split_op *op;	/* one of the rows below */
 	enum thp_kind kind;
 };
@@ -107,7 +107,7 @@ static int after_readonly(struct thp_map *m, struct thp_why *why)
 	return thp_map_expect(m, THP_STATE_PMD_ZERO, why);
 }
 
-/* The mappings of lib/thp_map.h are MAP_NORESERVE, and charge nothing. */
+/* The mappings of lib/thp/thp_map.h are MAP_NORESERVE, and charge nothing. */
 static int after_accounted(struct thp_map *m, struct thp_why *why)
 {
 	void *p = mmap(m->thp, thp_env.pmd, PROT_READ | PROT_WRITE,

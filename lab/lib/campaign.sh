@@ -155,7 +155,7 @@ lab_campaign_key() (
 			lab_build_load
 			lab_build_dir
 		done
-		cd "$LAB_SUITE_SRC" && cat ./*.c ./*/*.[ch] lib/*.def run_tests.sh lab/init
+		cd "$LAB_SUITE_SRC" && cat ./*.c ./*/*.[ch] lib/*/* run_tests.sh lab/init
 	} | lab_build_sha
 )
 

@@ -10,7 +10,7 @@
 # Lines of the kernel log that fail a run.
 lab_splats() (
 	tr -d '\r' <"$1" | awk -f "$LAB_AWK/kernel-complaints.awk" \
-		"$LAB_DIR/../lib/thp_complaints.h" -
+		"$LAB_DIR/../lib/base/thp_complaints.h" -
 )
 
 # Facts of the KTAP: see above.

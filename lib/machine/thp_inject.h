@@ -5,9 +5,9 @@
  * targeted:	fail_page_alloc with a stack-trace filter on the arch function that
  *		allocates PTE tables: nothing else fails, and it fails every time.
  * fail-nth:	the n-th allocation of one task fails, once; n is swept.
- * memcg:	the task's control group is full (lib/thp_cgroup.h).
+ * memcg:	the task's control group is full (lib/machine/thp_cgroup.h).
  *
- * All settings are changed through lib/thp_settings.h and so restored.
+ * All settings are changed through lib/machine/thp_settings.h and so restored.
  */
 #ifndef THP_INJECT_H
 #define THP_INJECT_H

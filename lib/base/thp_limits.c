@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "thp_access.h"
-#include "thp_child.h"
+#include "thp_clock.h"
 #include "thp_limits.h"
 
 /* What the work takes on a normal machine, in microseconds, and how much of it there is. */

@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * race_rmap: fork() and exit against splits that come through the reverse mapping.
+ */
+
+/*
+ * A folio split by way of one process reaches all others by rmap, without the mmap
+ * lock of any of them: that of the named one is held, so it must not be the one that
+ * is to be met. What fork() and exit come to first, in address order, is ballast of
+ * small pages. It gives the split time to begin meanwhile.
+ */
+#define RMAP_THPS	4
+#define RMAP_MANY	16	/* of 2 MiB, or what is as much */
+#define RMAP_ROUNDS	60
+#define RMAP_BALLAST	2048	/* pages */
+
+struct rmap_area {
+	char *base;
+	size_t ballast;		/* PMD ranges before those of the THPs */
+	size_t thps;
+	char *spare;		/* SPARE_RANGES of a sharer */
+	size_t spares;		/* how many of them it takes tables for */
+	long long took_us;	/* the last split */
+	pid_t by;		/* whom to name */
+	int ret;
+	int done;
+};
+
+static char *rmap_range(const struct rmap_area *a, size_t i)
+{
+	return a->base + i * thp_env.pmd;
+}
+
+/* Two pages tell one range from another. */
+static void rmap_fill(const struct rmap_area *a, size_t i)
+{
+	thp_fill(rmap_range(a, i), i, 0);
+	thp_fill(rmap_range(a, i + 1) - thp_env.page, i, 1);
+}
+
+static int rmap_check(const struct rmap_area *a, struct thp_why *why)
+{
+	size_t i;
+	int ret = 0;
+
+	for (i = a->ballast; i < a->ballast + a->thps && !ret; i++) {
+		ret = thp_check(rmap_range(a, i), i, 0, 1, why);
+		if (!ret)
+			ret = thp_check(rmap_range(a, i + 1) - thp_env.page, i, 1, 1, why);
+	}
+	return ret;
+}
+
+static int rmap_new(struct rmap_area *a, struct thp_why *why)
+{
+	size_t len;
+
+	a->ballast = (RMAP_BALLAST + thp_env.nr - 1) / thp_env.nr;
+	len = (a->ballast + a->thps + 1) * thp_env.pmd;
+	a->base = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (a->base == MAP_FAILED || madvise(a->base, len, MADV_HUGEPAGE))
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	a->base += thp_env.pmd - (uintptr_t)a->base % thp_env.pmd;
+	return 0;
+}
+
+/* New THPs behind ballast that grows and, full, begins anew or, with spares, stays. */
+static int rmap_renew(const struct rmap_area *a, unsigned int round, struct thp_why *why)
+{
+	size_t i, n = a->spares ? a->ballast : round % (a->ballast + 1);
+	int ret;
+
+	if (!n) {
+		ret = anew(a->base, a->ballast * thp_env.pmd, why);
+		if (ret)
+			return ret;
+	} else {
+		rmap_fill(a, n - 1);
+		/* Splits it. */
+		madvise(rmap_range(a, n - 1) + thp_env.pmd / 2, thp_env.page, MADV_DONTNEED);
+	}
+	ret = anew(rmap_range(a, a->ballast), a->thps * thp_env.pmd, why);
+	if (ret)
+		return ret;
+	for (i = 0; i < a->thps; i++)
+		rmap_fill(a, a->ballast + i);
+	return 0;
+}
+
+static void *rmap_split(void *arg)
+{
+	struct rmap_area *a = arg;
+	char path[192];
+
+	snprintf(path, sizeof(path), "%s/split_huge_pages", thp_env.debugfs);
+	a->ret = thp_write_fmt(path, "%d,0x%lx,0x%lx", a->by,
+			       (unsigned long)rmap_range(a, a->ballast),
+			       (unsigned long)rmap_range(a, a->ballast + a->thps));
+	__atomic_store_n(&a->done, 1, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+#define SPARE_RANGES	1024
+#define SPARE_ROUNDS	1000
+
+/* All else that a sharer comes to: a table that is taken later would be uncounted. */
+static int spare_begin(struct rmap_area *a, struct thp_chan *chan)
+{
+	size_t len = SPARE_RANGES * thp_env.pmd;
+
+	chan->val[0] = 0;
+	thp_warm_up();
+	(void)thp_obs_pagetables_kb();
+	a->spare = mmap(NULL, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (a->spare == MAP_FAILED)
+		return thp_why(&chan->why, -errno, "mmap: %s", strerror(errno));
+	madvise(a->spare, len, MADV_NOHUGEPAGE);
+	return 0;
+}
+
+/* The zero page will do: a table, and no memory. */
+static void spare_take(const struct rmap_area *a, size_t i)
+{
+	(void)thp_peek(a->spare + i * thp_env.pmd);
+}
+
+/* Tables that are whole pages are never cut from what was set aside. */
+static bool spare_cut(void)
+{
+	return thp_env.table < thp_env.page;
+}
+
+/*
+ * val[0]: whether the page that is used up with the last one was begun as counted. A
+ * page that is freed at that moment hides it.
+ */
+static int spare_use_up(struct rmap_area *a, struct thp_chan *chan)
+{
+	size_t i, begin = a->spares - thp_env.page / thp_env.table;
+	int ret = spare_begin(a, chan);
+	long long before;
+
+	if (ret)
+		return ret;
+	for (i = 0; i < begin; i++)
+		spare_take(a, i);
+	before = thp_obs_pagetables_kb();
+	spare_take(a, i++);
+	chan->val[0] = !spare_cut() || thp_obs_pagetables_kb() > before;
+	for (; i < a->spares; i++)
+		spare_take(a, i);
+	return 0;
+}
+
+/* Shares the THPs until it is told to end. */
+static int rmap_sharer(struct thp_chan *chan, void *arg)
+{
+	struct rmap_area *a = arg;
+	int ret = a->spares ? spare_use_up(a, chan) : 0;
+
+	if (ret)
+		return ret;
+	thp_chan_post_parent(chan, 1);
+	while (__atomic_load_n(&chan->to_child, __ATOMIC_SEQ_CST) < 2)
+		sched_yield();
+	return 0;
+}
+
+/* Forks while the folios are split by way of the sharer. */
+static int rmap_meets_fork(struct rmap_area *a, struct thp_child *sharer, struct thp_why *why)
+{
+	pthread_t thread;
+	int ret, status;
+	pid_t pid = 0;
+
+	a->by = sharer->pid;
+	a->done = 0;
+	ret = pthread_create(&thread, NULL, rmap_split, a);
+	if (ret)
+		return thp_why(why, -ret, "pthread_create: %s", strerror(ret));
+	do {
+		pid = fork();
+		if (!pid)
+			_exit(0);
+		if (pid > 0 && waitpid(pid, &status, 0) != pid)
+			pid = -1;
+	} while (pid > 0 && !__atomic_load_n(&a->done, __ATOMIC_SEQ_CST));
+	if (pid < 0)
+		ret = thp_why(why, -errno, "fork: %s", strerror(errno));
+	pthread_join(thread, NULL);
+	thp_chan_post_child(sharer->chan, 2);
+	return ret;
+}
+
+#define EXIT_SWEEP	32
+
+/*
+ * Splits the folios while the sharer exits, each time at another moment of it. A split
+ * comes to the sharer soon, so it begins later than the exit, by up to twice as long as
+ * it takes.
+ */
+static int rmap_meets_exit(struct rmap_area *a, struct thp_child *sharer, struct thp_why *why)
+{
+	static unsigned int round;
+	long long begin;
+
+	(void)why;
+	a->by = getpid();
+	thp_chan_post_child(sharer->chan, 2);
+	thp_spin_us(a->took_us * 2 * (round++ % EXIT_SWEEP) / EXIT_SWEEP);
+	begin = thp_now_us();
+	rmap_split(a);
+	a->took_us = thp_now_us() - begin;
+	return 0;
+}
+
+/*
+ * In a process like a sharer: how many tables it takes until the page that they are
+ * cut from is used up, to the last.
+ */
+static int spare_count(struct thp_chan *chan, void *arg)
+{
+	size_t per = thp_env.page / thp_env.table, jumps[16], n = 0, i, k;
+	struct rmap_area *a = arg;
+	int ret = spare_begin(a, chan);
+	long long before, now;
+
+	if (ret)
+		return ret;
+	before = thp_obs_pagetables_kb();
+	for (i = 0; i < SPARE_RANGES && n < ARRAY_SIZE(jumps); i++) {
+		spare_take(a, i);
+		now = thp_obs_pagetables_kb();
+		if (now > before) {
+			/* Others have tables, too, and there are PMD tables. */
+			for (k = 0; k < n; k++)
+				if (jumps[k] + per == i)
+					chan->val[0] = i;
+			jumps[n++] = i;
+			if (chan->val[0]) {
+				thp_chan_post_parent(chan, 1);
+				return 0;
+			}
+		}
+		before = now;
+	}
+	return thp_why(&chan->why, -ENODATA, "PageTables does not grow with PTE tables");
+}
+
+static int spare_find(struct rmap_area *a, struct thp_why *why)
+{
+	struct thp_child child = { 0 };
+	int ret;
+
+	ret = thp_child_start(&child, spare_count, a);
+	if (ret)
+		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
+	if (!thp_child_await(&child, 1, THP_STEP_MS))
+		a->spares = child.chan->val[0];
+	return thp_child_join(&child, THP_STEP_MS, why);
+}
+
+static int spare_new(struct rmap_area *a, struct thp_why *why)
+{
+	unsigned int i;
+	int ret = 0;
+
+	/* Always the same tables from here on. */
+	for (i = 0; i <= a->ballast && !ret; i++)
+		ret = rmap_renew(a, i, why);
+	return ret ? ret : spare_find(a, why);
+}
+
+struct rmap_race {
+	int (*meet)(struct rmap_area *a, struct thp_child *sharer, struct thp_why *why);
+	int ms;			/* for all rounds, well below the test's time limit */
+	bool many;		/* all can be met, not the first few only */
+	bool spare;		/* sharers use up what tables are cut from */
+};
+
+static size_t rmap_thps(const struct rmap_race *race)
+{
+	size_t many = (RMAP_MANY << 21) / thp_env.pmd;
+
+	/* Of several the first might be split before the exit, and leave something. */
+	if (race->spare)
+		return 1;
+	return race->many && many > RMAP_THPS ? many : RMAP_THPS;
+}
+
+static int race_by_rmap(const void *arg, struct thp_why *why)
+{
+	const struct rmap_race *race = arg;
+	long long end = thp_now_ms() + race->ms;
+	struct thp_child sharer = { 0 };
+	struct thp_events ev[2] = { 0 };
+	unsigned int i, rounds, stray = 0;
+	struct rmap_area a = { 0 };
+	bool meets;
+	int ret;
+
+	a.thps = rmap_thps(race);
+	rounds = race->spare && spare_cut() ? SPARE_ROUNDS : RMAP_ROUNDS;
+	ret = rmap_new(&a, why);
+	if (!ret && race->spare)
+		ret = spare_new(&a, why);
+	thp_obs_events(&ev[0]);
+	for (i = 0; i < rounds * thp_env.scale && thp_now_ms() < end && !ret; i++) {
+		ret = rmap_renew(&a, i, why);
+		if (ret)
+			break;
+		ret = thp_child_start(&sharer, rmap_sharer, &a);
+		if (!ret)
+			ret = thp_child_await(&sharer, 1, THP_STEP_MS);
+		if (ret) {
+			ret = thp_why(why, ret, "fork: %s", thp_errno_name(ret));
+			break;
+		}
+		/* With another count, this can do harm that ends the kernel unnoticed. */
+		meets = !race->spare || sharer.chan->val[0];
+		if (meets)
+			ret = race->meet(&a, &sharer, why);
+		else
+			thp_chan_post_child(sharer.chan, 2);
+		if (!ret)
+			ret = thp_child_join(&sharer, THP_STEP_MS, why);
+		if (!ret && a.ret && a.ret != -ESRCH && a.ret != -EINVAL)
+			ret = thp_why(why, a.ret, "split_huge_pages: %s", thp_errno_name(a.ret));
+		if (!ret)
+			ret = rmap_check(&a, why);
+		/* Not earlier: the channel of the sharer may take a table of its own. */
+		if (!ret && !meets) {
+			stray++;
+			ret = spare_find(&a, why);
+		}
+	}
+	thp_child_kill(&sharer);
+	thp_obs_events(&ev[1]);
+	printf("# by rmap: %u rounds, %u of them left out, %lld of %zu folios split\n", i, stray,
+	       (long long)(ev[1].split_page - ev[0].split_page), i * a.thps);
+	if (!ret && stray > i - i / 8)
+		ret = thp_why(why, -ENODATA, "%u of %u sharers had other tables than counted",
+			      stray, i);
+	return ret;
+}
+
+/*
+ * An exiting mm gets no table any more: what it has set aside for new ones is gone,
+ * and if there was nothing, what it sets aside now is never given back. The latter is
+ * what is looked for, before the other races: a kernel may die of the former.
+ */
+THP_COVERS(race, exit_no_leak, "multi-mm-split leak-page-tables");
+TEST_F_TIMEOUT(race, exit_no_leak, 90)
+{
+	/* Fewer than are met, and what other processes may come to. */
+	long long slack = 2 * (long long)thp_env.page / 1024 + 64, before;
+	const struct rmap_race race = { .meet = rmap_meets_exit, .ms = 40000, .spare = true };
+	struct thp_why why = { 0 };
+
+	THP_NEEDS(THP_NEED_DEBUGFS | THP_NEED_STATS);
+	THP_REQUIRE_OK(thp_race_residue(&before), &why);
+	THP_SCENARIO(race_by_rmap, &race);
+	THP_CHECK_OK(thp_race_no_residue(before, slack, &why), &why);
+}
+
+THP_COVERS(race, fork_split, "race-fork fork-anon multi-mm-split");
+TEST_F_TIMEOUT(race, fork_split, 60)
+{
+	const struct rmap_race race = { .meet = rmap_meets_fork, .ms = 25000, .many = true };
+
+	THP_NEEDS(THP_NEED_DEBUGFS);
+	THP_SCENARIO(race_by_rmap, &race);
+}
+
+/* What is still mapped is unmapped anyhow. */
+THP_COVERS(race, exit_split, "multi-mm-split");
+TEST_F(race, exit_split)
+{
+	const struct rmap_race race = { .meet = rmap_meets_exit, .ms = 15000 };
+
+	THP_NEEDS(THP_NEED_DEBUGFS);
+	THP_SCENARIO(race_by_rmap, &race);
+}

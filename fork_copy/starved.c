@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * starved: fork() while page tables cannot be had.
+ */
+
+/* fork() that fails: the parent has lost nothing. */
+FIXTURE(starved) {
+	int unused;
+};
+
+struct starved_case {
+	enum thp_kind kind;
+	bool pinned;
+};
+
+FIXTURE_VARIANT(starved) {
+	struct starved_case c;
+};
+
+FIXTURE_VARIANT_ADD(starved, anon) { .c = { THP_ANON, false } };
+FIXTURE_VARIANT_ADD(starved, zero) { .c = { THP_ZERO, false } };
+FIXTURE_VARIANT_ADD(starved, pinned) { .c = { THP_ANON, true } };
+
+FIXTURE_SETUP(starved)
+{
+	THP_NEEDS(thp_kind_needs(variant->c.kind));
+	if (variant->c.pinned)
+		THP_NEEDS_RING();
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(starved)
+{
+	thp_teardown(_metadata);
+}
+
+/*
+ * One THP at the lowest usable address, without the usual anchors: fork() copies
+ * in address order, so that the first table it needs, if any, is for this THP.
+ */
+static int group_low(enum thp_kind kind, struct thp_why *why)
+{
+	unsigned long first = 0;
+	char text[128], *at = (char *)thp_env.pmd, *got;
+
+	if (thp_read_file("/proc/self/maps", text, sizeof(text)) > 0)
+		first = strtoul(text, NULL, 16);
+	if (first < 2 * thp_env.pmd)
+		return thp_why(why, -ENOSPC, "first mapping is at %#lx", first);
+	got = mmap(at, thp_env.pmd, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	if (got != at)
+		return thp_why(why, -ENOSPC, "mmap at %p: %s", at, strerror(errno));
+	return thp_group_adopt(kind, at, thp_env.pmd, why);
+}
+
+/* fork() of a starved parent; its errno, or 0 with the child reaped. */
+static int fork_and_reap(struct thp_why *why, bool *ok)
+{
+	int status, err;
+	pid_t pid;
+
+	fflush(stdout);
+	fflush(stderr);
+	pid = fork();
+	err = errno;
+	*ok = false;
+	if (!pid) {
+		struct thp_why child = { 0 };
+
+		_exit(thp_group_check(&child) ? 1 : 0);
+	}
+	if (pid < 0)
+		return err;
+	if (waitpid(pid, &status, 0) != pid)
+		thp_why(why, -errno, "waitpid: %s", strerror(errno));
+	else if (!WIFEXITED(status) || WEXITSTATUS(status))
+		thp_why(why, -EPROTO, "child of the fork: wait status %#x, expected 0", status);
+	else
+		*ok = true;
+	return 0;
+}
+
+static int fork_without_tables(const void *arg, struct thp_why *why)
+{
+	const struct starved_case *c = arg;
+	struct thp_meter m;
+	uint64_t failed;
+	int ret, err;
+	bool ok;
+
+	ret = open_pipe(why);
+	if (!ret && c->pinned && ring_open())
+		ret = thp_why(why, -EIO, "io_uring_queue_init failed");
+	if (!ret)
+		ret = group_low(c->kind, why);
+	if (!ret && c->pinned)
+		ret = ring_pin(middle(), 1, why);
+	if (!ret)
+		ret = thp_peers_prepare(1, why);
+	if (!ret)
+		ret = thp_inject_setup(true, 0, why);
+	if (!ret)
+		ret = thp_meter_start(&m, 0, why);
+	if (!ret && thp_inject_task(getpid(), true))
+		ret = thp_why(why, -EIO, "make-it-fail cannot be set");
+	if (!ret && c->pinned && thp_inject_drain(-1))
+		ret = thp_why(why, -EIO, "PTE tables cannot be used up");
+	if (ret)
+		return ret;
+	err = fork_and_reap(why, &ok);
+	if (thp_inject_task(getpid(), false))
+		return thp_why(why, -EIO, "make-it-fail cannot be cleared");
+	ret = thp_meter_read(&m, why);
+	if (ret)
+		return ret;
+	/* A child needs tables for its base pages, whatever it does with the THP. */
+	thp_inject_report("targeted", true, thp_inject_fired(), "%s", thp_errno_name(err));
+	if (err != ENOMEM)
+		return thp_why(why, -EPROTO, "fork without page tables: %s, expected ENOMEM",
+			       thp_errno_name(err));
+	if (thp_inject_fired() < 1)
+		return thp_why(why, -EPROTO, "no allocation was made to fail");
+	failed = m.ev[1].split_pmd_failed - m.ev[0].split_pmd_failed;
+	if (m.ev[0].split_pmd_failed != THP_EVENT_NONE && thp_env.contract == THP_LAZY &&
+	    failed < c->pinned)
+		return thp_why(why, -EPROTO, "thp_split_pmd_failed +%llu, expected +%d",
+			       (unsigned long long)failed, c->pinned);
+	/* It was looked at here. */
+	m.ev[1].split_pmd_failed = m.ev[0].split_pmd_failed;
+	ret = thp_meter_expect(&m, 0, 0, "fork without page tables", why);
+	if (!ret)
+		ret = parent_sees(thp_kind_state(c->kind), why);
+	if (!ret && c->pinned)
+		ret = ring_coherent(middle(), why);
+	else if (!ret && c->kind == THP_ANON)
+		ret = sole_owner_writes("write after the failed fork", why);
+	if (!ret)
+		ret = thp_group_expect(c->kind == THP_ZERO ? THP_STATE_PMD_ZERO : THP_STATE_PMD,
+				       why);
+	if (!ret)
+		ret = thp_meter_start(&m, 0, why);
+	if (!ret)
+		ret = thp_peer_start(&thp_peers[0], why);
+	if (!ret)
+		ret = thp_meter_stop(&m, c->pinned ? thp_group_split() : 0,
+				     c->pinned ? thp_group.n : 0, "fork with memory again", why);
+	if (!ret && c->pinned)
+		ret = ring_coherent(middle(), why);
+	if (!ret)
+		ret = thp_group_check(why);
+	/* The write of the device came after the fork. */
+	if (!ret && !c->pinned)
+		ret = child_sees(&thp_peers[0], thp_kind_state(c->kind), why);
+	if (!ret)
+		ret = thp_peer_end(&thp_peers[0], why);
+	return ret;
+}
+
+THP_COVERS_VARIANT(starved, anon, no_tables, "fork-anon");
+THP_COVERS_VARIANT(starved, zero, no_tables, "fork-zero");
+THP_COVERS_VARIANT(starved, pinned, no_tables, "fork-pinned");
+TEST_F(starved, no_tables)
+{
+	struct thp_why why = { 0 };
+	int ret;
+
+	THP_NEEDS(THP_NEED_FAIL_PAGE);
+	if (thp_env.unit != 1)
+		THP_SKIP("needs PTE tables of at least 1 kB");
+	ret = attempt(fork_without_tables, &variant->c, &why);
+	if (ret == -ENOSPC)
+		THP_SKIP("needs unused addresses below the program");
+	THP_REQUIRE_RESULT(ret, &why);
+}
+
+/* fork() needs some fifty allocations here; far more would be a bug of the sweep. */
+#define SWEEP_MAX	500
+
+static int sweep_group(const struct starved_case *c, struct thp_why *why)
+{
+	int ret;
+
+	reset();
+	ret = open_pipe(why);
+	if (!ret && c->pinned && ring_open())
+		ret = thp_why(why, -EIO, "io_uring_queue_init failed");
+	if (!ret)
+		ret = thp_group_new(c->kind, 0, why);
+	if (!ret && c->pinned)
+		ret = ring_pin(middle(), 1, why);
+	return ret;
+}
+
+/* Fails one allocation after the other: each time all or nothing. */
+static int fork_sweep(const void *arg, struct thp_why *why)
+{
+	const struct starved_case *c = arg;
+	enum thp_state fresh = thp_kind_state(c->kind), s = THP_STATE_NONE;
+	bool splits = c->pinned && thp_env.contract == THP_LAZY;
+	int ret, err, nth, nth_fd, fired = 1, failures = 0, again = 0;
+	uint64_t failed_splits = 0;
+	struct thp_meter m;
+	bool ok, split;
+
+	nth_fd = thp_inject_nth_open();
+	if (nth_fd < 0)
+		return thp_why(why, nth_fd, "fail-nth: %s", thp_errno_name(nth_fd));
+	ret = thp_inject_setup(false, 0, why);
+	for (nth = 1; nth < SWEEP_MAX && fired == 1 && !ret; nth++) {
+		/* A fork that failed late has split what was pinned: start afresh. */
+		if (s != fresh)
+			ret = sweep_group(c, why);
+		if (!ret)
+			ret = thp_meter_start(&m, 0, why);
+		if (!ret && c->pinned && thp_inject_drain(nth_fd))
+			ret = thp_why(why, -EIO, "PTE tables cannot be used up");
+		if (!ret && thp_inject_nth_arm(nth_fd, nth))
+			ret = thp_why(why, -EIO, "fail-nth cannot be armed");
+		if (ret)
+			break;
+		err = fork_and_reap(why, &ok);
+		fired = thp_inject_nth_disarm(nth_fd);
+		ret = thp_meter_read(&m, why);
+		if (!ret && fired < 0)
+			ret = thp_why(why, fired, "fail-nth cannot be disarmed");
+		if (!ret)
+			ret = thp_group_state(&s, why);
+		if (ret)
+			break;
+		if (err && (err != ENOMEM || !fired)) {
+			ret = thp_why(why, -EPROTO,
+				      "fork, allocation %d failing: %s, expected ENOMEM",
+				      nth, thp_errno_name(err));
+			break;
+		}
+		if (!err && !ok) {
+			ret = -EPROTO;
+			break;
+		}
+		failures += !!err;
+		failed_splits += m.ev[1].split_pmd_failed - m.ev[0].split_pmd_failed;
+		m.ev[1].split_pmd_failed = m.ev[0].split_pmd_failed;
+		split = c->pinned && s == THP_STATE_PTE;
+		if (!split && s != fresh)
+			ret = thp_why(why, -EPROTO,
+				      "fork, allocation %d failing: range is %s, expected %s",
+				      nth, thp_state_name(s), thp_state_name(fresh));
+		if (!ret)
+			ret = thp_meter_expect(&m, split ? thp_group_split() : 0,
+					       split ? thp_group.n : 0, "fork that may fail", why);
+		if (!ret && c->pinned)
+			ret = ring_coherent(middle(), why);
+		else if (!ret)
+			ret = thp_group_check(why);
+		/* With memory it works, and the child gets everything. */
+		if (!ret && err) {
+			err = fork_and_reap(why, &ok);
+			if (err)
+				ret = thp_why(why, -EPROTO, "fork after the failure: %s",
+					      thp_errno_name(err));
+			else if (!ok)
+				ret = -EPROTO;
+			if (!ret)
+				ret = thp_group_state(&s, why);
+		}
+		/* A slab that needed a page may have drawn the shot at the table. */
+		if (!fired && splits && !failed_splits && again++ < 3) {
+			nth = 0;
+			fired = 1;
+		}
+	}
+	close(nth_fd);
+	if (ret)
+		return ret;
+	thp_inject_report("fail-nth", splits, failures, "thp_split_pmd_failed %+lld",
+			  (long long)failed_splits);
+	if (fired)
+		return thp_why(why, -EPROTO, "fork makes more than %d allocations", SWEEP_MAX);
+	if (!failures)
+		return thp_why(why, -EPROTO, "no allocation was made to fail");
+	if (splits && !failed_splits && m.ev[0].split_pmd_failed != THP_EVENT_NONE)
+		return thp_why(why, -EPROTO,
+			       "%d forks failed, thp_split_pmd_failed +0, expected +1",
+			       failures);
+	return thp_group_finish(why);
+}
+
+THP_COVERS_VARIANT(starved, anon, sweep, "fork-anon");
+THP_COVERS_VARIANT(starved, zero, sweep, "fork-zero");
+THP_COVERS_VARIANT(starved, pinned, sweep, "fork-pinned");
+TEST_F_TIMEOUT(starved, sweep, 120)
+{
+	THP_NEEDS(THP_NEED_FAIL_NTH);
+	THP_SCENARIO(fork_sweep, &variant->c);
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * locks: Locks that a split must not wait for.
+ */
+
+/*
+ * Reclaim waits for rmap locks, which folio splits hold for write: whoever enters it
+ * with one of them held may wait for itself. Lock debugging tells after the two have
+ * met once. Without it the memory of others would be swapped out to no purpose.
+ */
+FIXTURE(locks) {
+	struct thp_map map;
+	struct thp_why why;
+	long hits[THP_RACE_ACTORS];
+	long loops[THP_RACE_ACTORS];
+};
+
+FIXTURE_SETUP(locks)
+{
+	(void)sys_policy_local();
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(locks)
+{
+	thp_teardown(_metadata);
+}
+
+THP_COVERS(locks, reclaim_split, "race-split reclaim-unmap");
+TEST_F(locks, reclaim_split)
+{
+	const struct race_set set = {
+		{ PREY, RECLAIM }, THP_NEED_SWAP | THP_NEED_COLLAPSE, false, 12 * RACE_MS, 20
+	};
+	int i;
+
+	for (i = 0; i < 2; i++)
+		if (!i || nodes[i] >= 0)
+			snprintf(node_reclaim[i], sizeof(node_reclaim[i]),
+				 "/sys/devices/system/node/node%ld/reclaim",
+				 nodes[i] < 0 ? 0 : nodes[i]);
+	if (!thp_file_exists("/proc/lockdep_chains") || access(node_reclaim[0], W_OK))
+		THP_SKIP("needs root, lock debugging and reclaim of a node (Linux 6.17)");
+	/* Else little page cache would be reason enough to reclaim nothing. */
+	THP_REQUIRE_OK(thp_settings_set("/proc/sys/vm/min_slab_ratio", "0"), &self->why);
+	/* What is old goes first: else the race were over before its own memory's turn. */
+	for (i = 0; i < 2 && node_reclaim[i][0]; i++)
+		(void)thp_write_file(node_reclaim[i], "32M swappiness=max");
+	RUN_RACE(&set);
+	if (!self->hits[0] || !self->hits[1])
+		THP_SKIP("needs memory to swap out, and a huge page to split meanwhile");
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * move: Migration between nodes, of whole THPs and of what is split.
+ */
+
+FIXTURE(move) {
+	struct thp_set set;
+	struct thp_meter meter;
+	struct thp_why why;
+	long home, away;
+};
+
+FIXTURE_VARIANT(move) {
+	const struct mover *mover;
+};
+
+FIXTURE_VARIANT_ADD(move, move_pages_one) {
+	.mover = &mover_one,
+};
+
+FIXTURE_VARIANT_ADD(move, move_pages_all) {
+	.mover = &mover_all,
+};
+
+FIXTURE_VARIANT_ADD(move, mbind) {
+	.mover = &mover_mbind,
+};
+
+FIXTURE_VARIANT_ADD(move, migrate_pages) {
+	.mover = &mover_migrate,
+};
+
+FIXTURE_SETUP(move)
+{
+	/* A policy without MPOL_F_MOF: NUMA balancing keeps its hands off. */
+	(void)sys_policy_local();
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(move)
+{
+	thp_teardown(_metadata);
+}
+
+/* Maps THPs of a kind and finds a node to send them to. */
+#define SET_UP(kind) do {						\
+	THP_REQUIRE_OK(thp_set_new(&self->set, kind, &self->why), &self->why); \
+	self->home = node_of(self->set.map[0].thp);			\
+	if (self->home != nodes[0] && self->home != nodes[1])		\
+		self->home = nodes[0];					\
+	self->away = other_node(self->home);				\
+	THP_REQUIRE_OK(node_gives_thps(self->away, self->set.n, &self->why), &self->why); \
+	THP_REQUIRE_OK(node_gives_thps(self->home, self->set.n, &self->why), &self->why); \
+	/* Without this, THPs of several nodes to begin with. */	\
+	THP_REQUIRE_OK(set_move(&self->set, &mover_mbind, self->home, &self->why), \
+		       &self->why);					\
+} while (0)
+
+THP_COVERS(move, whole, "migrate-pmd migrate-entry-restore zap-pmd");
+TEST_F(move, whole)
+{
+	long to;
+	int i;
+
+	NUMA_NEEDS(0);
+	SET_UP(THP_ANON);
+	for (i = 0; i < 2; i++) {
+		to = i ? self->home : self->away;
+		THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
+		THP_REQUIRE_OK(set_move(&self->set, variant->mover, to, &self->why), &self->why);
+		THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "migration", &self->why),
+			     &self->why);
+		THP_CHECK_OK(set_on_node(&self->set, to, &self->why), &self->why);
+		THP_CHECK_OK(thp_set_intact(&self->set, THP_STATE_PMD, &self->why), &self->why);
+	}
+	THP_CHECK_OK(thp_set_zap(&self->set, thp_tables_mapped(THP_ANON), &self->why), &self->why);
+	thp_set_destroy(&self->set);
+}
+
+/* A large folio that is mapped by PTEs needs nothing more, and stays so. */
+THP_COVERS(move, pte_mapped, "migrate-pte-mapped split-mprotect");
+TEST_F(move, pte_mapped)
+{
+	long to;
+	int i;
+
+	NUMA_NEEDS(0);
+	SET_UP(THP_ANON);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_set_split(&self->set, &self->why), &self->why);
+	THP_CHECK_OK(thp_set_stop_split(&self->set, &self->meter, "split",
+					&self->why), &self->why);
+	for (i = 0; i < 2; i++) {
+		to = i ? self->home : self->away;
+		THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
+		THP_REQUIRE_OK(set_move(&self->set, variant->mover, to, &self->why), &self->why);
+		THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "migration", &self->why),
+			     &self->why);
+		THP_CHECK_OK(set_on_node(&self->set, to, &self->why), &self->why);
+		THP_CHECK_OK(thp_set_intact(&self->set, THP_STATE_PTE, &self->why), &self->why);
+	}
+	THP_CHECK_OK(thp_set_zap(&self->set, 1, &self->why), &self->why);
+	thp_set_destroy(&self->set);
+}
+
+/* With a page missing, the folio waits to be split, and migration does it. */
+THP_COVERS(move, partially_mapped, "migrate-partially-mapped zap-dontneed");
+TEST_F(move, partially_mapped)
+{
+	size_t hole = thp_env.nr / 4, i;
+	struct thp_map *m;
+	unsigned int k;
+
+	NUMA_NEEDS(0);
+	SET_UP(THP_ANON);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
+	for (k = 0; k < self->set.n; k++)
+		THP_REQUIRE(!madvise(thp_page(&self->set.map[k], hole), thp_env.page,
+				     MADV_DONTNEED), "MADV_DONTNEED: %s", strerror(errno));
+	THP_CHECK_OK(thp_set_stop_split(&self->set, &self->meter, "MADV_DONTNEED of a page",
+					&self->why), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
+	THP_REQUIRE_OK(set_move(&self->set, variant->mover, self->away, &self->why), &self->why);
+	THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "migration", &self->why), &self->why);
+	for (k = 0; k < self->set.n; k++) {
+		m = &self->set.map[k];
+		/* One page is all that move_pages() promises once the folio is split. */
+		i = thp_env.nr / 2 + 1;
+		THP_CHECK(node_of(thp_page(m, i)) == self->away,
+			  "page %zu: expected node %ld, got %d", i, self->away,
+			  node_of(thp_page(m, i)));
+		THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &self->why), &self->why);
+		THP_CHECK_OK(thp_map_check(m, 0, hole, &self->why), &self->why);
+		THP_CHECK_OK(thp_check_zero(thp_page(m, hole), 1, &self->why), &self->why);
+		THP_CHECK_OK(thp_map_check(m, hole + 1, thp_env.nr - hole - 1, &self->why),
+			     &self->why);
+	}
+	THP_CHECK_OK(thp_set_zap(&self->set, 1, &self->why), &self->why);
+	thp_set_destroy(&self->set);
+}
+
+/* The huge zero folio belongs to no node: refused or ignored, never split. */
+THP_COVERS(move, huge_zero, "migrate-zero zap-pmd");
+TEST_F(move, huge_zero)
+{
+	unsigned int i;
+	int ret;
+
+	NUMA_NEEDS(THP_NEED_ZERO);
+	THP_REQUIRE_OK(thp_set_new(&self->set, THP_ZERO, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
+	for (i = 0; i < self->set.n; i++) {
+		ret = variant->mover->move(&self->set.map[i], nodes[i % 2]);
+		THP_CHECK(ret == variant->mover->zero || ret == -ENOENT,
+			  "%s of a huge zero PMD: expected %s, got %s", variant->mover->name,
+			  thp_errno_name(variant->mover->zero), thp_errno_name(ret));
+	}
+	THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "migration of a huge zero PMD", &self->why),
+		     &self->why);
+	THP_CHECK_OK(thp_set_intact(&self->set, THP_STATE_PMD_ZERO, &self->why), &self->why);
+	THP_CHECK_OK(thp_set_zap(&self->set, thp_tables_mapped(THP_ANON), &self->why), &self->why);
+	thp_set_destroy(&self->set);
+}

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * offline: Memory failure, soft and hard.
+ */
+
+/* ---------------------------------------------------------------- pages that go bad */
+
+FIXTURE(offline) {
+	struct thp_map map;
+	struct thp_meter meter;
+	struct thp_why why;
+	char unpoison[192];
+	uint64_t pfn;
+};
+
+FIXTURE_SETUP(offline)
+{
+	(void)sys_policy_local();
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(offline)
+{
+	thp_teardown(_metadata);
+}
+
+#define PFN_MASK ((1ULL << 55) - 1)
+
+static long long corrupted_kb(void)
+{
+	static char text[8192];
+	uint64_t kb;
+
+	if (thp_read_file("/proc/meminfo", text, sizeof(text)) < 0 ||
+	    thp_field_u64(text, "HardwareCorrupted", &kb))
+		return -ENOENT;
+	return kb;
+}
+
+/*
+ * A page that was taken offline stays away until the next boot, unless the kernel
+ * can be told that nothing was wrong with it. Where it cannot, the tests do not
+ * run unless THP_SOFT_OFFLINE=1 says that the page may go: one per run.
+ */
+static const char *offline_missing(char *unpoison, size_t len)
+{
+	const char *missing = thp_env_missing(THP_NEED_ROOT | THP_NEED_MEMFAIL);
+	const char *force = getenv("THP_SOFT_OFFLINE");
+
+	if (missing)
+		return missing;
+	/* page_owner warns when such a page is given back: it was freed twice. */
+	snprintf(unpoison, len, "%s/page_owner", thp_env.debugfs);
+	if (thp_env.debugfs[0] && thp_file_exists(unpoison))
+		return "needs a kernel without page_owner=on, which mistakes unpoisoned pages";
+	snprintf(unpoison, len, "%s/hwpoison/unpoison-pfn", thp_env.debugfs);
+	if (thp_env.debugfs[0] && !access(unpoison, W_OK))
+		return NULL;
+	unpoison[0] = '\0';
+	if (force && !strcmp(force, "1"))
+		return NULL;
+	return "needs CONFIG_HWPOISON_INJECT to give the page back (or THP_SOFT_OFFLINE=1)";
+}
+
+/* The page is free by now, but may take a while to leave the per-CPU lists. */
+static int unpoison(const char *path, uint64_t pfn)
+{
+	int try, ret = 0;
+
+	if (!path[0])
+		return 0;
+	for (try = 0; try < 50; try++) {
+		ret = thp_write_fmt(path, "%llu", (unsigned long long)pfn);
+		if (!ret)
+			return 0;
+		thp_sleep_ms(20);
+	}
+	return ret;
+}
+
+/* The page moves elsewhere; that takes a folio of its own size, so a split. */
+THP_COVERS(offline, soft, "soft-offline");
+TEST_F(offline, soft)
+{
+	const char *missing = offline_missing(self->unpoison, sizeof(self->unpoison));
+	size_t bad = thp_env.nr / 2 + 1;
+	struct thp_map *m = &self->map;
+	struct thp_map more[THP_SET_MAX];
+	long long before, after;
+	long n = thp_env.unit, k;
+	uint64_t entry;
+	int try, ret;
+
+	if (missing)
+		THP_SKIP(missing);
+	ret = thp_settings_set("/proc/sys/vm/enable_soft_offline", "1");
+	if (ret != -ENOENT)
+		THP_REQUIRE_RESULT(ret, &self->why);
+	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_obs_pagemap(thp_page(m, bad), &entry), &self->why);
+	self->pfn = entry & PFN_MASK;
+	THP_REQUIRE(self->pfn, "pagemap shows no frame number");
+	/*
+	 * Only one page may go: where one table is less than 1 kB, the others that
+	 * make up the kB are split in a way that costs nothing.
+	 */
+	for (k = 1; k < n && k < THP_SET_MAX; k++)
+		THP_REQUIRE_OK(thp_map_new(&more[k], THP_ANON, &self->why), &self->why);
+	before = corrupted_kb();
+	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
+	for (k = 1; k < n && k < THP_SET_MAX; k++)
+		THP_REQUIRE(!mprotect(thp_page(&more[k], 1), thp_env.page, PROT_READ),
+			    "mprotect: %s", strerror(errno));
+	/* Another CPU may hold the folio for an instant: EBUSY, and nothing changed. */
+	for (try = 0; try < 10; try++) {
+		ret = madvise(thp_page(m, bad), thp_env.page, MADV_SOFT_OFFLINE) ? -errno : 0;
+		if (ret != -EBUSY && ret != -EAGAIN)
+			break;
+		THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &self->why), &self->why);
+		thp_sleep_ms(20);
+	}
+	THP_CHECK_OK(thp_meter_stop(&self->meter, n * thp_tables_split(THP_ANON), n,
+				    "soft offline", &self->why), &self->why);
+	THP_CHECK(!ret, "MADV_SOFT_OFFLINE: expected 0, got %s", thp_errno_name(ret));
+	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &self->why), &self->why);
+	THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &self->why), &self->why);
+	THP_CHECK_OK(thp_obs_pagemap(thp_page(m, bad), &entry), &self->why);
+	THP_CHECK((entry & THP_PM_PRESENT) && (entry & PFN_MASK) != self->pfn,
+		  "page did not move: pagemap %#llx, frame was %#llx", (unsigned long long)entry,
+		  (unsigned long long)self->pfn);
+	after = corrupted_kb();
+	THP_CHECK(before < 0 || after - before == (long long)thp_env.page / 1024,
+		  "HardwareCorrupted: expected +%zu kB, got %+lld kB", thp_env.page / 1024,
+		  after - before);
+	for (k = 1; k < n && k < THP_SET_MAX; k++)
+		thp_map_destroy(&more[k]);
+	thp_map_destroy(m);
+	ret = ret ? 0 : unpoison(self->unpoison, self->pfn);
+	THP_CHECK(!ret, "unpoison-pfn: %s, one page is lost until reboot", thp_errno_name(ret));
+}
+
+/* The THP cannot be split for it: the page stays, and so does all else. */
+THP_COVERS(offline, soft_starved, "soft-offline");
+TEST_F(offline, soft_starved)
+{
+	const char *missing = offline_missing(self->unpoison, sizeof(self->unpoison));
+	bool lazy = thp_env.contract == THP_LAZY;
+	size_t bad = thp_env.nr / 2 + 1;
+	struct thp_map *m = &self->map;
+	long long before, after;
+	uint64_t entry;
+	int try, ret;
+
+	if (missing)
+		THP_SKIP(missing);
+	/* One page per run is enough where it does not come back. */
+	if (!self->unpoison[0])
+		THP_SKIP("needs CONFIG_HWPOISON_INJECT to give the page back");
+	THP_NEEDS(THP_NEED_FAIL_PAGE);
+	ret = thp_settings_set("/proc/sys/vm/enable_soft_offline", "1");
+	if (ret != -ENOENT)
+		THP_REQUIRE_RESULT(ret, &self->why);
+	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_obs_pagemap(thp_page(m, bad), &entry), &self->why);
+	self->pfn = entry & PFN_MASK;
+	THP_REQUIRE(self->pfn, "pagemap shows no frame number");
+	THP_REQUIRE_OK(thp_inject_setup(true, 0, &self->why), &self->why);
+	before = corrupted_kb();
+	/* Another CPU may hold the folio for an instant; that is no refusal. */
+	for (try = 0; try < 10; try++) {
+		thp_inject_task(getpid(), true);
+		THP_CHECK(!thp_inject_drain(-1), "PTE tables cannot be used up");
+		ret = madvise(thp_page(m, bad), thp_env.page, MADV_SOFT_OFFLINE) ? -errno : 0;
+		thp_inject_task(getpid(), false);
+		if (!ret || thp_inject_fired())
+			break;
+		thp_sleep_ms(20);
+	}
+	after = corrupted_kb();
+	thp_inject_report("targeted", lazy, thp_inject_fired(), "%s", thp_errno_name(ret));
+	if (lazy) {
+		THP_CHECK(thp_inject_fired() > 0, "soft offline asked for no table");
+		THP_CHECK(ret == -EBUSY, "MADV_SOFT_OFFLINE: expected EBUSY, got %s",
+			  thp_errno_name(ret));
+		THP_CHECK(before == after, "HardwareCorrupted: expected +0 kB, got %+lld kB",
+			  after - before);
+		THP_CHECK_OK(thp_map_expect(m, THP_STATE_PMD, &self->why), &self->why);
+		THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &self->why), &self->why);
+		for (try = 0; try < 10 && ret; try++) {
+			ret = madvise(thp_page(m, bad), thp_env.page, MADV_SOFT_OFFLINE) ?
+			      -errno : 0;
+			if (ret)
+				thp_sleep_ms(20);
+		}
+	} else {
+		THP_CHECK(!thp_inject_fired(), "soft offline asked for %ld tables, expected none",
+			  thp_inject_fired());
+	}
+	THP_CHECK(!ret, "MADV_SOFT_OFFLINE: expected 0, got %s", thp_errno_name(ret));
+	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &self->why), &self->why);
+	THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &self->why), &self->why);
+	thp_map_destroy(m);
+	ret = ret ? 0 : unpoison(self->unpoison, self->pfn);
+	THP_CHECK(!ret, "unpoison-pfn: %s, one page is lost until reboot", thp_errno_name(ret));
+}
+
+static sigjmp_buf bus_return;
+static bool bus_jumps;
+
+/* madvise() itself may send the signal, and still returns. */
+static void on_bus(int sig)
+{
+	if (bus_jumps)
+		siglongjmp(bus_return, sig);
+}
+
+/* In a child: how memory_failure() kills must not reach the test. */
+static int poisoned(struct thp_chan *chan, void *arg)
+{
+	size_t bad = thp_env.nr / 2 + 1, k;
+	struct thp_why *why = &chan->why;
+	struct thp_set *s = arg;
+	struct thp_map *m;
+	struct thp_meter before;
+	uint64_t entry;
+	int ret;
+
+	thp_warm_up();
+	ret = thp_set_new(s, THP_ANON, why);
+	if (ret)
+		return ret;
+	m = &s->map[0];
+	ret = thp_obs_pagemap(thp_page(m, bad), &entry);
+	if (ret || !(entry & PFN_MASK))
+		return thp_why(why, -EIO, "pagemap shows no frame number");
+	ret = thp_meter_start(&before, 0, why);
+	for (k = 1; k < s->n && !ret; k++)
+		ret = mprotect(thp_page(&s->map[k], 1), thp_env.page, PROT_READ) ? -errno : 0;
+	if (ret)
+		return thp_why(why, ret, "mprotect: %s", thp_errno_name(ret));
+	signal(SIGBUS, on_bus);
+	chan->val[0] = entry & PFN_MASK;
+	if (madvise(thp_page(m, bad), thp_env.page, MADV_HWPOISON))
+		return thp_why(why, -errno, "MADV_HWPOISON: expected 0, got %s",
+			       thp_errno_name(errno));
+	ret = thp_set_stop_split(s, &before, "memory failure", why);
+	if (!ret)
+		ret = thp_map_expect(m, THP_STATE_PTE, why);
+	if (!ret)
+		ret = thp_map_check(m, 0, bad, why);
+	if (!ret)
+		ret = thp_map_check(m, bad + 1, thp_env.nr - bad - 1, why);
+	if (ret)
+		return ret;
+	bus_jumps = true;
+	if (!sigsetjmp(bus_return, 1)) {
+		thp_peek(thp_page(m, bad));
+		return thp_why(why, -EPROTO, "a page beyond rescue can be read");
+	}
+	return 0;
+}
+
+/* The same with a page that is beyond rescue: the rest of the THP survives. */
+THP_COVERS(offline, hard, "hwpoison");
+TEST_F(offline, hard)
+{
+	const char *missing = offline_missing(self->unpoison, sizeof(self->unpoison));
+	struct thp_child child = { 0 };
+	static struct thp_set set;
+	siginfo_t info;
+	int ret;
+
+	if (missing)
+		THP_SKIP(missing);
+	THP_NEEDS(THP_NEED_POISON);
+	/* One page per run is enough where it does not come back. */
+	if (!self->unpoison[0])
+		THP_SKIP("needs CONFIG_HWPOISON_INJECT to give the page back");
+	THP_REQUIRE_OK(thp_map_new(&self->map, THP_ANON, &self->why), &self->why);
+	thp_map_destroy(&self->map);
+	THP_REQUIRE_OK(thp_child_start(&child, poisoned, &set), &self->why);
+	/* Its channel goes with the join. */
+	THP_REQUIRE(!waitid(P_PID, child.pid, &info, WEXITED | WNOWAIT), "waitid: %s",
+		    strerror(errno));
+	self->pfn = child.chan->val[0];
+	THP_CHECK_OK(thp_child_join(&child, THP_STEP_MS, &self->why), &self->why);
+	ret = self->pfn ? unpoison(self->unpoison, self->pfn) : 0;
+	THP_CHECK(!ret, "unpoison-pfn: %s, one page is lost until reboot", thp_errno_name(ret));
+}
+
+/* ---------------------------------------------------------------- races: actors */
+
+/*
+ * Who may write what. Pages of a THP belong to the actor whose number they carry;
+ * all others of a race keep the pattern that thp_map_fault() left. Races that zap
+ * the whole THP use words instead: the first word of an actor's page is what it
+ * wrote last or, after a zap, zero.
+ */
+#define OWN_PAGES 4

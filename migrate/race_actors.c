@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * race_actors: The actors of the races.
+ */
+
+static size_t own_page(const struct thp_actor *a, size_t k)
+{
+	return (size_t)a->slot * OWN_PAGES + k;
+}
+
+static size_t stable_page(const struct thp_actor *a)
+{
+	size_t first = THP_RACE_ACTORS * OWN_PAGES + 1;
+
+	return first + (size_t)a->loops * 7 % (thp_env.nr - first);
+}
+
+static int fill_own(struct thp_race *r, struct thp_actor *a)
+{
+	size_t k;
+
+	for (k = 0; k < OWN_PAGES; k++)
+		thp_fill(thp_page(&r->map, own_page(a, k)), r->map.seed, own_page(a, k));
+	return 0;
+}
+
+static int check_own(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	return thp_map_check(&r->map, own_page(a, 0), OWN_PAGES, why);
+}
+
+static int check_stable(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	return thp_map_check(&r->map, stable_page(a), 1, why);
+}
+
+static int protect_cycle(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	return thp_split_at(thp_page(&r->map, own_page(a, 1)), why);
+}
+
+static int dump_cycle(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	char *p = thp_page(&r->map, own_page(a, 1));
+
+	if (madvise(p, thp_env.page, MADV_DONTDUMP) || madvise(p, thp_env.page, MADV_DODUMP))
+		return thp_why(why, -errno, "MADV_DONTDUMP: %s", strerror(errno));
+	return 0;
+}
+
+static int zap_own(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	char *p = thp_page(&r->map, own_page(a, 2));
+
+	if (madvise(p, thp_env.page, MADV_DONTNEED))
+		return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
+	return thp_check_zero(p, 1, why);
+}
+
+static int cold(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	char *p = thp_page(&r->map, own_page(a, 3));
+
+	/* Unknown before Linux 5.4; elsewhere it is advice that always succeeds. */
+	if (madvise(p, thp_env.page, MADV_COLD) && errno != EINVAL)
+		return thp_why(why, -errno, "MADV_COLD: %s", strerror(errno));
+	return 0;
+}
+
+/* Splits the PMD in one way after the other. */
+static int act_split(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	int (* const ways[])(struct thp_race *r, struct thp_actor *a, struct thp_why *why) = {
+		protect_cycle, dump_cycle, zap_own, cold,
+	};
+	int ret = ways[a->loops % 4](r, a, why);
+
+	if (ret)
+		return ret;
+	fill_own(r, a);
+	return check_own(r, a, why);
+}
+
+/* The same where somebody zaps everything: its words only. */
+static int act_split_words(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	int (* const ways[])(struct thp_race *r, struct thp_actor *a, struct thp_why *why) = {
+		protect_cycle, dump_cycle, zap_own, cold,
+	};
+
+	return ways[a->loops % 4](r, a, why);
+}
+
+static int act_touch(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	int ret = check_own(r, a, why);
+
+	if (!ret)
+		ret = check_stable(r, a, why);
+	fill_own(r, a);
+	return ret;
+}
+
+static int act_words(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	uint64_t *w = (uint64_t *)thp_page(&r->map, own_page(a, 0)), got;
+
+	got = __atomic_load_n(w, __ATOMIC_RELAXED);
+	if (got && got != (uint64_t)a->loops)
+		return thp_why(why, -EILSEQ, "expected %ld or 0, found %#llx", a->loops,
+			       (unsigned long long)got);
+	if (!got)
+		a->hits++;
+	__atomic_store_n(w, a->loops + 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
+/* Takes all of the memory away: at once, or by mapping something else over it. */
+static int act_zap(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	void *p = r->map.thp;
+	uint64_t *w;
+
+	if (a->loops % 2) {
+		p = mmap(p, thp_env.pmd, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+		if (p == MAP_FAILED || madvise(p, thp_env.pmd, MADV_HUGEPAGE))
+			return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	} else if (madvise(p, thp_env.pmd, MADV_DONTNEED)) {
+		return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
+	}
+	/* A huge fault, if it comes first; only this actor writes this word. */
+	w = (uint64_t *)thp_page(&r->map, own_page(a, 0));
+	if (*w)
+		return thp_why(why, -EILSEQ, "zapped memory reads %#llx", (unsigned long long)*w);
+	*w = a->loops + 1;
+	return 0;
+}
+
+/* May fail for any passing reason, but must not change contents. */
+static int act_collapse(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	if (!madvise(r->map.thp, thp_env.pmd, MADV_COLLAPSE)) {
+		a->hits++;
+		return 0;
+	}
+	switch (errno) {
+	case EAGAIN:
+	case EBUSY:
+	case ENOMEM:
+	case EINVAL:
+		return 0;
+	}
+	return thp_why(why, -errno, "MADV_COLLAPSE: %s", strerror(errno));
+}
+
+/* The handshake of two actors that are to be at it at the same time. */
+enum { IDLE, GO, MEETING, DONE };
+
+static int race_phase;
+
+static void phase(int next)
+{
+	__atomic_store_n(&race_phase, next, __ATOMIC_SEQ_CST);
+}
+
+static int phase_now(void)
+{
+	return __atomic_load_n(&race_phase, __ATOMIC_SEQ_CST);
+}
+
+/* True, or false if the race is over. */
+static bool await_phase(const struct thp_race *r, int wanted)
+{
+	while (phase_now() != wanted) {
+		if (__atomic_load_n(&r->ended, __ATOMIC_SEQ_CST))
+			return false;
+		sched_yield();
+	}
+	return true;
+}
+
+/* The last collapse did. */
+static bool collapse_worked;
+
+/*
+ * There is something to collapse every time, and somebody to meet: what has to be
+ * swapped in first, after the look at the pages, gives him time.
+ */
+static int act_recollapse(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	void *swapped = r->map.thp + thp_env.pmd / 2;
+	int ret = zap_own(r, a, why);
+	long hits = a->hits;
+
+	fill_own(r, a);
+	if (!ret && madvise(swapped, thp_env.pmd / 8, MADV_PAGEOUT) && errno != EINVAL)
+		ret = thp_why(why, -errno, "MADV_PAGEOUT: %s", strerror(errno));
+	if (ret || !await_phase(r, IDLE))
+		return ret;
+	phase(GO);
+	/* Else it may be over before the other has seen that it began. */
+	if (!await_phase(r, MEETING))
+		return 0;
+	ret = act_collapse(r, a, why);
+	collapse_worked = a->hits > hits;
+	phase(DONE);
+	return ret ? ret : check_own(r, a, why);
+}
+
+#define PREY_CYCLES 32
+
+/*
+ * Splits a folio and offers its pages to reclaim, which has to wait for the rmap
+ * lock as long as VMA splits hold it: a lock that is free is only tried, and lock
+ * debugging learns nothing from that.
+ */
+static int act_prey(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	int ret = act_collapse(r, a, why), i;
+
+	if (!ret)
+		ret = cold(r, a, why);
+	if (!ret && madvise(r->map.thp, thp_env.pmd, MADV_COLD) && errno != EINVAL)
+		ret = thp_why(why, -errno, "MADV_COLD: %s", strerror(errno));
+	for (i = 0; !ret && i < PREY_CYCLES; i++)
+		ret = protect_cycle(r, a, why);
+	return ret;
+}
+
+/*
+ * Takes a page while a collapse is under way. If that succeeded all the same, the next
+ * time earlier, else later: around the moment at which it comes to take the page that
+ * it has found free before.
+ */
+static int act_pin(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	struct iovec iov = { thp_page(&r->map, stable_page(a)), 1 };
+	static int fds[2] = { -1, -1 };
+	static long long us = -1;
+	long long begin;
+	char byte;
+
+	if (fds[0] < 0 && pipe2(fds, O_CLOEXEC))
+		return thp_why(why, -errno, "pipe: %s", strerror(errno));
+	if (!await_phase(r, GO))
+		return 0;
+	phase(MEETING);
+	begin = thp_now_us();
+	if (us >= 0) {
+		thp_spin_us(us);
+		if (vmsplice(fds[1], &iov, 1, 0) != 1)
+			return thp_why(why, -errno, "vmsplice: %s", strerror(errno));
+		a->hits += phase_now() == MEETING;
+	}
+	if (!await_phase(r, DONE))
+		return 0;
+	if (us >= 0 && read(fds[0], &byte, 1) != 1)
+		return thp_why(why, -errno, "read: %s", strerror(errno));
+	if (us >= 0)
+		us += collapse_worked ? -(us / 16) : us / 16 + 1;
+	else if (collapse_worked)
+		us = (thp_now_us() - begin) / 2;
+	phase(IDLE);
+	return 0;
+}
+
+static int act_pageout(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	(void)a;
+	if (madvise(r->map.thp, thp_env.pmd, MADV_PAGEOUT) && errno != EINVAL)
+		return thp_why(why, -errno, "MADV_PAGEOUT: %s", strerror(errno));
+	return 0;
+}
+
+/* Files that reclaim from the nodes with memory; the second may be empty. */
+static char node_reclaim[2][64];
+
+/*
+ * Reclaim as kswapd does it: less than it was asked for is -EAGAIN. Only what is
+ * swapped out has taken rmap locks to wait for. Little at a time, as one call beside
+ * busy threads may last as long as the race.
+ */
+static int act_reclaim(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	const char *file = node_reclaim[node_reclaim[1][0] ? a->loops % 2 : 0];
+	uint64_t before = thp_obs_vmstat("pswpout");
+	int ret = thp_write_file(file, "128K swappiness=max");
+
+	(void)r;
+	if (ret && ret != -EAGAIN && ret != -EBUSY)
+		return thp_why(why, ret, "%s: %s", file, thp_errno_name(ret));
+	a->hits += thp_obs_vmstat("pswpout") != before;
+	return 0;
+}
+
+static int act_move(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	void *page = thp_page(&r->map, a->loops / 2 % thp_env.nr);
+	int to = r->nodes[a->loops % 2], status = -EIO;
+	long ret;
+
+	/* Any page may be refused; the call itself works. */
+	ret = sys_move_pages(0, 1, &page, &to, &status, MPOL_MF_MOVE);
+	if (ret && ret != -ENOENT)
+		return thp_why(why, ret, "move_pages: %s", thp_errno_name(ret));
+	a->hits += status == to;
+	return 0;
+}
+
+/* Forks: @look runs in the child, which must not use locks or stdio. */
+static int fork_and_look(struct thp_race *r, struct thp_actor *a,
+			 int (*look)(struct thp_race *r, struct thp_actor *a), struct thp_why *why)
+{
+	struct thp_chan *chan = r->chan;
+	int status;
+	pid_t pid;
+
+	thp_why_clear(&chan->why);
+	pid = fork();
+	if (pid < 0)
+		return thp_why(why, -errno, "fork: %s", strerror(errno));
+	if (!pid)
+		_exit(look(r, a) ? 1 : 0);
+	if (waitpid(pid, &status, 0) != pid)
+		return thp_why(why, -errno, "waitpid: %s", strerror(errno));
+	if (WIFSIGNALED(status))
+		return thp_why(why, -EPROTO, "child killed by signal %d", WTERMSIG(status));
+	if (WEXITSTATUS(status))
+		return thp_why_from(why, -EPROTO, &chan->why, "child");
+	return 0;
+}
+
+/* One table, or none where a PMD needs none; more is a leak, less an underflow. */
+static int child_zap(struct thp_race *r, long most)
+{
+	long long before, after;
+	long got;
+
+	before = thp_obs_vmpte(0);
+	munmap(r->map.thp, thp_env.pmd);
+	after = thp_obs_vmpte(0);
+	if (thp_env.unit > 1)
+		return 0;
+	if (!thp_env_tables(before - after, &got) || got < 0 || got > most)
+		return thp_why(&r->chan->why, -EPROTO,
+			       "munmap frees %lld B of tables, expected 0 to %ld tables",
+			       before - after, most);
+	return 0;
+}
+
+static int look_stable(struct thp_race *r, struct thp_actor *a)
+{
+	size_t first = THP_RACE_ACTORS * OWN_PAGES + 1;
+	int ret;
+
+	ret = check_stable(r, a, &r->chan->why);
+	if (!ret)
+		ret = thp_map_check(&r->map, first, 4, &r->chan->why);
+	if (!ret)
+		thp_touch(thp_page(&r->map, own_page(a, 0)));
+	return ret ? ret : child_zap(r, 1);
+}
+
+static int look_words(struct thp_race *r, struct thp_actor *a)
+{
+	thp_touch(thp_page(&r->map, own_page(a, 0)));
+	return child_zap(r, 1);
+}
+
+static int act_fork(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	return fork_and_look(r, a, look_stable, why);
+}
+
+static int act_fork_words(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	return fork_and_look(r, a, look_words, why);
+}
+
+/* ---------------------------------------------------------------- races: the frame */
+
+/* Steps of the first actor, and the time that ends most races before. */
+#define RACE_LOOPS 2000
+#define RACE_MS 400

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * vma: A fault while the VMA is split.
+ */
+
+/* ---------------------------------------------------------------- the race for the VMA boundary */
+
+/*
+ * Splitting a VMA splits the PMD at its new boundary. A huge fault in between
+ * would leave a PMD that belongs to two VMAs: the flag-only splits below never
+ * look at page tables again, so it would stay.
+ */
+
+/* Exchanges the range for a new one, without any table. */
+static int renew(struct thp_race *r, struct thp_why *why)
+{
+	void *p;
+
+	p = mmap(r->map.thp, thp_env.pmd, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	if (p == MAP_FAILED || madvise(p, thp_env.pmd, MADV_HUGEPAGE))
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	return 0;
+}
+
+static int act_vma_split(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	char *mid = r->map.thp + thp_env.pmd / 2;
+	static struct thp_smaps sm;
+	bool flag = a->loops % 3;
+	int ret, i;
+
+	ret = renew(r, why);
+	if (ret)
+		return ret;
+	phase(GO);
+	/* The fault takes a while, most of it in clearing the page: meet all of it. */
+	while (phase_now() == GO && !r->ended)
+		;
+	for (i = a->loops % 64 * 50; i; i--)
+		(void)phase_now();
+	a->hits += phase_now() == MEETING;
+	if (flag ? madvise(mid, thp_env.page, MADV_DONTDUMP) :
+		   mprotect(mid, thp_env.page, PROT_READ))
+		return thp_why(why, -errno, "VMA split: %s", strerror(errno));
+	(void)await_phase(r, DONE);
+	/* No VMA holds the whole range now. */
+	ret = thp_obs_smaps(0, r->map.thp, thp_env.pmd, &sm);
+	if (ret)
+		return thp_why(why, ret, "smaps: %s", thp_errno_name(ret));
+	if (sm.vmas != 3)
+		return thp_why(why, -EPROTO, "VMAs after the split: expected 3, got %u", sm.vmas);
+	if (sm.anon_huge_kb)
+		return thp_why(why, -EPROTO,
+			       "a PMD straddles VMA boundaries: AnonHugePages expected 0, got %llu kB",
+			       (unsigned long long)sm.anon_huge_kb);
+	if (flag ? madvise(mid, thp_env.page, MADV_DODUMP) :
+		   mprotect(mid, thp_env.page, PROT_READ | PROT_WRITE))
+		return thp_why(why, -errno, "VMA merge: %s", strerror(errno));
+	if (thp_peek(r->map.thp) != 1 || thp_peek(mid))
+		return thp_why(why, -EILSEQ, "expected 1 and 0, found %d and %d",
+			       thp_peek(r->map.thp), thp_peek(mid));
+	return 0;
+}
+
+static int act_refault(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	(void)why;
+	if (!await_phase(r, GO))
+		return 0;
+	phase(MEETING);
+	thp_touch(r->map.thp);
+	phase(DONE);
+	a->hits++;
+	return 0;
+}
+
+static const struct race_set vma_race = {
+	{
+		{ .name = "vma_split", .step = act_vma_split },
+		{ .name = "touch", .step = act_refault },
+	},
+	0, true, 3 * RACE_MS, 20,
+};
+
+FIXTURE(vma) {
+	struct thp_map map;
+	struct thp_why why;
+	long hits[THP_RACE_ACTORS];
+	long loops[THP_RACE_ACTORS];
+};
+
+FIXTURE_SETUP(vma)
+{
+	(void)sys_policy_local();
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(vma)
+{
+	thp_teardown(_metadata);
+}
+
+THP_COVERS(vma, split_fault, "race-vma-split split-mprotect");
+TEST_F(vma, split_fault)
+{
+	RUN_RACE(&vma_race);
+	/* Nothing is known about the kernel then, only that CPUs were too busy. */
+	if (!self->hits[0])
+		THP_SKIP("needs CPUs that are free for a fault to meet a VMA split");
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * move_nth: Moves while one allocation after the other fails.
+ */
+
+/* 1: the n-th allocation failed; 0: there are fewer than n; -errno. */
+static int nth_once(const struct thp_move_case *c, int nth, struct thp_why *why)
+{
+	unsigned int allocs;
+	int ret, fired;
+
+	ret = thp_move_prepare(&mv, c, 1, why);
+	if (ret)
+		return ret;
+	mv.nth_fd = thp_inject_nth_open();
+	if (mv.nth_fd < 0)
+		return thp_why(why, mv.nth_fd, "fail-nth: %s", thp_errno_name(mv.nth_fd));
+	mv.nth = nth;
+	thp_move_predict(&mv, mv.n);
+	allocs = mv.next.allocs;
+	ret = thp_move_run(&mv);
+	fired = mv.fired;
+	if (fired < 0)
+		return thp_why(why, fired, "fail-nth: %s", thp_errno_name(fired));
+	if (!ret) {
+		ret = thp_move_check_done(&mv, why);
+		if (!ret)
+			ret = thp_move_finish(&mv, why);
+	} else if (!fired) {
+		ret = thp_why(why, is_busy(ret) ? -EAGAIN : -EPROTO,
+			      "failed with %s without an injection", thp_errno_name(ret));
+	} else {
+		/* Tables of the destination may stay, empty, until it is unmapped. */
+		ret = check_failure(ret, true, allocs, why);
+	}
+	return ret ? ret : fired;
+}
+
+FIXTURE(move_nth) {
+	int unused;
+};
+
+FIXTURE_VARIANT(move_nth) {
+	struct thp_move_case c;
+};
+
+FIXTURE_SETUP(move_nth)
+{
+	(void)self;
+	(void)variant;
+	thp_warm_up();
+}
+
+FIXTURE_TEARDOWN_PARENT(move_nth)
+{
+	(void)self;
+	(void)variant;
+	thp_teardown(_metadata);
+}
+
+FIXTURE_VARIANT_ADD(move_nth, whole_far) MOVE(ANON, HEAD, WHOLE, HEAD, .far = true);
+FIXTURE_VARIANT_ADD(move_nth, whole_to_misaligned) MOVE(ANON, HEAD, WHOLE, SECOND);
+FIXTURE_VARIANT_ADD(move_nth, misaligned)
+	MOVE(ANON, SECOND, WHOLE, MIDDLE, .two = true, .far = true);
+FIXTURE_VARIANT_ADD(move_nth, page) MOVE(ANON, MIDDLE, ONE_PAGE, HEAD);
+FIXTURE_VARIANT_ADD(move_nth, page_zero) MOVE(ZERO, MIDDLE, ONE_PAGE, HEAD);
+FIXTURE_VARIANT_ADD(move_nth, page_to_table) MOVE(ANON, MIDDLE, ONE_PAGE, HEAD, .table = true);
+FIXTURE_VARIANT_ADD(move_nth, page_over_page) MOVE(ANON, MIDDLE, ONE_PAGE, SECOND, OVER(ANON, 1));
+FIXTURE_VARIANT_ADD(move_nth, keep_whole_to_misaligned) MOVE(ANON, HEAD, WHOLE, SECOND, KEEP);
+FIXTURE_VARIANT_ADD(move_nth, locked_keep_page)
+	MOVE(ANON, MIDDLE, ONE_PAGE, HEAD, KEEP, .locked = true);
+FIXTURE_VARIANT_ADD(move_nth, uffd_whole_to_misaligned) MOVE(ANON, HEAD, WHOLE, SECOND, UFFD);
+FIXTURE_VARIANT_ADD(move_nth, uffd_page_zero) MOVE(ZERO, MIDDLE, ONE_PAGE, SECOND, UFFD);
+FIXTURE_VARIANT_ADD(move_nth, shrink_half) MOVE(ANON, MIDDLE, HALF, HEAD, SHRINK);
+
+/* Each allocation of the operation fails once; at least one of them matters. */
+THP_COVERS(move_nth, sweep, "move-partial uffd-move-split split-shrink move-fail");
+TEST_F(move_nth, sweep)
+{
+	struct thp_why why = { 0 };
+	int nth, try, hit = 1, shots = 0;
+
+	(void)self;
+	THP_NEEDS(thp_move_needs(&variant->c) | THP_NEED_FAIL_NTH);
+	THP_REQUIRE_OK(thp_inject_setup(false, 0, &why), &why);
+	for (nth = 1; nth <= NTH_MAX && hit == 1; nth++) {
+		hit = -EAGAIN;
+		for (try = 0; try < TRIES && hit == -EAGAIN; try++) {
+			thp_why_clear(&why);
+			hit = nth_once(&variant->c, nth, &why);
+			thp_move_destroy(&mv);
+		}
+		if (hit < 0)
+			thp_why_from(&why, hit, &why, "with allocation %d refused", nth);
+		THP_REQUIRE_RESULT(hit < 0 ? hit : 0, &why);
+		shots += hit;
+	}
+	thp_inject_report("fail-nth", mv.next.allocs, shots, "one by one");
+	THP_REQUIRE(!hit, "more than %d allocations", NTH_MAX);
+	/* mv.next is still the prediction of the last, undisturbed move. */
+	THP_CHECK(shots || !mv.next.allocs,
+		  "needs %u tables and no allocation was hit", mv.next.allocs);
+}

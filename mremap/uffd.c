@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * uffd: UFFDIO_MOVE of what is shared, onto a THP, and refused half way.
+ */
+
+static int hold(struct thp_chan *chan, void *arg)
+{
+	struct thp_map *m = arg;
+
+	thp_chan_post_parent(chan, 1);
+	thp_chan_await_parent(chan, 1);
+	return thp_map_check(m, 0, thp_env.nr, &chan->why);
+}
+
+/* A second range, for UFFDIO_MOVE to move to. */
+static int uffd_target(struct thp_map *m, struct thp_map *to, enum thp_kind kind,
+		       struct thp_why *why)
+{
+	int ret = thp_map_new(to, kind, why);
+
+	if (ret)
+		return ret;
+	m->uffd = thp_uffd_watch(to->thp, thp_env.pmd, UFFD_FEATURE_MOVE,
+				 UFFDIO_REGISTER_MODE_MISSING, why);
+	return m->uffd < 0 ? m->uffd : 0;
+}
+
+static int move_refused(struct thp_map *m, struct thp_map *to, size_t len, int err,
+			const char *what, struct thp_why *why)
+{
+	struct thp_meter meter;
+	int ret;
+
+	ret = thp_meter_start(&meter, 0, why);
+	if (ret)
+		return ret;
+	ret = thp_uffd_move(m->uffd, to->thp, m->thp, len, NULL);
+	if (ret != err)
+		return thp_why(why, -EPROTO, "%s: %s, expected %s", what, thp_errno_name(ret),
+			       thp_errno_name(err));
+	return check_untouched(m, &meter, what, why);
+}
+
+/* What another process shares cannot be moved, and is not split either. */
+static int uffd_shared_once(struct thp_map *m, struct thp_why *why)
+{
+	struct thp_map to = { .area = NULL };
+	int ret;
+
+	ret = uffd_target(m, &to, THP_NONE, why);
+	if (!ret)
+		ret = thp_child_start(&m->child, hold, m);
+	if (!ret && thp_child_await(&m->child, 1, THP_STEP_MS))
+		ret = thp_child_join(&m->child, 0, why) ?: -EPROTO;
+	if (!ret)
+		ret = move_refused(m, &to, thp_env.pmd, -EBUSY, "whole shared THP", why);
+	if (!ret)
+		ret = move_refused(m, &to, thp_env.page, -EBUSY, "page of a shared THP", why);
+	if (!ret && thp_obs_populated(to.thp, thp_env.pmd))
+		ret = thp_why(why, -EPROTO, "refused, but the destination has pages");
+	if (m->child.pid) {
+		thp_chan_post_child(m->child.chan, 1);
+		if (ret)
+			thp_child_kill(&m->child);
+		else
+			ret = thp_child_join(&m->child, THP_STEP_MS, why);
+	}
+	thp_map_destroy(&to);
+	return ret;
+}
+
+THP_COVERS(mremap, uffd_move_shared, "uffd-move-refused");
+TEST_F(mremap, uffd_move_shared)
+{
+	struct thp_why why = { 0 };
+	int ret;
+
+	THP_NEEDS(THP_NEED_UFFD_MOVE);
+	ret = retry_map(uffd_shared_once, &self->map, &why);
+	THP_REQUIRE_RESULT(ret, &why);
+}
+
+/* Neither is anything moved onto another THP. */
+static int uffd_onto_once(struct thp_map *m, struct thp_why *why)
+{
+	struct thp_map to = { .area = NULL };
+	int ret;
+
+	ret = uffd_target(m, &to, THP_ANON, why);
+	if (!ret)
+		ret = move_refused(m, &to, thp_env.pmd, -EEXIST, "move onto a THP", why);
+	if (!ret)
+		ret = move_refused(m, &to, thp_env.page, -EEXIST, "page onto a THP", why);
+	if (!ret)
+		ret = thp_map_expect(&to, THP_STATE_PMD, why);
+	if (!ret)
+		ret = thp_map_check(&to, 0, thp_env.nr, why);
+	thp_map_destroy(&to);
+	return ret;
+}
+
+THP_COVERS(mremap, uffd_move_onto_thp, "uffd-move-refused");
+TEST_F(mremap, uffd_move_onto_thp)
+{
+	struct thp_why why = { 0 };
+	int ret;
+
+	THP_NEEDS(THP_NEED_UFFD_MOVE);
+	ret = retry_map(uffd_onto_once, &self->map, &why);
+	THP_REQUIRE_RESULT(ret, &why);
+}
+
+/*
+ * Of two THPs the first moves as it is, the second would have to be split: without a
+ * table the kernel reports what it has moved, and the next call says why it stopped.
+ */
+static int uffd_second_once(struct thp_map *m, struct thp_why *why)
+{
+	size_t pmd = thp_env.pmd, nr = thp_env.nr, i;
+	enum thp_state state = THP_STATE_NONE;
+	long long moved;
+	int ret, ret2;
+	char *to;
+
+	thp_map_init(m, THP_ANON);
+	m->thp = thp_reserve(4 * pmd, pmd, &m->area, &m->area_len);
+	if (!m->thp)
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	to = m->thp + 2 * pmd;
+	if (mprotect(m->thp, 4 * pmd, PROT_READ | PROT_WRITE) ||
+	    madvise(m->thp, 4 * pmd, MADV_HUGEPAGE))
+		return thp_why(why, -errno, "madvise: %s", strerror(errno));
+	m->uffd = thp_uffd_watch(to, 2 * pmd, UFFD_FEATURE_MOVE, UFFDIO_REGISTER_MODE_MISSING,
+				 why);
+	if (m->uffd < 0)
+		return m->uffd;
+	for (i = 0; i < 2 * nr; i++)
+		thp_fill(thp_page(m, i), m->seed, i);
+	for (i = 0; i < 2; i++)
+		if (thp_obs_state(m->thp + i * pmd, pmd, &state) || state != THP_STATE_PMD)
+			return thp_skip(why, THP_FRAGMENTED);
+
+	(void)thp_inject_task(getpid(), true);
+	ret = thp_inject_drain(-1);
+	if (ret) {
+		(void)thp_inject_task(getpid(), false);
+		return thp_why(why, ret, "PTE tables cannot be used up: %s", thp_errno_name(ret));
+	}
+	ret = thp_uffd_move(m->uffd, to, m->thp, pmd + pmd / 2, &moved);
+	ret2 = thp_uffd_move(m->uffd, to + pmd, m->thp + pmd, pmd / 2, NULL);
+	(void)thp_inject_task(getpid(), false);
+	if (moved == -EAGAIN)
+		return thp_why(why, -EAGAIN, "the first THP is in use");
+	if (moved < 0)
+		moved = 0;
+	if (ret != -EAGAIN || moved != (long long)pmd)
+		return thp_why(why, -EPROTO,
+			       "UFFDIO_MOVE without a table: %s with %lld B moved, expected EAGAIN and %zu B",
+			       thp_errno_name(ret), moved, pmd);
+	if (ret2 != -ENOMEM)
+		return thp_why(why, -EPROTO, "the rest: %s, expected ENOMEM",
+			       thp_errno_name(ret2));
+	if (thp_obs_populated(m->thp, pmd))
+		return thp_why(why, -EPROTO, "the first THP was moved and is still there");
+	ret = thp_check(to, m->seed, 0, nr, why);
+	return ret ? ret : thp_map_check(m, nr, nr, why);
+}
+
+THP_COVERS(mremap, uffd_move_second_starved, "uffd-move-split uffd-move-pmd");
+TEST_F(mremap, uffd_move_second_starved)
+{
+	struct thp_why why = { 0 };
+	int try, ret = -EAGAIN;
+
+	THP_NEEDS(THP_NEED_UFFD_MOVE | THP_NEED_FAIL_PAGE);
+	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+	for (try = 0; try < TRIES && ret == -EAGAIN; try++) {
+		thp_why_clear(&why);
+		ret = uffd_second_once(&self->map, &why);
+		thp_map_destroy(&self->map);
+	}
+	THP_REQUIRE_RESULT(ret, &why);
+}

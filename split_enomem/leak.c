@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * leak: Tables that are lost: loops, and what no process owns.
+ */
+
+/*
+ * Leak loops. A table that was allocated and never populated is in no process'
+ * VmPTE and in no report at exit: only the system's PageTables shows it, and only
+ * after many rounds.
+ */
+#define LEAK_ROUNDS	250
+#define LEAK_ROUNDS_MAX	1000
+#define LEAK_DEVICE	100
+#define LEAK_PAGES	4	/* that others may have come to use meanwhile */
+
+FIXTURE(leak) {
+	struct thp_child child;
+};
+
+struct leak_of {
+	const char *op;
+	enum thp_kind kind;
+	bool refused;		/* tables cannot be allocated */
+	bool edges;		/* with two edges, of which the first gets its table */
+	const char *rival;	/* another thread does this to the first page meanwhile */
+	bool collapse;		/* ... and MADV_COLLAPSE */
+	bool slow;		/* as few rounds as can be */
+	bool device;		/* still fewer: all contents are copied there and back */
+	bool never;		/* the operation is refused for another reason */
+};
+
+/* A leak shows in pages of PageTables, of which a table may be a small part. */
+static unsigned int leak_count(const struct leak_of *of)
+{
+	size_t count = 4 * LEAK_PAGES * thp_env.page / thp_env.table;
+
+	if (of->device)
+		return LEAK_DEVICE * thp_env.scale;
+	if (of->slow || count < LEAK_ROUNDS)
+		count = LEAK_ROUNDS;
+	if (of->rival && !of->slow)
+		count *= 2;
+	if (count > LEAK_ROUNDS_MAX)
+		count = LEAK_ROUNDS_MAX;
+	return count * thp_env.scale;
+}
+
+static int run_fault(struct thp_map *m, char *addr, size_t len)
+{
+	(void)m;
+	(void)len;
+	thp_touch(addr);
+	return 0;
+}
+
+/* Not a split: both threads find the PMD empty. */
+static const struct split_op fault_op = {
+	.name = "fault", .run = run_fault, .kinds = THP_ANON, .where = AT_MID,
+};
+
+FIXTURE_VARIANT(leak) {
+	struct leak_of of;
+};
+
+FIXTURE_VARIANT_ADD(leak, munmap_split) {
+	.of = { .op = "munmap_mid", .kind = THP_ANON },
+};
+
+FIXTURE_VARIANT_ADD(leak, munmap_refused) {
+	.of = { .op = "munmap_mid", .kind = THP_ANON, .refused = true },
+};
+
+FIXTURE_VARIANT_ADD(leak, munmap_no_thp) {
+	.of = { .op = "munmap_mid", .kind = THP_SMALL },
+};
+
+FIXTURE_VARIANT_ADD(leak, munmap_untouched) {
+	.of = { .op = "munmap_mid", .kind = THP_NONE },
+};
+
+FIXTURE_VARIANT_ADD(leak, dontneed_split) {
+	.of = { .op = "dontneed_mid", .kind = THP_ANON },
+};
+
+FIXTURE_VARIANT_ADD(leak, dontneed_refused) {
+	.of = { .op = "dontneed_mid", .kind = THP_ANON, .refused = true },
+};
+
+FIXTURE_VARIANT_ADD(leak, dontneed_zero) {
+	.of = { .op = "dontneed_mid", .kind = THP_ZERO },
+};
+
+FIXTURE_VARIANT_ADD(leak, cold_split) {
+	.of = { .op = "cold_mid", .kind = THP_ANON },
+};
+
+FIXTURE_VARIANT_ADD(leak, cold_refused) {
+	.of = { .op = "cold_mid", .kind = THP_ANON, .refused = true },
+};
+
+FIXTURE_VARIANT_ADD(leak, mremap_refused) {
+	.of = { .op = "mremap_move_mid", .kind = THP_ANON, .refused = true },
+};
+
+FIXTURE_VARIANT_ADD(leak, dontneed_edges) {
+	.of = { .op = "dontneed_mid", .kind = THP_ZERO, .refused = true, .edges = true },
+};
+
+/* Who comes second has a table that is not needed any more. */
+FIXTURE_VARIANT_ADD(leak, dontneed_raced) {
+	.of = { .op = "dontneed_mid", .kind = THP_ZERO, .rival = "dontneed_mid" },
+};
+
+FIXTURE_VARIANT_ADD(leak, pagemap_scan_raced) {
+	.of = {
+		.op = "pagemap_scan_wp_mid", .kind = THP_ZERO,
+		.rival = "pagemap_scan_wp_mid",
+	},
+};
+
+FIXTURE_VARIANT_ADD(leak, cold_raced) {
+	.of = { .op = "cold_mid", .kind = THP_ANON, .rival = "dontneed_mid" },
+};
+
+FIXTURE_VARIANT_ADD(leak, collapse) {
+	.of = { .op = "dontneed_mid", .kind = THP_ANON, .collapse = true, .slow = true },
+};
+
+FIXTURE_VARIANT_ADD(leak, fault_raced) {
+	.of = { .op = "fault", .kind = THP_ANON, .rival = "fault", .slow = true },
+};
+
+#include "leak_device.c"
+
+static const struct split_op *leak_op(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(leak_device_ops); i++)
+		if (!strcmp(name, leak_device_ops[i].name))
+			return &leak_device_ops[i];
+	return strcmp(name, fault_op.name) ? op_by_name(name) : &fault_op;
+}
+
+FIXTURE_SETUP(leak)
+{
+	const struct leak_of *of = &variant->of;
+	const struct split_op *op = leak_op(of->op);
+
+	THP_REQUIRE(op, "no operation %s", of->op);
+	THP_NEEDS(THP_NEED_STATS | op->needs | thp_kind_needs(of->kind) |
+		  (of->refused ? THP_NEED_FAIL_PAGE : 0) |
+		  (of->collapse ? THP_NEED_COLLAPSE : 0));
+}
+
+FIXTURE_TEARDOWN_PARENT(leak)
+{
+	thp_teardown(_metadata);
+}
+
+/*
+ * The thread that is the rival. Both wait in user space: a thread that has to be
+ * woken comes too late.
+ */
+static struct rival {
+	pthread_t thread;
+	const struct split_op *op;
+	struct thp_map *m;
+	unsigned int round, done;
+	bool end;
+} rival;
+
+/* There may be one CPU only. */
+static void await_round(const unsigned int *counter, unsigned int round)
+{
+	unsigned int spins = 0;
+
+	while (__atomic_load_n(counter, __ATOMIC_ACQUIRE) != round)
+		if (++spins > 100000)
+			sched_yield();
+}
+
+static void *rival_main(void *arg)
+{
+	struct rival *r = arg;
+	unsigned int round;
+
+	for (round = 1;; round++) {
+		await_round(&r->round, round);
+		if (r->end)
+			return NULL;
+		/* Only the loss of a table would be an error. */
+		r->op->run(r->m, thp_page(r->m, 0), thp_env.page);
+		__atomic_store_n(&r->done, round, __ATOMIC_RELEASE);
+	}
+}
+
+/* As split_run(), against the rival, who begins at the same time. */
+static int run_raced(const struct split_op *op, struct thp_map *m)
+{
+	int ret;
+
+	rival.m = m;
+	__atomic_store_n(&rival.round, rival.round + 1, __ATOMIC_RELEASE);
+	ret = split_run(op, m);
+	await_round(&rival.done, rival.round);
+	return ret;
+}
+
+/* Whether an operation that said so has done anything: else nothing could leak. */
+static bool leak_effect(const struct split_op *op, struct thp_map *m)
+{
+	struct thp_why ignored = { 0 };
+	enum thp_state state;
+
+	/* Not of the table, or a control. */
+	if (op < split_ops || op >= split_ops + split_ops_count)
+		return true;
+	if (is_plain(m->kind))
+		return !split_verify(op, m, &ignored);
+	if (!split_expected(op, m->kind))
+		return true;
+	return !thp_obs_state(m->thp, thp_env.pmd, &state) && state != thp_kind_state(m->kind);
+}
+
+/* Rounds of mapping, operation and unmapping, in a process of its own. */
+static int leak_rounds(struct thp_chan *chan, void *arg)
+{
+	const struct leak_of *v = arg;
+	const struct split_op *op = leak_op(v->op);
+	static struct thp_map m;
+	unsigned int i, thp;
+	int ret;
+
+	if (v->rival) {
+		rival.op = leak_op(v->rival);
+		ret = pthread_create(&rival.thread, NULL, rival_main, &rival);
+		if (ret)
+			return thp_why(&chan->why, -ret, "pthread_create: %s", strerror(ret));
+	}
+	thp_warm_up();
+	thp_chan_post_parent(chan, 1);
+	thp_chan_await_parent(chan, 2);
+	for (i = 0; i < leak_count(v); i++) {
+		thp_chan_beat(chan);
+		/* One byte is enough: contents are checked elsewhere. */
+		ret = v->edges ? edges_create(&m, v->kind, &chan->why) :
+		      thp_map_create(&m, v->kind, &chan->why);
+		if (!ret)
+			ret = split_prepare(op, &m, &chan->why);
+		if (ret)
+			return ret;
+		for (thp = 0; thp < (v->edges ? EDGE_THPS : 1); thp++) {
+			if (v->kind == THP_ZERO)
+				thp_peek(m.thp + thp * thp_env.pmd);
+			else if (v->kind != THP_NONE && op != &fault_op)
+				thp_touch(m.thp + thp * thp_env.pmd);
+		}
+		if (v->refused)
+			thp_inject_task(getpid(), true);
+		if (v->edges) {
+			ret = thp_inject_grant(1);
+			if (ret)
+				return thp_why(&chan->why, ret, "PTE tables cannot be limited: %s",
+					       thp_errno_name(ret));
+			ret = op->run(&m, thp_page(&m, thp_env.nr / 2),
+				      (EDGE_THPS - 1) * thp_env.pmd);
+		} else {
+			ret = v->rival ? run_raced(op, &m) : split_run(op, &m);
+		}
+		if (v->refused)
+			thp_inject_task(getpid(), false);
+		chan->val[0] += !!ret;
+		chan->val[2] += v->edges ? 1 : !ret && leak_effect(op, &m);
+		if (v->collapse && !madvise(m.thp, thp_env.pmd, MADV_COLLAPSE)) {
+			chan->val[1]++;
+			ret = thp_map_expect(&m, THP_STATE_PMD, &chan->why);
+			if (ret)
+				return ret;
+		}
+		thp_map_destroy(&m);
+	}
+	if (v->rival) {
+		rival.end = true;
+		__atomic_store_n(&rival.round, rival.round + 1, __ATOMIC_RELEASE);
+		pthread_join(rival.thread, NULL);
+	}
+	return 0;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	long long x = *(const long long *)a, y = *(const long long *)b;
+
+	return (x > y) - (x < y);
+}
+
+/*
+ * Tables that belong to no process: those of others come and go, what is leaked
+ * stays. The median of several looks, as a process may start or end during one.
+ */
+static int ownerless_tables(long long *kb)
+{
+	long long look[5];
+	size_t i;
+	int ret;
+
+	for (i = 0; i < ARRAY_SIZE(look); i++) {
+		thp_obs_settle();
+		ret = thp_race_residue(&look[i]);
+		if (ret)
+			return ret;
+	}
+	qsort(look, ARRAY_SIZE(look), sizeof(look[0]), by_value);
+	*kb = look[ARRAY_SIZE(look) / 2];
+	return 0;
+}
+
+struct leak_found {
+	long long kb;		/* by which PageTables of no process grew */
+	long long refused, collapsed;
+	long long effects;	/* operations that did something */
+};
+
+static int leak_batch(struct thp_child *c, const struct leak_of *of, long long slack,
+		      struct leak_found *found, struct thp_why *why)
+{
+	long long before, after;
+	int ret, try;
+
+	ret = thp_child_start(c, leak_rounds, (void *)of);
+	if (!ret)
+		ret = thp_child_await(c, 1, THP_STEP_MS);
+	if (!ret)
+		ret = ownerless_tables(&before);
+	if (ret)
+		return thp_why(why, ret, "before the rounds: %s", thp_errno_name(ret));
+	thp_chan_post_child(c->chan, 2);
+	/* A round takes a few milliseconds. */
+	ret = thp_child_await(c, 3, THP_STEP_MS);
+	if (ret == -ETIMEDOUT) {
+		(void)thp_inject_task(c->pid, false);
+		return thp_why(why, -EPROTO, "%s does not return: livelock, or it waits for ever",
+			       of->op);
+	}
+	found->refused = c->chan->val[0];
+	found->collapsed = c->chan->val[1];
+	found->effects = c->chan->val[2];
+	ret = thp_child_join(c, THP_STEP_MS, why);
+	if (ret)
+		return ret;
+	/* Leaks are for ever. */
+	for (try = 0; try < 3; try++) {
+		ret = ownerless_tables(&after);
+		if (ret)
+			return thp_why(why, ret, "PageTables: %s", thp_errno_name(ret));
+		found->kb = after - before;
+		if (found->kb < slack)
+			break;
+	}
+	printf("# leak: %s of %s%s: PageTables of no process %+lld kB in %u rounds, %lld refused\n",
+	       of->op, thp_kind_name(of->kind), of->rival ? ", raced" :
+	       of->collapse ? ", collapsed" :
+	       of->edges ? ", second edge refused" : of->refused ? ", refused" : "", found->kb,
+	       leak_count(of), found->refused);
+	return 0;
+}
+
+THP_COVERS(leak, page_tables, "leak-page-tables");
+TEST_F_TIMEOUT(leak, page_tables, 300)
+{
+	long long pages = LEAK_PAGES * (long long)thp_env.page / 1024, all, slack;
+	const struct leak_of *of = &variant->of;
+	struct leak_found found = { 0 };
+	struct thp_why why = { 0 };
+	int batch;
+
+	all = (long long)(leak_count(of) * thp_env.table / 1024);
+	/* One leaked table a round, or one in four; a race need not be met that often. */
+	slack = of->rival ? all / 64 : all / 4;
+	/* A page is there as long as one of its tables is. */
+	if (of->rival && slack < pages)
+		slack = pages;
+	if (slack < pages || slack > all)
+		THP_SKIP("needs PTE tables that fill pages of PageTables");
+	if (of->refused)
+		THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+	/* What others do goes up and down, a leak goes on. */
+	for (batch = 0; batch < 3; batch++) {
+		THP_CHECK_OK(leak_batch(&self->child, of, slack, &found, &why), &why);
+		if (found.kb < slack)
+			break;
+	}
+	THP_CHECK(found.kb < slack,
+		  "%s of %s: PageTables of no process grew by %lld kB in %u rounds, expected < %lld",
+		  of->op, thp_kind_name(of->kind), found.kb, leak_count(of), slack);
+	if (!of->refused && !of->rival)
+		THP_CHECK(found.refused == (of->never ? leak_count(of) : 0),
+			  "%s of %s: refused %lld times in %u rounds, expected %u", of->op,
+			  thp_kind_name(of->kind), found.refused, leak_count(of),
+			  of->never ? leak_count(of) : 0);
+	if (!of->refused && !of->never)
+		THP_CHECK(found.effects >= leak_count(of) / 2,
+			  "%s of %s had an effect in %lld of %u rounds, expected most of them",
+			  of->op, thp_kind_name(of->kind), found.effects, leak_count(of));
+	if (of->collapse && found.collapsed < leak_count(of) / 2)
+		THP_SKIP("needs more free huge pages for MADV_COLLAPSE");
+	if (of->refused && thp_env.contract == THP_LAZY)
+		THP_CHECK(thp_inject_fired() >= (long)leak_count(of),
+			  "only %ld tables were refused in %u rounds", thp_inject_fired(),
+			  leak_count(of));
+}

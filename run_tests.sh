@@ -17,7 +17,7 @@ usage: ${0##*/} [-hlx] [-t PROGRAM[:TEST]]... [-e eager|lazy|auto] [-s N]
                      of THP_LAZY_EXPECT in the environment
   -s N               make the stress parts N times as long (1 to 1000)
   -x                 stop at the first failure
-  -l                 list every test with the IDs of the call sites it covers
+  -l                 list every test: its ID, the call sites that it covers, its source file
   -h, --help         this text
 Programs: $all_programs
 OUTPUT=DIR in the environment says where they are if not beside this script.

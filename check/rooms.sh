@@ -69,3 +69,8 @@ for prog in $programs; do
 			"$prog.c" "${prog#thp_}"/*.c || echo "$file"
 	done
 done | none "every subject is part of its program" "these are included by none"
+
+OUTPUT=$OUTPUT ./run_tests.sh -l 2> "$log" |
+while IFS="$(printf '\t')" read -r test _ file; do
+	[ -e "$file" ] || echo "$test: $file"
+done | none "run_tests.sh -l has the file of every test" "these have none"

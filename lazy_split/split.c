@@ -111,6 +111,8 @@ static bool disturbed(const struct split_op *op, const struct counted *c, long s
 	       ((op->flags & OP_FOLIO) && failed_tries(c));
 }
 
+THP_TESTS_OF(split);
+
 /* Page tables, events and structure: the exact oracles. */
 TEST_F(split, counts)
 {

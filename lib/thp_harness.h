@@ -164,8 +164,9 @@
 struct thp_cover {
 	const char *fixture;
 	const char *variant;	/* NULL: every variant */
-	const char *test;
+	const char *test;	/* NULL: every test of the fixture, .ids by other means */
 	const char *ids;
+	const char *file;	/* that has the test */
 	struct thp_cover *next;
 };
 
@@ -174,6 +175,7 @@ static struct thp_cover *thp_covers __maybe_unused;
 #define __THP_COVERS(sym, f, v, t, i)					\
 	static struct thp_cover sym = {					\
 		.fixture = f, .variant = v, .test = t, .ids = i,	\
+		.file = __FILE__,					\
 	};								\
 	static void __attribute__((constructor)) sym##_register(void)	\
 	{								\
@@ -181,6 +183,9 @@ static struct thp_cover *thp_covers __maybe_unused;
 		thp_covers = &sym;					\
 	}								\
 	struct thp_cover
+
+/* The tests of fixture @f are here; a hook tells what they cover. */
+#define THP_TESTS_OF(f) __THP_COVERS(_tests_of_##f, #f, NULL, NULL, NULL)
 
 /* THP_COVERS(fixture, test, "id id"); "global" is the fixture of TEST(). */
 #define THP_COVERS(f, t, i) __THP_COVERS(_cover_##f##_##t, #f, NULL, #t, i)
@@ -312,26 +317,37 @@ TEST_F(kernel, mode)
 static const char *(*thp_cover_hook)(const char *fixture, const char *variant,
 				     const char *test) __maybe_unused;
 
+/* What is registered for a test; NULL if nothing is. */
+static inline const struct thp_cover *thp_find_cover(const char *fixture, const char *variant,
+						     const char *test)
+{
+	const struct thp_cover *c;
+
+	for (c = thp_covers; c; c = c->next)
+		if (!strcmp(c->fixture, fixture) && (!c->test || !strcmp(c->test, test)) &&
+		    (!c->variant || !strcmp(c->variant, variant)))
+			return c;
+	return NULL;
+}
+
 static inline void thp_list_covers(void)
 {
 	struct __fixture_variant_metadata none = { .name = "" }, *v;
 	struct __fixture_metadata *f;
 	struct __test_metadata *t;
-	struct thp_cover *c;
+	const struct thp_cover *c;
 	const char *ids;
 
 	for (f = __fixture_list; f; f = f->next) {
 		for (v = f->variant ?: &none; v; v = v->next) {
 			for (t = f->tests; t; t = t->next) {
+				c = thp_find_cover(f->name, v->name, t->name);
 				ids = thp_cover_hook ? thp_cover_hook(f->name, v->name, t->name) :
 						       NULL;
-				for (c = thp_covers; c && !ids; c = c->next)
-					if (!strcmp(c->fixture, f->name) &&
-					    !strcmp(c->test, t->name) &&
-					    (!c->variant || !strcmp(c->variant, v->name)))
-						ids = c->ids;
-				printf("%s%s%s.%s\t%s\n", f->name, v->name[0] ? "." : "",
-				       v->name, t->name, ids ? ids : "");
+				if (!ids && c)
+					ids = c->ids;
+				printf("%s%s%s.%s\t%s\t%s\n", f->name, v->name[0] ? "." : "",
+				       v->name, t->name, ids ?: "", c ? c->file : "");
 			}
 		}
 	}

@@ -161,7 +161,7 @@ static inline int thp_usage(const char *prog)
 	       "      environment (default auto)\n"
 	       "  -s  multiplies the loops of stress tests, 1 to 1000 (default 1)\n"
 	       "  -i  print what was found out about this machine\n"
-	       "  -L  list tests with the call sites that they cover\n"
+	       "  -L  list tests with the call sites that they cover and their source files\n"
 	       "  -R  restore settings that a killed run left behind\n"
 	       "  -h, --help  this text\n"
 	       "  -r FIXTURE.VARIANT.TEST, -f FIXTURE, -v VARIANT, -t TEST, -l: see -l\n"

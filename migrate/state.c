@@ -543,6 +543,8 @@ static const char *state_missing(const struct state_op *op, enum state_bit bit)
 	return op->flags & ST_NODES ? numa_missing(needs) : thp_env_missing(needs);
 }
 
+THP_TESTS_OF(state);
+
 FIXTURE(state) {
 	struct thp_why why;
 };

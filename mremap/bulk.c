@@ -9,6 +9,8 @@
  *
  *	| anchor | source | anchor ... anchor | destination | anchor |
  */
+THP_TESTS_OF(bulk);
+
 FIXTURE(bulk) {
 	int unused;
 };

@@ -3,6 +3,8 @@
  * move: Moves of every alignment, length and place.
  */
 
+THP_TESTS_OF(move);
+
 FIXTURE(move) {
 	int unused;
 };

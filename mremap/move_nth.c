@@ -36,6 +36,8 @@ static int nth_once(const struct thp_move_case *c, int nth, struct thp_why *why)
 	return ret ? ret : fired;
 }
 
+THP_TESTS_OF(move_nth);
+
 FIXTURE(move_nth) {
 	int unused;
 };

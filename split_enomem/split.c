@@ -3,6 +3,8 @@
  * split: Every row of the table of operations while page tables cannot be had.
  */
 
+THP_TESTS_OF(split);
+
 FIXTURE(split) {
 	struct trial trial;
 };

@@ -9,8 +9,8 @@
 # Of each program what wants a setting, a privilege, a limit or two CPUs
 settings='thp_lazy_split:kernel.* thp_lazy_split:khugepaged.*
 	thp_lazy_split:split.m*_mid_anon.counts thp_lazy_split:split.uffd*_mid_anon.*
-	thp_split_enomem:split.munmap_mid_*.* thp_fork_copy:kernel.* thp_fork_copy:race.*
-	thp_mremap:move.whole_anon* thp_migrate:offline.* thp_migrate:race.* thp_migrate:hint.*'
+	thp_split_enomem:split.munmap_mid_*.* thp_fork_copy:kernel.* thp_fork_copy:race.fork_writes*
+	thp_mremap:move.whole_anon* thp_migrate:offline.* thp_migrate:race.pin_* thp_migrate:hint.*'
 memcg='thp_lazy_split:kernel.* thp_split_enomem:split.munmap_mid_*.memcg'
 
 # under CONDITION TESTS PATTERN COMMAND

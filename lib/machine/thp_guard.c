@@ -426,6 +426,8 @@ int thp_guard_run(int (*body)(void *arg), void *arg, struct thp_why *end)
 
 	/* Who started this may ignore it, and then there is no child to wait for. */
 	signal(SIGCHLD, SIG_DFL);
+	/* Where files may not grow as much as a THP, RLIMIT_FSIZE: EFBIG will do. */
+	signal(SIGXFSZ, SIG_IGN);
 	if (thp_run_was_broken(cause))
 		return thp_why(end, -ENOTRECOVERABLE, "%s", cause);
 	thp_env_allow_thps();

@@ -147,9 +147,7 @@ static int parent_write(size_t page, uint64_t seed, struct thp_why *why)
 	enum thp_state s;
 	int ret;
 
-	ret = thp_meter_start(&m, 0, why);
-	if (ret)
-		return ret;
+	TRY(thp_meter_start(&m, 0, why));
 	thp_group_write(page, seed);
 	ret = thp_meter_read(&m, why);
 	if (!ret)
@@ -197,9 +195,7 @@ static int sole_owner_writes(const char *what, struct thp_why *why)
 	struct thp_meter m;
 	int ret;
 
-	ret = thp_meter_start(&m, 0, why);
-	if (ret)
-		return ret;
+	TRY(thp_meter_start(&m, 0, why));
 	thp_group_write(middle(), SEED_PARENT);
 	ret = thp_meter_read(&m, why);
 	if (!ret)

@@ -149,11 +149,9 @@ static int bulk_round(long long *kb, struct thp_why *why)
 {
 	long long before, after;
 	unsigned int i;
-	int ret;
+	int ret = 0;
 
-	ret = thp_peers_prepare(BULK_PEERS, why);
-	if (ret)
-		return ret;
+	TRY(thp_peers_prepare(BULK_PEERS, why));
 	thp_obs_settle();
 	before = thp_obs_pagetables_kb();
 	for (i = 0; i < BULK_PEERS && !ret; i++) {
@@ -180,22 +178,15 @@ static int bulk_round(long long *kb, struct thp_why *why)
 static int bulk(const void *arg, struct thp_why *why)
 {
 	long long want, slack, with, without;
-	int ret;
 
 	(void)arg;
-	ret = thp_group_new(THP_ANON, BULK_THPS, why);
-	if (ret)
-		return ret;
+	TRY(thp_group_new(THP_ANON, BULK_THPS, why));
 	want = thp_group_mapped() * BULK_PEERS * (long long)thp_env.table / 1024;
 	slack = BULK_THPS * BULK_PEERS * (long long)thp_env.table / 1024 / 4;
-	ret = bulk_round(&with, why);
-	if (ret)
-		return ret;
+	TRY(bulk_round(&with, why));
 	if (madvise(thp_group.base, thp_group.n * thp_env.pmd, MADV_DONTFORK))
 		return thp_why(why, -errno, "MADV_DONTFORK: %s", strerror(errno));
-	ret = bulk_round(&without, why);
-	if (ret)
-		return ret;
+	TRY(bulk_round(&without, why));
 	if (with - without < want - slack || with - without > want + slack)
 		return thp_why(why, -EAGAIN,
 			       "PageTables of %d children with %d THPs: %+lld kB, expected %lld +- %lld",

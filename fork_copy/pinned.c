@@ -138,13 +138,10 @@ static int ring_copy(bool to_memory, unsigned int i, size_t page, struct thp_why
 static int ring_coherent(size_t page, struct thp_why *why)
 {
 	unsigned int i;
-	int ret;
 
 	thp_group_write(page, SEED_PARENT);
 	for (i = 0; i < thp_group.n; i++) {
-		ret = ring_copy(false, i, page, why);
-		if (ret)
-			return ret;
+		TRY(ring_copy(false, i, page, why));
 		if (read(pipe_fd[0], buffer, thp_env.page) != (ssize_t)thp_env.page)
 			return thp_why(why, -EIO, "pipe: short read");
 		if (memcmp(buffer, thp_page(&thp_group.map[i], page), thp_env.page))
@@ -154,9 +151,7 @@ static int ring_coherent(size_t page, struct thp_why *why)
 		thp_group_fill(buffer, i, page, SEED_DEVICE);
 		if (write(pipe_fd[1], buffer, thp_env.page) != (ssize_t)thp_env.page)
 			return thp_why(why, -EIO, "pipe: short write");
-		ret = ring_copy(true, i, page, why);
-		if (ret)
-			return ret;
+		TRY(ring_copy(true, i, page, why));
 	}
 	thp_group_note(page, SEED_DEVICE);
 	return thp_group_check(why);
@@ -278,9 +273,7 @@ static int dontfork_pinned(const void *arg, struct thp_why *why)
 	struct thp_meter m;
 	int ret;
 
-	ret = pin_group(*at, why);
-	if (ret)
-		return ret;
+	TRY(pin_group(*at, why));
 	if (madvise(thp_group.base, thp_group.n * thp_env.pmd, MADV_DONTFORK))
 		return thp_why(why, -errno, "MADV_DONTFORK: %s", strerror(errno));
 	ret = thp_meter_start(&m, 0, why);
@@ -322,9 +315,7 @@ static int fork_unpinned(const void *arg, struct thp_why *why)
 		ret = thp_peer_start(p, why);
 	if (ret)
 		return ret;
-	ret = thp_meter_read(&m, why);
-	if (ret)
-		return ret;
+	TRY(thp_meter_read(&m, why));
 	/* The kernel may drop the pins of a freed buffer a moment later. */
 	if (m.ev[1].split_pmd != m.ev[0].split_pmd)
 		return thp_why(why, -EAGAIN, "fork after unpinning splits");

@@ -90,9 +90,7 @@ static int fork_races_writes(const void *arg, struct thp_why *why)
 
 	(void)arg;
 	for (i = 0; i < RACE_ROUNDS * thp_env.scale && thp_now_ms() < end && !ret; i++) {
-		ret = thp_group_new(THP_ANON, 0, why);
-		if (ret)
-			return ret;
+		TRY(thp_group_new(THP_ANON, 0, why));
 		stop_writing = 0;
 		ret = pthread_create(&thread, NULL, write_upper_half, NULL);
 		if (ret)

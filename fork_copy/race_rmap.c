@@ -69,20 +69,15 @@ static int rmap_new(struct rmap_area *a, struct thp_why *why)
 static int rmap_renew(const struct rmap_area *a, unsigned int round, struct thp_why *why)
 {
 	size_t i, n = a->spares ? a->ballast : round % (a->ballast + 1);
-	int ret;
 
 	if (!n) {
-		ret = anew(a->base, a->ballast * thp_env.pmd, why);
-		if (ret)
-			return ret;
+		TRY(anew(a->base, a->ballast * thp_env.pmd, why));
 	} else {
 		rmap_fill(a, n - 1);
 		/* Splits it. */
 		madvise(rmap_range(a, n - 1) + thp_env.pmd / 2, thp_env.page, MADV_DONTNEED);
 	}
-	ret = anew(rmap_range(a, a->ballast), a->thps * thp_env.pmd, why);
-	if (ret)
-		return ret;
+	TRY(anew(rmap_range(a, a->ballast), a->thps * thp_env.pmd, why));
 	for (i = 0; i < a->thps; i++)
 		rmap_fill(a, a->ballast + i);
 	return 0;

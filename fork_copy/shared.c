@@ -190,13 +190,10 @@ static long swapped(void)
 	unsigned int i;
 	long n = 0;
 	size_t p;
-	int ret;
 
 	for (i = 0; i < thp_group.n; i++) {
 		for (p = 0; p < thp_env.nr; p++) {
-			ret = thp_obs_pagemap(thp_page(&thp_group.map[i], p), &entry);
-			if (ret)
-				return ret;
+			TRY(thp_obs_pagemap(thp_page(&thp_group.map[i], p), &entry));
 			n += !!(entry & THP_PM_SWAPPED);
 		}
 	}

@@ -111,9 +111,7 @@ static int fork_without_tables(const void *arg, struct thp_why *why)
 	err = fork_and_reap(why, &ok);
 	if (thp_inject_task(getpid(), false))
 		return thp_why(why, -EIO, "make-it-fail cannot be cleared");
-	ret = thp_meter_read(&m, why);
-	if (ret)
-		return ret;
+	TRY(thp_meter_read(&m, why));
 	/* A child needs tables for its base pages, whatever it does with the THP. */
 	thp_inject_report("targeted", true, thp_inject_fired(), "%s", thp_errno_name(err));
 	if (err != ENOMEM)

@@ -59,21 +59,14 @@ static int stay(struct thp_chan *chan, void *arg)
 static int fill_small(struct thp_map *m, const struct collapse_from *v, struct thp_why *why)
 {
 	size_t i;
-	int ret;
 
 	if (v->split_before) {
-		ret = thp_map_new(m, THP_ANON, why);
-		if (ret)
-			return ret;
+		TRY(thp_map_new(m, THP_ANON, why));
 		/* Protecting one page and undoing it splits the PMD and leaves one VMA. */
-		ret = thp_split_at(thp_page(m, 1), why);
-		if (ret)
-			return ret;
+		TRY(thp_split_at(thp_page(m, 1), why));
 		return thp_map_expect(m, THP_STATE_PTE, why);
 	}
-	ret = thp_map_create(m, THP_SMALL, why);
-	if (ret)
-		return ret;
+	TRY(thp_map_create(m, THP_SMALL, why));
 	for (i = 0; i < thp_env.nr; i += 1 + v->holes)
 		thp_fill(thp_page(m, i), m->seed, i);
 	return madvise(m->area, m->area_len, MADV_HUGEPAGE) ?

@@ -56,12 +56,9 @@ static int set_on_device(const struct thp_set *s, struct thp_why *why)
 {
 	unsigned int i;
 	size_t p;
-	int ret;
 
 	for (i = 0; i < s->n; i++) {
-		ret = thp_map_expect(&s->map[i], THP_STATE_PMD, why);
-		if (ret)
-			return ret;
+		TRY(thp_map_expect(&s->map[i], THP_STATE_PMD, why));
 		for (p = 0; p < thp_env.nr; p++)
 			if (!thp_hmm_holds(thp_page(&s->map[i], p)))
 				return thp_why(why, -EPROTO, "page %zu is not on the device", p);

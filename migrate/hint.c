@@ -96,9 +96,7 @@ static int hint_place(struct thp_map *m, struct thp_why *why)
 		return thp_why(why, -ETIME, "NUMA balancing has not come by");
 	if (mprotect(half, rest, PROT_READ | PROT_WRITE))
 		return thp_why(why, -errno, "mprotect: %s", strerror(errno));
-	ret = thp_map_check(m, 0, thp_env.nr, why);
-	if (ret)
-		return ret;
+	TRY(thp_map_check(m, 0, thp_env.nr, why));
 	(void)hinted(m->thp + thp_env.pmd);
 	if (madvise(m->area, m->area_len, MADV_HUGEPAGE))
 		return thp_why(why, -errno, "MADV_HUGEPAGE: %s", strerror(errno));

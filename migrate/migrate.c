@@ -60,15 +60,12 @@ static int sharer(struct thp_chan *chan, void *arg)
 	enum thp_state state;
 	struct thp_set *s = arg;
 	unsigned int i;
-	int ret = 0;
 
 	thp_warm_up();
 	thp_chan_post_parent(chan, 1);
 	thp_chan_await_parent(chan, 2);
 	state = chan->val[0];
-	ret = thp_set_intact(s, state, &chan->why);
-	if (ret)
-		return ret;
+	TRY(thp_set_intact(s, state, &chan->why));
 	chan->val[1] = thp_obs_vmpte(0);
 	for (i = 0; i < s->n; i++)
 		munmap(s->map[i].thp, thp_env.pmd);

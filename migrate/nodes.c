@@ -217,11 +217,8 @@ static int move_one(struct thp_map *m, long node)
 {
 	void *page = thp_page(m, thp_env.nr / 2 + 1);
 	int to = node, status = -EIO;
-	long ret;
 
-	ret = sys_move_pages(0, 1, &page, &to, &status, MPOL_MF_MOVE);
-	if (ret)
-		return ret;
+	TRY(sys_move_pages(0, 1, &page, &to, &status, MPOL_MF_MOVE));
 	return status < 0 ? status : 0;
 }
 
@@ -231,7 +228,6 @@ static int move_all(struct thp_map *m, long node)
 	static void *pages[64];
 	int first = 0;
 	size_t i, k;
-	long ret;
 
 	/*
 	 * The first page takes the THP along. The next ones may be refused with
@@ -245,9 +241,7 @@ static int move_all(struct thp_map *m, long node)
 			to[k] = node;
 			status[k] = -EIO;
 		}
-		ret = sys_move_pages(0, n, pages, to, status, MPOL_MF_MOVE);
-		if (ret)
-			return ret;
+		TRY(sys_move_pages(0, n, pages, to, status, MPOL_MF_MOVE));
 		if (!i)
 			first = status[0];
 	}

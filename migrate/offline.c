@@ -226,9 +226,7 @@ static int poisoned(struct thp_chan *chan, void *arg)
 	int ret;
 
 	thp_warm_up();
-	ret = thp_set_new(s, THP_ANON, why);
-	if (ret)
-		return ret;
+	TRY(thp_set_new(s, THP_ANON, why));
 	m = &s->map[0];
 	ret = thp_obs_pagemap(thp_page(m, bad), &entry);
 	if (ret || !(entry & PFN_MASK))

@@ -149,9 +149,7 @@ static int state_set_up(struct state *s, struct thp_why *why)
 		state_fill(s);
 	for (i = 0; i < thp_env.nr; i++)
 		s->at[i] = thp_page(&s->m, i);
-	ret = s->op->flags & ST_SPLIT ? state_split(s, why) : 0;
-	if (ret)
-		return ret;
+	TRY(s->op->flags & ST_SPLIT ? state_split(s, why) : 0);
 	if (s->bit != BIT_UFFD_WP && s->bit != BIT_UFFD_RWP && s->op->flags & ST_TARGET)
 		s->m.uffd = thp_uffd_open(UFFD_FEATURE_MOVE);
 	ret = state_set(s, why);
@@ -231,15 +229,13 @@ static int state_look_young(struct state *s, char *got, struct thp_why *why)
 static int state_look_dirty(struct state *s, char *got, struct thp_why *why)
 {
 	size_t i, n;
-	int ret, try;
+	int try;
 
 	for (try = 0; try < 3; try++) {
 		for (i = 0; i < thp_env.nr; i += n) {
 			n = state_row(s, i);
-			ret = s->at[i] ? state_advise(s->at[i], n * thp_env.page, MADV_PAGEOUT,
-						      "MADV_PAGEOUT", why) : 0;
-			if (ret)
-				return ret;
+			TRY(s->at[i] ? state_advise(s->at[i], n * thp_env.page, MADV_PAGEOUT,
+						    "MADV_PAGEOUT", why) : 0);
 		}
 	}
 	for (i = 0; i < thp_env.nr; i++) {

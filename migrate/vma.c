@@ -30,9 +30,7 @@ static int act_vma_split(struct thp_race *r, struct thp_actor *a, struct thp_why
 	bool flag = a->loops % 3;
 	int ret, i;
 
-	ret = renew(r, why);
-	if (ret)
-		return ret;
+	TRY(renew(r, why));
 	phase(GO);
 	/* The fault takes a while, most of it in clearing the page: meet all of it. */
 	while (phase_now() == GO && !r->ended)

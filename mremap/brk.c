@@ -35,9 +35,7 @@ static int brk_once(enum thp_kind kind, struct thp_why *why)
 	long long vmpte;
 	int ret, splits;
 
-	ret = heap_thp(&m, kind, &end, why);
-	if (ret)
-		return ret;
+	TRY(heap_thp(&m, kind, &end, why));
 	vmpte = thp_obs_vmpte(0);
 	ret = thp_map_fault(&m, why);
 	if (ret)
@@ -198,9 +196,7 @@ static int exec_once(struct thp_why *why)
 	memset(arg, 'x', ARG_LEN);
 	for (i = 0; i < ARGS; i++)
 		argv[2 + i] = arg;
-	ret = thp_meter_start(&meter, 0, why);
-	if (ret)
-		return ret;
+	TRY(thp_meter_start(&meter, 0, why));
 	pid = fork();
 	if (pid < 0)
 		return thp_why(why, -errno, "fork: %s", strerror(errno));

@@ -128,9 +128,7 @@ static int bulk_check(const struct bulk *b, char *base, struct thp_why *why)
 			if (ret)
 				return ret;
 		}
-		ret = thp_check(bulk_small(b, base, i), b->seed, i + 1, 1, why);
-		if (ret)
-			return ret;
+		TRY(thp_check(bulk_small(b, base, i), b->seed, i + 1, 1, why));
 	}
 	return 0;
 }
@@ -173,13 +171,9 @@ static int bulk_once(struct bulk *b, int flags, struct thp_why *why)
 	char *p;
 	int ret;
 
-	ret = bulk_map(b, why);
-	if (ret)
-		return ret;
+	TRY(bulk_map(b, why));
 	vmpte[0] = thp_obs_vmpte(0);
-	ret = bulk_fault(b, why);
-	if (ret)
-		return ret;
+	TRY(bulk_fault(b, why));
 	vmpte[1] = thp_obs_vmpte(0);
 	thp_obs_events(&before);
 	p = mremap(b->src, b->span, b->span, MREMAP_MAYMOVE | MREMAP_FIXED | flags, b->dst);

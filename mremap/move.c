@@ -231,9 +231,7 @@ static int move_once(const struct thp_move_case *c, struct thp_why *why)
 {
 	int ret, splits;
 
-	ret = thp_move_prepare(&mv, c, thp_env.unit, why);
-	if (ret)
-		return ret;
+	TRY(thp_move_prepare(&mv, c, thp_env.unit, why));
 	thp_move_predict(&mv, mv.n);
 	ret = thp_move_run(&mv);
 	if (ret)
@@ -309,9 +307,7 @@ static int check_failure(int ret, bool may_split, long slack, struct thp_why *wh
 	if (ret != -ENOMEM && !(moved && mv.fired && ret == -EAGAIN))
 		return thp_why(why, is_busy(ret) ? -EAGAIN : -EPROTO,
 			       "starved: %s, expected ENOMEM", thp_errno_name(ret));
-	ret = thp_move_check_refused(&mv, may_split, slack, why);
-	if (ret)
-		return ret;
+	TRY(thp_move_check_refused(&mv, may_split, slack, why));
 	return finish_uffd(moved, why);
 }
 

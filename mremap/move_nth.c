@@ -9,9 +9,7 @@ static int nth_once(const struct thp_move_case *c, int nth, struct thp_why *why)
 	unsigned int allocs;
 	int ret, fired;
 
-	ret = thp_move_prepare(&mv, c, 1, why);
-	if (ret)
-		return ret;
+	TRY(thp_move_prepare(&mv, c, 1, why));
 	mv.nth_fd = thp_inject_nth_open();
 	if (mv.nth_fd < 0)
 		return thp_why(why, mv.nth_fd, "fail-nth: %s", thp_errno_name(mv.nth_fd));

@@ -25,9 +25,7 @@ static int check_untouched(const struct thp_map *m, struct thp_meter *meter, con
 {
 	int disturbed, ret;
 
-	ret = thp_meter_read(meter, why);
-	if (ret)
-		return ret;
+	TRY(thp_meter_read(meter, why));
 	disturbed = thp_meter_splits(meter, 0, what, why);
 	if (disturbed == -EPROTO)
 		return disturbed;
@@ -83,21 +81,16 @@ static int refuse_all(struct thp_map *m, char *to, struct thp_why *why)
 	struct thp_meter meter;
 	size_t i;
 	char *p;
-	int ret;
 
 	for (i = 0; i < ARRAY_SIZE(calls); i++) {
-		ret = thp_meter_start(&meter, 0, why);
-		if (ret)
-			return ret;
+		TRY(thp_meter_start(&meter, 0, why));
 		p = mremap(m->thp, calls[i].old_len, calls[i].new_len, calls[i].flags, calls[i].to);
 		if (p != MAP_FAILED)
 			return thp_why(why, -EPROTO, "%s: succeeded", calls[i].what);
 		if (errno != calls[i].err)
 			return thp_why(why, -EPROTO, "%s: %s, expected %s", calls[i].what,
 				       thp_errno_name(errno), thp_errno_name(calls[i].err));
-		ret = check_untouched(m, &meter, calls[i].what, why);
-		if (ret)
-			return ret;
+		TRY(check_untouched(m, &meter, calls[i].what, why));
 	}
 	return 0;
 }
@@ -131,11 +124,8 @@ static int same_size_once(struct thp_map *m, struct thp_why *why)
 {
 	char *p = thp_page(m, 1);
 	struct thp_meter meter;
-	int ret;
 
-	ret = thp_meter_start(&meter, 0, why);
-	if (ret)
-		return ret;
+	TRY(thp_meter_start(&meter, 0, why));
 	if (mremap(p, thp_env.page, thp_env.page, MREMAP_MAYMOVE) != p)
 		return thp_why(why, -EPROTO, "it moved, or failed: %s", strerror(errno));
 	return check_untouched(m, &meter, "same size", why);
@@ -164,9 +154,7 @@ static int grow_away_once(struct thp_map *m, struct thp_why *why)
 	int splits, ret;
 	bool aligned;
 
-	ret = thp_meter_start(&meter, 0, why);
-	if (ret)
-		return ret;
+	TRY(thp_meter_start(&meter, 0, why));
 	to.thp = mremap(m->thp, pmd, 2 * pmd, MREMAP_MAYMOVE);
 	if (to.thp == MAP_FAILED)
 		return thp_why(why, -EPROTO, "mremap: %s", strerror(errno));

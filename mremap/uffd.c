@@ -31,9 +31,7 @@ static int move_refused(struct thp_map *m, struct thp_map *to, size_t len, int e
 	struct thp_meter meter;
 	int ret;
 
-	ret = thp_meter_start(&meter, 0, why);
-	if (ret)
-		return ret;
+	TRY(thp_meter_start(&meter, 0, why));
 	ret = thp_uffd_move(m->uffd, to->thp, m->thp, len, NULL);
 	if (ret != err)
 		return thp_why(why, -EPROTO, "%s: %s, expected %s", what, thp_errno_name(ret),

@@ -168,9 +168,7 @@ static int between_victim(struct thp_chan *chan, void *arg)
 	pthread_t thread;
 
 	thp_warm_up();
-	ret = between_new(&m, job->between, why);
-	if (ret)
-		return ret;
+	TRY(between_new(&m, job->between, why));
 	self->reclaims = between_reclaims(&m);
 	thp_map_destroy(&m);
 	ret = thp_pin_cpu();

@@ -51,9 +51,7 @@ static int edge_victim(struct thp_chan *chan, void *arg)
 	}
 	self->partial = !self->ret && reached < (long)edge_end(e);
 	if (self->ret || self->partial) {
-		ret = judge_refused(e, &m, &before, self->ret, job->granted, reached, why);
-		if (ret)
-			return ret;
+		TRY(judge_refused(e, &m, &before, self->ret, job->granted, reached, why));
 		ret = edge_run(e, &m, reached);
 		if (ret)
 			return thp_why(why, -EPROTO, "still returns %s with memory at hand",

@@ -274,9 +274,7 @@ static int leak_rounds(struct thp_chan *chan, void *arg)
 		chan->val[2] += v->edges ? 1 : !ret && leak_effect(op, &m);
 		if (v->collapse && !madvise(m.thp, thp_env.pmd, MADV_COLLAPSE)) {
 			chan->val[1]++;
-			ret = thp_map_expect(&m, THP_STATE_PMD, &chan->why);
-			if (ret)
-				return ret;
+			TRY(thp_map_expect(&m, THP_STATE_PMD, &chan->why));
 		}
 		thp_map_destroy(&m);
 	}
@@ -303,13 +301,10 @@ static int ownerless_tables(long long *kb)
 {
 	long long look[5];
 	size_t i;
-	int ret;
 
 	for (i = 0; i < ARRAY_SIZE(look); i++) {
 		thp_obs_settle();
-		ret = thp_race_residue(&look[i]);
-		if (ret)
-			return ret;
+		TRY(thp_race_residue(&look[i]));
 	}
 	qsort(look, ARRAY_SIZE(look), sizeof(look[0]), by_value);
 	*kb = look[ARRAY_SIZE(look) / 2];
@@ -346,9 +341,7 @@ static int leak_batch(struct thp_child *c, const struct leak_of *of, long long s
 	found->refused = c->chan->val[0];
 	found->collapsed = c->chan->val[1];
 	found->effects = c->chan->val[2];
-	ret = thp_child_join(c, THP_STEP_MS, why);
-	if (ret)
-		return ret;
+	TRY(thp_child_join(c, THP_STEP_MS, why));
 	/* Leaks are for ever. */
 	for (try = 0; try < 3; try++) {
 		ret = ownerless_tables(&after);

@@ -174,9 +174,7 @@ static int remains(struct thp_chan *chan, void *arg)
 	job.of = arg;
 	job.chan = chan;
 	thp_warm_up();
-	ret = rehearse(op_by_name(job.of->op), THP_ANON, why);
-	if (ret)
-		return ret;
+	TRY(rehearse(op_by_name(job.of->op), THP_ANON, why));
 	job.fd = thp_inject_nth_open();
 	if (job.fd < 0 && job.of->injector != TARGETED)
 		return thp_why(why, job.fd, "fail-nth: %s", thp_errno_name(job.fd));

@@ -115,9 +115,7 @@ static int sweep(struct thp_chan *chan, void *arg)
 	fd = thp_inject_nth_open();
 	if (fd < 0)
 		return thp_why(why, fd, "fail-nth: %s", thp_errno_name(fd));
-	ret = rehearse(op, job->kind, why);
-	if (ret)
-		return ret;
+	TRY(rehearse(op, job->kind, why));
 	thp_obs_events(&e0);
 	for (nth = 1; nth <= NTH_MAX; nth++) {
 		thp_chan_beat(chan);

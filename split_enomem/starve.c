@@ -168,9 +168,7 @@ static int judge(const struct split_op *op, struct thp_map *m, int op_ret, const
 	if (!op_ret && op->starved == ADVICE)
 		return split_check_data(op, m, true, why);
 	if (!op_ret) {
-		ret = check_complete(op, m, why);
-		if (ret)
-			return ret;
+		TRY(check_complete(op, m, why));
 		if (split_expected(op, m->kind) && state == thp_kind_state(m->kind))
 			return thp_why(why, -EPROTO, "%s returned success, the range is still %s",
 				       op->name, thp_state_name(state));
@@ -192,9 +190,7 @@ static int judge(const struct split_op *op, struct thp_map *m, int op_ret, const
 		return thp_why(why, -EPROTO, "%s returned %s, but took the range off the device",
 			       op->name, thp_errno_name(op_ret));
 	if (strict || !(op->flags & (OP_POPULATES | OP_UNDOES_FIRST))) {
-		ret = split_untouched(op, m, why);
-		if (ret)
-			return ret;
+		TRY(split_untouched(op, m, why));
 	}
 	return check_untouched(op, m, before, strict, why);
 }
@@ -289,9 +285,7 @@ static int victim(struct thp_chan *chan, void *arg)
 	self->state = state;
 	/* Only the targeted injector fails nothing but tables. */
 	strict = job->injector == TARGETED && needs_table(op, job->kind);
-	ret = judge(op, &m, self->ret, before.layout, strict, why);
-	if (ret)
-		return ret;
+	TRY(judge(op, &m, self->ret, before.layout, strict, why));
 	if (self->ret && strict && tables)
 		return thp_why(why, -EPROTO, "%s failed and left %+lld B of tables", op->name,
 			       tables);
@@ -301,12 +295,8 @@ static int victim(struct thp_chan *chan, void *arg)
 		if (ret)
 			return thp_why(why, -EPROTO, "%s still returns %s with memory at hand",
 				       op->name, thp_errno_name(ret));
-		ret = strict ? check_split(op, &m, why) : 0;
-		if (ret)
-			return ret;
-		ret = check_complete(op, &m, why);
-		if (ret)
-			return ret;
+		TRY(strict ? check_split(op, &m, why) : 0);
+		TRY(check_complete(op, &m, why));
 	}
 	if (!(op->flags & OP_NO_ZAP))
 		thp_map_zap(&m);

@@ -11,13 +11,10 @@ static int write_zero(struct thp_chan *chan, void *arg)
 {
 	static struct thp_map m;
 	struct thp_why *why = &chan->why;
-	int ret;
 
 	(void)arg;
 	thp_warm_up();
-	ret = thp_map_new(&m, THP_ZERO, why);
-	if (ret)
-		return ret;
+	TRY(thp_map_new(&m, THP_ZERO, why));
 	thp_chan_post_parent(chan, 1);
 	thp_chan_await_parent(chan, 2);
 	thp_touch(m.thp);

@@ -127,7 +127,9 @@ int thp_why_default(struct thp_why *why, int ret)
 void thp_why_clear(struct thp_why *why)
 {
 	memset(why, 0, sizeof(*why));
-	note.why.text[0] = '\0';
+	/* All of it, and for real: see thp_child_start(). */
+	memset(&note, 0, sizeof(note));
+	__asm__ volatile("" : : "r"(&note) : "memory");
 }
 
 /* These two are how lib/ says that a contract or the contents are broken. */

@@ -73,6 +73,14 @@ int thp_note_skip_at(const char *file, int line, const char *reason, const char 
 /* Makes the last note the cause of @ret, or else what @ret means, if there is none. */
 int thp_why_default(struct thp_why *why, int ret);
 
+/* A step of a function that returns 0 or -errno itself: ends it if @call fails. */
+#define TRY(call) do {							\
+	int __try = (call);						\
+									\
+	if (__try)							\
+		return __try;						\
+} while (0)
+
 /* Forgets the cause, and the last note: what comes next has not failed yet. */
 void thp_why_clear(struct thp_why *why);
 

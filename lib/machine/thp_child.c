@@ -58,8 +58,13 @@ int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent)
 			_exit(1);
-		/* Shared memory is not copied by fork(): map the page here, now. */
+		/*
+		 * Shared memory is not copied by fork(): map the page here, now. What
+		 * notes are left in is copied by the first write, for which a child
+		 * that gets no memory any more would wait for ever.
+		 */
 		chan->to_parent = 0;
+		thp_why_clear(&chan->why);
 		ret = fn(chan, arg);
 		/* Its notes would be lost with it. */
 		if (ret)

@@ -227,7 +227,7 @@ judge()
 	elif [ "$status" -eq 0 ] && [ "$reported" -eq 0 ]; then
 		echo "ran no test"
 	elif [ "$outlived" ]; then
-		echo "a process of it outlived it"
+		echo "left a process running"
 	fi
 }
 

@@ -163,7 +163,7 @@ check_shell()
 	verdict "hangs" 1 '^not ok 4 thp_mremap # TIMEOUT 3 seconds$' \
 		"$tap; exec sleep 30"
 	verdict "leaves a process" 1 \
-		'^not ok 4 thp_mremap # a process of it outlived it$' \
+		'^not ok 4 thp_mremap # left a process running$' \
 		'echo 1..1; echo "ok 1 a"; sleep 20 & exit 0'
 	verdict "odd output" 0 '^# a  b\\n\\c $' \
 		"$tap; echo 'ok 2 b'; printf '%s\n' 'a  b\\n\\c '; exit 0"

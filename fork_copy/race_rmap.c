@@ -4,10 +4,10 @@
  */
 
 /*
- * A folio split by way of one process reaches all others by rmap, without the mmap
- * lock of any of them: that of the named one is held, so it must not be the one that
- * is to be met. What fork() and exit come to first, in address order, is ballast of
- * small pages. It gives the split time to begin meanwhile.
+ * A folio split that names one process reaches all others by rmap, without their mmap
+ * locks. debugfs holds the mmap lock of the process that it is given, so the tests name
+ * a process other than the one under test. fork() and exit walk the addresses upwards:
+ * first they meet ballast of small pages, which gives the split time to begin.
  */
 #define RMAP_THPS	4
 #define RMAP_MANY	16	/* of 2 MiB, or what is as much */
@@ -341,9 +341,10 @@ static int race_by_rmap(const void *arg, struct thp_why *why)
 }
 
 /*
- * An exiting mm gets no table any more: what it has set aside for new ones is gone,
- * and if there was nothing, what it sets aside now is never given back. The latter is
- * what is looked for, before the other races: a kernel may die of the former.
+ * An exiting mm must not get a table any more: the fragments that it had set aside are
+ * freed, and what it sets aside now is never given back. This test looks for the leak,
+ * and runs before the other races because a kernel with the use after free may crash in
+ * them.
  */
 THP_COVERS(race, exit_no_leak, "multi-mm-split leak-page-tables");
 TEST_F_TIMEOUT(race, exit_no_leak, 90)

@@ -229,9 +229,9 @@ static int act_prey(struct thp_race *r, struct thp_actor *a, struct thp_why *why
 }
 
 /*
- * Takes a page while a collapse is under way. If that succeeded all the same, the next
- * time earlier, else later: around the moment at which it comes to take the page that
- * it has found free before.
+ * Takes a reference to a page during a collapse. If the collapse still succeeded, this
+ * actor takes it earlier next time, otherwise later: that converges on the moment when
+ * the collapse isolates the page (__collapse_huge_page_isolate()).
  */
 static int act_pin(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {

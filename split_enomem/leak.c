@@ -106,7 +106,7 @@ FIXTURE_VARIANT_ADD(leak, dontneed_edges) {
 	.of = { .op = "dontneed_mid", .kind = THP_ZERO, .refused = true, .edges = true },
 };
 
-/* Who comes second has a table that is not needed any more. */
+/* The loser of the race holds a table that it no longer needs. */
 FIXTURE_VARIANT_ADD(leak, dontneed_raced) {
 	.of = { .op = "dontneed_mid", .kind = THP_ZERO, .rival = "dontneed_mid" },
 };

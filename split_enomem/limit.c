@@ -52,9 +52,8 @@ static int split_at_limit(struct thp_chan *chan, void *arg)
 	thp_warm_up();
 	thp_chan_post_parent(chan, 1);
 	thp_chan_await_parent(chan, 2);
-	for (i = 0; i < job->thps; i++) {
+	for (i = 0; i < job->thps; i++)
 		TRY(thp_map_new(&maps[i], THP_ANON, why));
-	}
 	for (i = 0; i < job->mappers; i++) {
 		ret = thp_child_start(&mappers[i], hold, NULL);
 		if (!ret)
@@ -204,9 +203,8 @@ static int split_charged(struct thp_chan *chan, void *arg)
 	thp_warm_up();
 	thp_chan_post_parent(chan, 1);
 	thp_chan_await_parent(chan, 2);
-	for (i = 0; i < LIMIT_THPS; i++) {
+	for (i = 0; i < LIMIT_THPS; i++)
 		TRY(thp_map_new(&maps[i], THP_ANON, why));
-	}
 	thp_chan_post_parent(chan, 3);
 	thp_chan_await_parent(chan, 4);
 	for (i = 0; i < LIMIT_THPS; i++) {

@@ -224,7 +224,7 @@ TEST_F_TIMEOUT(remains, charged, 180)
 	THP_REQUIRE_OK(thp_cg_create(&self->cg, "remains", &why), &why);
 	THP_REQUIRE_OK(thp_child_start(c, remains, (void *)of), &why);
 	THP_REQUIRE_OK(thp_child_await(c, 1, THP_STEP_MS), &why);
-	/* What was shared with this process and is charged here stays outside. */
+	/* Join only now: pages shared with the parent must not be charged to the group. */
 	THP_REQUIRE_OK(thp_cg_join(&self->cg, c->pid), &why);
 	thp_chan_post_child(c->chan, 2);
 	ret = thp_child_await(c, 3, THP_STEP_MS);

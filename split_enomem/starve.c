@@ -189,9 +189,8 @@ static int judge(const struct split_op *op, struct thp_map *m, int op_ret, const
 	if (strict && m->kind == THP_DEVICE && !thp_hmm_holds(m->thp))
 		return thp_why(why, -EPROTO, "%s returned %s, but took the range off the device",
 			       op->name, thp_errno_name(op_ret));
-	if (strict || !(op->flags & (OP_POPULATES | OP_UNDOES_FIRST))) {
+	if (strict || !(op->flags & (OP_POPULATES | OP_UNDOES_FIRST)))
 		TRY(split_untouched(op, m, why));
-	}
 	return check_untouched(op, m, before, strict, why);
 }
 

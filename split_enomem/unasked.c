@@ -4,8 +4,9 @@
  */
 
 /*
- * Splits that nobody asked for: what wants them does without, and the data is as
- * before. Who it is gets no tables, not the process whose memory it is.
+ * Splits that the kernel starts: KSM, the shrinker of underused THPs, DAMON. The task
+ * that splits is starved, not the owner of the memory; it gives the split up, and the
+ * data is unchanged.
  */
 FIXTURE(unasked) {
 	struct thp_map maps[2];

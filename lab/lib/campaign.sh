@@ -6,7 +6,7 @@
 # report.sh) and the file NAME.result, a line of fields separated by tabs:
 #	name, outcome, seconds, what told (test and cause), program
 # Outcomes: killed (a test failed), lab (no test failed, but the lab saw the
-# kernel complain or die), compiler (all that told is a result that is not used),
+# kernel complain or die), compiler (only the compiler warned of an unused result),
 # survived (everything passed), error (no verdict). A case with a result is not run
 # again, so a campaign can be taken up again.
 

@@ -32,10 +32,10 @@
 
 /*
  * Whenever khugepaged has no process to scan and gets one, it scans at once,
- * whatever the settings. So it is given the guardian, which is there before the
- * tests and for as long. It scans processes in the order in which they came: to
- * get at a test, it has to come through a range that is empty, stays so, and is
- * enough for many scans, whoever wakes it.
+ * whatever the settings (khugepaged_enter()). So it gets the guardian, which lives
+ * longer than all tests. khugepaged scans processes in the order in which they came:
+ * before it reaches a test it has to scan this range, which stays empty and is large
+ * enough for many scans.
  */
 static void feed_khugepaged(void)
 {
@@ -106,8 +106,8 @@ static bool is_asleep(const char *path)
  * Until khugepaged sleeps by the new settings. A scan that is under way goes by the
  * old ones, and under load it can take its time. Woken now, khugepaged sleeps again
  * after that scan; but this can be a pause in its middle, for want of a huge page,
- * of which there is one at most, or a sleep whose length was decided before. Woken
- * once more, it is neither.
+ * of which there is one at most, or a sleep whose length was decided before. The
+ * second wake-up rules out both.
  */
 void thp_guard_await_khugepaged(void)
 {

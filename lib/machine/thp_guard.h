@@ -28,8 +28,8 @@
 int thp_guard_run(int (*body)(void *arg), void *arg, struct thp_why *why);
 
 /*
- * To be called by the body, once it knows the machine: until then the guardian goes by
- * a time limit of its own, as what is found out may be that this kernel crashes.
+ * To be called by the body, once it knows the machine. Until then the guardian applies
+ * its own time limit, because probing may crash the kernel.
  */
 void thp_guard_ready(void);
 

@@ -16,7 +16,7 @@
 #include "thp_settings.h"
 #include "thp_uapi.h"
 
-/* Far more than any test lets fail; the rest is the number of failures. */
+/* Start value of `times`, more than any test uses up; what it has lost are the failures. */
 #define TIMES 1000000000L
 
 /* Base pages that one stock batch and the rounding of a limit can hide. */

@@ -56,9 +56,9 @@ int thp_inject_nth_disarm(int fd);
 
 /*
  * powerpc carves several PTE tables out of a page, and keeps what is left for the
- * next tables of the same mm (pte_fragment_alloc()): who asks for a table then need
- * not ask for a page. Uses that up, so that the next table of the calling process
- * takes a page; does nothing where a table is a page.
+ * next tables of the same mm (pte_fragment_alloc()), so a request for a table need not
+ * allocate a page. Uses these fragments up: the next table of the calling process takes
+ * a page. Does nothing where a table is a page.
  * With @nth_fd of thp_inject_nth_open() by means of fail-nth; else (-1) the task is
  * failing already (targeted, thp_inject_task()), and what this makes fail is not
  * counted by thp_inject_fired() of this process. To be called after

@@ -65,8 +65,8 @@ int thp_map_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why);
 int thp_map_fault(struct thp_map *m, struct thp_why *why);
 
 /*
- * THP_DEVICE: looking at the contents has brought them back. Puts them on the
- * device again if they are still a THP; whether they are is for the caller.
+ * THP_DEVICE: reading device memory migrates it back. Moves it to the device again if
+ * it is still one THP; the caller checks that.
  */
 void thp_map_return(struct thp_map *m);
 

@@ -111,7 +111,10 @@ static int prove_actor(struct thp_race *r, struct thp_actor *a, struct thp_why *
 	return ret || step != act_collapse ? ret : thp_map_expect(&r->map, THP_STATE_PMD, why);
 }
 
-/* All of them, on copies; the range is faulted in anew for the race. */
+/*
+ * All of them, on copies; the range is mapped anew for the race. MADV_DONTNEED would not
+ * do: without CONFIG_PT_RECLAIM it leaves an empty PTE table, and no THP can be had.
+ */
 static int prove_actors(struct thp_race *r, const struct thp_actor *actors, int n,
 			struct thp_why *why)
 {
@@ -123,9 +126,10 @@ static int prove_actors(struct thp_race *r, const struct thp_actor *actors, int 
 		copy.slot = i;
 		ret = prove_actor(r, &copy, why);
 	}
-	if (!ret && madvise(r->map.thp, thp_env.pmd, MADV_DONTNEED))
-		ret = thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
-	return ret ? ret : thp_map_fault(&r->map, why);
+	if (ret)
+		return ret;
+	thp_map_destroy(&r->map);
+	return thp_map_new(&r->map, THP_ANON, why);
 }
 
 static int race_body(struct thp_chan *chan, void *arg)

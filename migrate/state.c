@@ -206,6 +206,19 @@ static int state_look_pagemap(struct state *s, uint64_t bit, char *got, struct t
  */
 #define YOUNG_SLACK 3
 
+/*
+ * smaps calls a page referenced by its folio, too (folio_test_referenced()), and with
+ * the multi-generational LRU the accesses of the parent are noted there: then "on" in a
+ * child says nothing of its PMD.
+ */
+static bool state_young_by_folio(const struct state *s)
+{
+	uint64_t lru_gen;
+
+	return s->op->flags & ST_CHILD &&
+	       !thp_read_u64("/sys/kernel/mm/lru_gen/enabled", &lru_gen) && lru_gen;
+}
+
 static int state_look_young(struct state *s, char *got, struct thp_why *why)
 {
 	struct thp_smaps sm;
@@ -221,7 +234,7 @@ static int state_look_young(struct state *s, char *got, struct thp_why *why)
 		young = thp_env.nr;
 	for (i = 0; i < thp_env.nr; i++)
 		if (s->at[i])
-			got[i] = i < young ? ON : OFF;
+			got[i] = i >= young ? OFF : state_young_by_folio(s) ? GONE : ON;
 	return 0;
 }
 

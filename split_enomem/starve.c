@@ -236,6 +236,8 @@ static int victim(struct thp_chan *chan, void *arg)
 			return thp_why(why, ret, "burner: %s", thp_errno_name(ret));
 	}
 	thp_warm_up();
+	/* Shared memory is not mapped by fork(), and may want a PTE table of its own. */
+	__atomic_store_n(&self->hungry, 0, __ATOMIC_SEQ_CST);
 	ret = thp_pin_cpu();
 	if (ret)
 		return thp_why(why, ret, "sched_setaffinity: %s", thp_errno_name(ret));

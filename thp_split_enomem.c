@@ -23,6 +23,7 @@
 #include "thp_harness.h"
 #include "thp_hmm.h"
 #include "thp_inject.h"
+#include "thp_meter.h"
 #include "thp_move.h"
 #include "thp_race.h"
 #include "thp_uapi.h"

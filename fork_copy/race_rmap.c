@@ -86,12 +86,10 @@ static int rmap_renew(const struct rmap_area *a, unsigned int round, struct thp_
 static void *rmap_split(void *arg)
 {
 	struct rmap_area *a = arg;
-	char path[192];
 
-	snprintf(path, sizeof(path), "%s/split_huge_pages", thp_env.debugfs);
-	a->ret = thp_write_fmt(path, "%d,0x%lx,0x%lx", a->by,
-			       (unsigned long)rmap_range(a, a->ballast),
-			       (unsigned long)rmap_range(a, a->ballast + a->thps));
+	a->ret = thp_split_folios(a->by, (unsigned long)rmap_range(a, a->ballast),
+				  rmap_range(a, a->ballast + a->thps) -
+				  rmap_range(a, a->ballast));
 	__atomic_store_n(&a->done, 1, __ATOMIC_SEQ_CST);
 	return NULL;
 }

@@ -82,11 +82,7 @@ static int still_isolated(struct thp_why *why)
 
 static int split_folio(pid_t pid, unsigned int i)
 {
-	char path[192];
-
-	snprintf(path, sizeof(path), "%s/split_huge_pages", thp_env.debugfs);
-	return thp_write_fmt(path, "%d,0x%lx,0x%lx", pid, (unsigned long)thp_group.map[i].thp,
-			     (unsigned long)thp_group.map[i].thp + thp_env.pmd);
+	return thp_split_folios(pid, (unsigned long)thp_group.map[i].thp, thp_env.pmd);
 }
 
 static int split_everywhere(const void *arg, struct thp_why *why)

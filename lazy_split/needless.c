@@ -52,11 +52,8 @@ static int needless_free(struct thp_map *m, char *addr, size_t len)
 
 static int needless_debugfs(struct thp_map *m, char *addr, size_t len)
 {
-	char path[192];
-
 	(void)m;
-	snprintf(path, sizeof(path), "%s/split_huge_pages", thp_env.debugfs);
-	return thp_write_fmt(path, "%d,0x%lx,0x%lx", getpid(), (long)addr, (long)(addr + len));
+	return thp_split_folios(getpid(), (unsigned long)addr, len);
 }
 
 /* Sealed: nothing may be taken away or be moved, or lose its contents. */

@@ -25,19 +25,6 @@ static int bulk_split(char *p, size_t n)
 	return 0;
 }
 
-static int compare_kb(const void *a, const void *b)
-{
-	const long long *x = a, *y = b;
-
-	return *x < *y ? -1 : *x > *y;
-}
-
-static long long median(long long *v, int n)
-{
-	qsort(v, n, sizeof(v[0]), compare_kb);
-	return v[n / 2];
-}
-
 static void bulk(struct __test_metadata *_metadata, bool zero)
 {
 	size_t n = (zero ? 8 * BULK_BYTES : BULK_BYTES) / thp_env.pmd, i, len;
@@ -85,8 +72,8 @@ static void bulk(struct __test_metadata *_metadata, bool zero)
 		thp_obs_settle();
 		if (round + 1 < BULK_MIN)
 			continue;
-		t0 = median(mapped, round + 1);
-		t1 = median(split, round + 1);
+		t0 = thp_median(mapped, round + 1);
+		t1 = thp_median(split, round + 1);
 		good = t0 >= want - slack && t0 <= want + slack &&
 		       t1 >= all - slack && t1 <= all + slack;
 	}

@@ -28,13 +28,7 @@ FIXTURE_TEARDOWN_PARENT(offline)
 
 static long long corrupted_kb(void)
 {
-	static char text[8192];
-	uint64_t kb;
-
-	if (thp_read_file("/proc/meminfo", text, sizeof(text)) < 0 ||
-	    thp_field_u64(text, "HardwareCorrupted", &kb))
-		return -ENOENT;
-	return kb;
+	return thp_read_field("/proc/meminfo", "HardwareCorrupted");
 }
 
 /*

@@ -182,13 +182,8 @@ static int state_cold(struct state *s, struct thp_why *why)
 
 static int state_debugfs(struct state *s, struct thp_why *why)
 {
-	char path[192], text[96];
-	int ret;
+	int ret = thp_split_folios(getpid(), (unsigned long)s->m.thp, thp_env.pmd);
 
-	snprintf(path, sizeof(path), "%s/split_huge_pages", thp_env.debugfs);
-	snprintf(text, sizeof(text), "%d,%#lx,%#lx", getpid(), (unsigned long)s->m.thp,
-		 (unsigned long)s->m.thp + thp_env.pmd);
-	ret = thp_write_file(path, text);
 	return ret ? state_errno(why, ret, "split_huge_pages") : 0;
 }
 

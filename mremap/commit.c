@@ -80,23 +80,13 @@ struct commit {
 
 static long long locked_kb(void)
 {
-	static char text[4096];
-	uint64_t kb;
-
-	if (thp_read_file("/proc/self/status", text, sizeof(text)) < 0)
-		return -EIO;
-	return thp_field_u64(text, "VmLck", &kb) ? -EIO : (long long)kb;
+	return thp_read_field("/proc/self/status", "VmLck");
 }
 
 /* Exact since Linux 5.9: vm_memory_committed() adds up the CPUs' shares. */
 static long long committed_kb(void)
 {
-	static char text[8192];
-	uint64_t kb;
-
-	if (thp_read_file("/proc/meminfo", text, sizeof(text)) < 0)
-		return -EIO;
-	return thp_field_u64(text, "Committed_AS", &kb) ? -EIO : (long long)kb;
+	return thp_read_field("/proc/meminfo", "Committed_AS");
 }
 
 /* [start, start + len) is mapped or not, and all its VMAs have VM_ACCOUNT, or none. */

@@ -238,17 +238,6 @@ enum {
 /* What the child tells: refusals, bytes in the pipe, the errno of filling its group. */
 enum { AFTER_N, AFTER_BYTES, AFTER_BURNT };
 
-/* kB of a field of a file in /proc, or -errno. */
-static long long after_kb(const char *path, const char *field)
-{
-	static char text[8192];
-	uint64_t kb;
-
-	if (thp_read_file(path, text, sizeof(text)) < 0)
-		return -EIO;
-	return thp_field_u64(text, field, &kb) ? -ENOENT : (long long)kb;
-}
-
 /* Refused once: 1; 0 if it had its way; -errno. */
 static int after_round(const struct split_op *op, struct thp_map *m, struct thp_why *why)
 {
@@ -278,7 +267,7 @@ static int after_round(const struct split_op *op, struct thp_map *m, struct thp_
 /* All rounds; the amounts of the process are as before. Refusals, or -errno. */
 static int after_rounds(const struct split_op *op, struct thp_map *m, struct thp_why *why)
 {
-	long long tables = thp_obs_vmpte(0), locked = after_kb("/proc/self/status", "VmLck");
+	long long tables = thp_obs_vmpte(0), locked = thp_read_field("/proc/self/status", "VmLck");
 	size_t len = AFTER_ROUNDS * (thp_env.pmd / 2);
 	long long committed, lost;
 	int i, ret = 1;
@@ -286,7 +275,7 @@ static int after_rounds(const struct split_op *op, struct thp_map *m, struct thp
 
 	/* Committed_AS is never shown below 0: more than can be given back twice. */
 	ballast = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	committed = after_kb("/proc/meminfo", "Committed_AS");
+	committed = thp_read_field("/proc/meminfo", "Committed_AS");
 	if (tables < 0 || locked < 0 || committed < 0)
 		return thp_why(why, -EIO, "VmPTE, VmLck or Committed_AS cannot be read");
 	for (i = 0; i < AFTER_ROUNDS && ret == 1; i++)
@@ -297,7 +286,7 @@ static int after_rounds(const struct split_op *op, struct thp_map *m, struct thp
 	/* What success changes is for other tests. */
 	if (!ret)
 		return i;
-	lost = after_kb("/proc/self/status", "VmLck") - locked;
+	lost = thp_read_field("/proc/self/status", "VmLck") - locked;
 	if (lost)
 		return thp_why(why, -EPROTO, "VmLck: %+lld kB after %d refusals, expected +0",
 			       lost, i);
@@ -306,7 +295,7 @@ static int after_rounds(const struct split_op *op, struct thp_map *m, struct thp
 		return thp_why(why, -EPROTO, "VmPTE: %+lld B after %d refusals, expected +0",
 			       lost, i);
 	/* Others charge meanwhile: no more than half of what each refusal could leave. */
-	lost = after_kb("/proc/meminfo", "Committed_AS") - committed;
+	lost = thp_read_field("/proc/meminfo", "Committed_AS") - committed;
 	if (ballast != MAP_FAILED)
 		munmap(ballast, len);
 	if (op->where == AT_UPPER && llabs(lost) > i * (long long)thp_env.pmd / 4 / 1024)

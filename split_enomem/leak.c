@@ -286,13 +286,6 @@ static int leak_rounds(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-static int by_value(const void *a, const void *b)
-{
-	long long x = *(const long long *)a, y = *(const long long *)b;
-
-	return (x > y) - (x < y);
-}
-
 /*
  * Tables that belong to no process: those of others come and go, what is leaked
  * stays. The median of several looks, as a process may start or end during one.
@@ -306,8 +299,7 @@ static int ownerless_tables(long long *kb)
 		thp_obs_settle();
 		TRY(thp_race_residue(&look[i]));
 	}
-	qsort(look, ARRAY_SIZE(look), sizeof(look[0]), by_value);
-	*kb = look[ARRAY_SIZE(look) / 2];
+	*kb = thp_median(look, ARRAY_SIZE(look));
 	return 0;
 }
 

@@ -102,10 +102,8 @@ static int split_at_limit(struct thp_chan *chan, void *arg)
 static void split_from_outside(const struct thp_child *c)
 {
 	long long addr = c->chan->val[LIMIT_THPS + 1];
-	char path[192];
 
-	snprintf(path, sizeof(path), "%s/split_huge_pages", thp_env.debugfs);
-	(void)thp_write_fmt(path, "%d,0x%llx,0x%llx", c->pid, addr, addr + thp_env.page);
+	(void)thp_split_folios(c->pid, addr, thp_env.page);
 }
 
 static void check_limit(struct __test_metadata *_metadata, struct thp_cg *cg, struct thp_child *c,

@@ -151,7 +151,7 @@ static int whose_call(struct whose *w, int i)
 {
 	struct iovec iov = { .iov_base = thp_page(&w->maps[i], 1), .iov_len = thp_env.page };
 	uintptr_t page = (uintptr_t)iov.iov_base;
-	char path[192], byte = SPLIT_BYTE;
+	char byte = SPLIT_BYTE;
 
 	switch (w->call) {
 	case WHOSE_UFFD_WP:
@@ -160,9 +160,7 @@ static int whose_call(struct whose *w, int i)
 		return syscall(SYS_process_madvise, w->pidfd, &iov, 1UL, MADV_COLD, 0U) ==
 		       (long)thp_env.page ? 0 : -errno;
 	case WHOSE_DEBUGFS:
-		snprintf(path, sizeof(path), "%s/split_huge_pages", thp_env.debugfs);
-		return thp_write_fmt(path, "%d,0x%lx,0x%lx", w->target.pid, (long)page,
-				     (long)(page + thp_env.page));
+		return thp_split_folios(w->target.pid, page, thp_env.page);
 	default:
 		return pwrite(w->mem, &byte, 1, page) == 1 ? 0 : -errno;
 	}

@@ -98,6 +98,18 @@ int thp_field_u64(const char *text, const char *key, uint64_t *val)
 	return -ENOENT;
 }
 
+long long thp_read_field(const char *path, const char *key)
+{
+	static char text[8192];
+	uint64_t val;
+	ssize_t n;
+
+	n = thp_read_file(path, text, sizeof(text));
+	if (n < 0)
+		return n;
+	return thp_field_u64(text, key, &val) ? -ENOENT : (long long)val;
+}
+
 int thp_read_choice(const char *path, char *buf, size_t len)
 {
 	char text[256], *open, *close;

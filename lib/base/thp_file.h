@@ -35,6 +35,9 @@ int thp_read_u64(const char *path, uint64_t *val);
 /* Finds the line "@key<blank or colon>NUMBER" in @text; 0 or -ENOENT. */
 int thp_field_u64(const char *text, const char *key, uint64_t *val);
 
+/* That line of a small file such as /proc/self/status, in its unit (kB); or -errno. */
+long long thp_read_field(const char *path, const char *key);
+
 /* The selected word of a sysfs choice like "always [madvise] never". */
 int thp_read_choice(const char *path, char *buf, size_t len);
 

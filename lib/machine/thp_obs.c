@@ -429,17 +429,6 @@ int thp_obs_smaps(pid_t pid, const void *addr, size_t len, struct thp_smaps *sm)
 	return 0;
 }
 
-static long long meminfo_kb(const char *key)
-{
-	uint64_t kb;
-	ssize_t n;
-
-	n = thp_read_file("/proc/meminfo", text, sizeof(text));
-	if (n < 0)
-		return n;
-	return thp_field_u64(text, key, &kb) ? -ENOENT : (long long)kb;
-}
-
 void thp_obs_settle(void)
 {
 	const struct timespec tick = { .tv_nsec = 10000000 };
@@ -464,10 +453,10 @@ int thp_obs_fold(void)
 long long thp_obs_pagetables_kb(void)
 {
 	(void)thp_obs_fold();
-	return meminfo_kb("PageTables");
+	return thp_read_field("/proc/meminfo", "PageTables");
 }
 
 long long thp_obs_memavailable_kb(void)
 {
-	return meminfo_kb("MemAvailable");
+	return thp_read_field("/proc/meminfo", "MemAvailable");
 }

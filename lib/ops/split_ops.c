@@ -137,13 +137,9 @@ static int run_munlock(struct thp_map *m, char *addr, size_t len)
 /* VmLck, which counts for RLIMIT_MEMLOCK. Bytes, or -errno. */
 static long locked_bytes(void)
 {
-	static char text[4096];
-	uint64_t kb;
-	ssize_t n = thp_read_file("/proc/self/status", text, sizeof(text));
+	long long kb = thp_read_field("/proc/self/status", "VmLck");
 
-	if (n < 0)
-		return n;
-	return thp_field_u64(text, "VmLck", &kb) ? -ENOENT : (long)(kb << 10);
+	return kb < 0 ? kb : kb << 10;
 }
 
 /* VmLck has moved by @pages since prepare(). */
@@ -858,11 +854,8 @@ static int run_free(struct thp_map *m, char *addr, size_t len)
 
 static int run_debugfs(struct thp_map *m, char *addr, size_t len)
 {
-	char path[192];
-
 	(void)m;
-	snprintf(path, sizeof(path), "%s/split_huge_pages", thp_env.debugfs);
-	return thp_write_fmt(path, "%d,0x%lx,0x%lx", getpid(), (long)addr, (long)(addr + len));
+	return thp_split_folios(getpid(), (unsigned long)addr, len);
 }
 
 /* Controls: what looks at a PMD mapping or changes all of it must not split it */

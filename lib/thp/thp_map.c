@@ -235,6 +235,14 @@ int thp_split_at(char *page, struct thp_why *why)
 	return 0;
 }
 
+int thp_split_folios(pid_t pid, unsigned long addr, size_t len)
+{
+	char path[192];
+
+	snprintf(path, sizeof(path), "%s/split_huge_pages", thp_env.debugfs);
+	return thp_write_fmt(path, "%d,0x%lx,0x%lx", pid, addr, addr + len);
+}
+
 int thp_map_zap(struct thp_map *m)
 {
 	return munmap(m->thp, thp_env.pmd) ? thp_note(-errno, "munmap of the range") : 0;

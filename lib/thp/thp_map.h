@@ -94,6 +94,13 @@ int thp_map_collapse(struct thp_map *m);
  */
 int thp_split_at(char *page, struct thp_why *why);
 
+/*
+ * Splits the folios that process @pid maps in @len bytes at @addr, and with them the PMDs
+ * in every process, by debugfs (split_huge_pages_pid()). 0 or -errno; folios that cannot
+ * be split are passed over.
+ */
+int thp_split_folios(pid_t pid, unsigned long addr, size_t len);
+
 /* munmap() of exactly the THP range: its tables must be gone. 0 or -errno. */
 int thp_map_zap(struct thp_map *m);
 

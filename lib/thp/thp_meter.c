@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
+#include <stdlib.h>
 
 #include "thp_env.h"
 #include "thp_meter.h"
@@ -78,4 +79,17 @@ int thp_meter_stop(struct thp_meter *m, long tables, long splits, const char *wh
 	int ret = thp_meter_read(m, why);
 
 	return ret ? ret : thp_meter_expect(m, tables, splits, what, why);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	const long long *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+long long thp_median(long long *v, size_t n)
+{
+	qsort(v, n, sizeof(v[0]), by_value);
+	return v[n / 2];
 }

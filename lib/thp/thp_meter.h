@@ -61,4 +61,7 @@ int thp_meter_stop(struct thp_meter *m, long tables, long splits, const char *wh
 /* A difference of VmPTE in bytes against a number of tables: 0, or -EPROTO with a cause. */
 int thp_expect_tables(const char *what, long long bytes, long tables, struct thp_why *why);
 
+/* The median of @n readings, the upper one if @n is even; sorts them. */
+long long thp_median(long long *v, size_t n);
+
 #endif /* THP_METER_H */

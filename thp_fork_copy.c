@@ -41,4 +41,9 @@
 #include "fork_copy/device.c"
 #include "fork_copy/zero_life.c"
 
-THP_MAIN("thp_fork_copy");
+static void init(void)
+{
+	thp_scenario_reset = reset;
+}
+
+THP_MAIN_INIT("thp_fork_copy", init);

@@ -8,11 +8,22 @@
 #define SEED_CHILD	0x2000000
 #define SEED_DEVICE	0x3000000
 
-/* Tries at a scenario that was disturbed from outside (-EAGAIN). */
-#define TRIES		5
-
 /* One base page to read from and to write to, and a pipe that holds it. */
 static char *buffer;
+
+/* Touched: it must not take a table while some are counted. */
+static int buffer_new(struct thp_why *why)
+{
+	if (buffer)
+		return 0;
+	buffer = mmap(NULL, thp_env.page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		      -1, 0);
+	if (buffer == MAP_FAILED)
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	thp_touch(buffer);
+	return 0;
+}
+
 static int pipe_fd[2] = { -1, -1 };
 static int extra_fd = -1;
 
@@ -35,43 +46,16 @@ static void reset(void)
 	thp_family_reset();
 }
 
+/* The pipe, and the buffer, which stays. */
 static int open_pipe(struct thp_why *why)
 {
+	TRY(buffer_new(why));
 	if (pipe2(pipe_fd, O_CLOEXEC))
 		return thp_why(why, -errno, "pipe: %s", strerror(errno));
 	/* One page of every THP has to fit. */
 	(void)fcntl(pipe_fd[1], F_SETPIPE_SZ, THP_GROUP_MAX * thp_env.page);
 	return 0;
 }
-
-static int attempt(int (*scenario)(const void *arg, struct thp_why *why), const void *arg,
-		   struct thp_why *why)
-{
-	int ret = -EAGAIN, i;
-
-	if (!buffer) {
-		buffer = mmap(NULL, thp_env.page, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (buffer == MAP_FAILED)
-			return thp_why(why, -errno, "mmap: %s", strerror(errno));
-		thp_touch(buffer);
-	}
-	for (i = 0; i < TRIES && ret == -EAGAIN; i++) {
-		thp_why_clear(why);
-		ret = scenario(arg, why);
-		reset();
-	}
-	/* What disturbs every time is no disturbance. */
-	return ret == -EAGAIN ? -EPROTO : ret;
-}
-
-/* Runs a scenario as the body of a test. */
-#define THP_SCENARIO(fn, arg) do {					\
-	struct thp_why __why = { 0 };					\
-	int __ret = attempt(fn, arg, &__why);				\
-									\
-	THP_REQUIRE_RESULT(__ret, &__why);					\
-} while (0)
 
 static size_t middle(void)
 {

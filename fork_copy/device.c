@@ -85,7 +85,7 @@ static int fork_device(const void *arg, struct thp_why *why)
 	if (!ret)
 		ret = thp_obs_pagemap(thp_group.base, &entry);
 	if (!ret && (!(entry & THP_PM_SWAPPED) || m.ev[1].split_pmd != m.ev[0].split_pmd))
-		ret = -ENODEV;
+		ret = thp_skip(why, "needs THPs in device memory (Linux 6.19)");
 	if (!ret)
 		ret = thp_meter_expect(&m, 0, 0, "migration to the device", why);
 	if (!ret)
@@ -118,11 +118,5 @@ static int fork_device(const void *arg, struct thp_why *why)
 THP_COVERS(device, fork, "fork-device-private");
 TEST_F(device, fork)
 {
-	struct thp_why why = { 0 };
-	int ret;
-
-	ret = attempt(fork_device, NULL, &why);
-	if (ret == -ENODEV)
-		THP_SKIP("needs THPs in device memory (Linux 6.19)");
-	THP_REQUIRE_RESULT(ret, &why);
+	THP_SCENARIO(fork_device, NULL);
 }

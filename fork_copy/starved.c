@@ -34,6 +34,8 @@ FIXTURE_TEARDOWN_PARENT(starved)
 	thp_teardown(_metadata);
 }
 
+#define LOW_MISSING "needs unused addresses below the program"
+
 /*
  * One THP at the lowest usable address, without the usual anchors: fork() copies
  * in address order, so that the first table it needs, if any, is for this THP.
@@ -46,11 +48,11 @@ static int group_low(enum thp_kind kind, struct thp_why *why)
 	if (thp_read_file("/proc/self/maps", text, sizeof(text)) > 0)
 		first = strtoul(text, NULL, 16);
 	if (first < 2 * thp_env.pmd)
-		return thp_why(why, -ENOSPC, "first mapping is at %#lx", first);
+		return thp_skip(why, LOW_MISSING, "first mapping is at %#lx", first);
 	got = mmap(at, thp_env.pmd, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 	if (got != at)
-		return thp_why(why, -ENOSPC, "mmap at %p: %s", at, strerror(errno));
+		return thp_skip(why, LOW_MISSING, "mmap at %p: %s", at, strerror(errno));
 	return thp_group_adopt(kind, at, thp_env.pmd, why);
 }
 
@@ -160,16 +162,10 @@ THP_COVERS_VARIANT(starved, zero, no_tables, "fork-zero");
 THP_COVERS_VARIANT(starved, pinned, no_tables, "fork-pinned");
 TEST_F(starved, no_tables)
 {
-	struct thp_why why = { 0 };
-	int ret;
-
 	THP_NEEDS(THP_NEED_FAIL_PAGE);
 	if (thp_env.unit != 1)
 		THP_SKIP("needs PTE tables of at least 1 kB");
-	ret = attempt(fork_without_tables, &variant->c, &why);
-	if (ret == -ENOSPC)
-		THP_SKIP("needs unused addresses below the program");
-	THP_REQUIRE_RESULT(ret, &why);
+	THP_SCENARIO(fork_without_tables, &variant->c);
 }
 
 /* fork() needs some fifty allocations here; far more would be a bug of the sweep. */

@@ -11,6 +11,9 @@ struct writer {
 	bool prefault;		/* only gets the memory ready: contents stay */
 };
 
+/* Sandboxes and kernel.yama.ptrace_scope forbid it. */
+#define TRACE_MISSING "needs permission to trace a child"
+
 /* Kernel-mode fault of copy_to_user(). */
 static int write_by_read(pid_t pid, unsigned int i, size_t page, struct thp_why *why)
 {
@@ -59,6 +62,8 @@ static int write_by_vm_writev(pid_t pid, unsigned int i, size_t page, struct thp
 
 	if (n == (ssize_t)thp_env.page)
 		return 0;
+	if (n < 0 && errno == EPERM)
+		return thp_skip(why, TRACE_MISSING);
 	return thp_why(why, n < 0 ? -errno : -EIO, "process_vm_writev: %zd (%s), expected %zu", n,
 		       n < 0 ? thp_errno_name(errno) : "short", thp_env.page);
 }
@@ -72,7 +77,8 @@ static int write_by_ptrace(pid_t pid, unsigned int i, size_t page, struct thp_wh
 
 	if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) || ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) ||
 	    waitpid(pid, &status, __WALL) != pid || !WIFSTOPPED(status))
-		return thp_why(why, -errno, "ptrace: %s", strerror(errno));
+		return errno == EPERM ? thp_skip(why, TRACE_MISSING) :
+			 thp_why(why, -errno, "ptrace: %s", strerror(errno));
 	for (off = 0; off < thp_env.page && !ret; off += sizeof(word)) {
 		memcpy(&word, buffer + off, sizeof(word));
 		if (ptrace(PTRACE_POKEDATA, pid, addr + off, word))
@@ -205,12 +211,5 @@ THP_COVERS_VARIANT(writer, vm_writev_zero, isolated, "zero-write cow-gup");
 THP_COVERS_VARIANT(writer, ptrace_anon, isolated, "cow-gup");
 TEST_F(writer, isolated)
 {
-	struct thp_why why = { 0 };
-	int ret;
-
-	ret = attempt(foreign_write, &variant->c, &why);
-	/* Sandboxes and kernel.yama.ptrace_scope forbid it. */
-	if (ret == -EPERM && variant->c.writer.to_child)
-		THP_SKIP("needs permission to trace a child");
-	THP_REQUIRE_RESULT(ret, &why);
+	THP_SCENARIO(foreign_write, &variant->c);
 }

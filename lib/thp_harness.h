@@ -37,6 +37,7 @@
 #include "thp_limits.h"
 #include "thp_map.h"
 #include "thp_obs.h"
+#include "thp_retry.h"
 #include "thp_run.h"
 #include "thp_settings.h"
 
@@ -135,6 +136,23 @@
 	thp_why_clear(why);						\
 	__ret = (call);							\
 	__THP_REQUIRE_RESULT(__ret, why, #call);			\
+} while (0)
+
+/*
+ * A program whose scenarios share something puts it away here, after each try: the
+ * harness has no such place.
+ */
+static void (*thp_scenario_reset)(void) __maybe_unused;
+
+/*
+ * The body of a test: a scenario (thp_retry.h), tried again while it is disturbed, and
+ * the test fails, or is skipped, with its cause. Ends the test if it does.
+ */
+#define THP_SCENARIO(fn, arg) do {					\
+	struct thp_why __why = { 0 };					\
+	int __tried = thp_retry(fn, arg, thp_scenario_reset, &__why);	\
+									\
+	__THP_REQUIRE_RESULT(__tried, &__why, #fn);			\
 } while (0)
 
 /* SKIP and return; the harness lets a SKIP overwrite a failure, so never after one. */

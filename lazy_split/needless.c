@@ -32,6 +32,29 @@ static int needless_hold(struct thp_map *m, struct thp_why *why)
 		thp_why(why, -errno, "vmsplice: %s", strerror(errno));
 }
 
+static struct thp_child needless_sharer;
+
+static int needless_share_child(struct thp_chan *chan, void *arg)
+{
+	(void)arg;
+	thp_chan_post_parent(chan, 1);
+	thp_chan_await_parent(chan, 2);
+	return 0;
+}
+
+/* Mapped by a child as well, whose pages advice must leave alone (folio_maybe_mapped_shared()). */
+static int needless_share(struct thp_map *m, struct thp_why *why)
+{
+	int ret;
+
+	(void)m;
+	thp_child_kill(&needless_sharer);
+	ret = thp_child_start(&needless_sharer, needless_share_child, NULL);
+	if (!ret)
+		ret = thp_child_await(&needless_sharer, 1, THP_STEP_MS);
+	return ret ? thp_why(why, ret, "a child to share with: %s", thp_errno_name(ret)) : 0;
+}
+
 static int needless_cold(struct thp_map *m, char *addr, size_t len)
 {
 	(void)m;
@@ -234,6 +257,7 @@ static int needless_child(struct thp_chan *chan, void *arg)
 		if (ret == -EAGAIN)
 			thp_map_init(m, THP_ANON);
 	}
+	thp_child_kill(&needless_sharer);
 	return ret;
 }
 
@@ -258,6 +282,21 @@ FIXTURE_VARIANT_ADD(needless, pageout_held) {
 THP_COVERS_VARIANT(needless, free_held, not_split, "needless-split folio-split-advice");
 FIXTURE_VARIANT_ADD(needless, free_held) {
 	.c = { .prepare = needless_hold, .run = needless_free },
+};
+
+THP_COVERS_VARIANT(needless, cold_shared, not_split, "needless-split folio-split-advice");
+FIXTURE_VARIANT_ADD(needless, cold_shared) {
+	.c = { .prepare = needless_share, .run = needless_cold },
+};
+
+THP_COVERS_VARIANT(needless, pageout_shared, not_split, "needless-split folio-split-advice");
+FIXTURE_VARIANT_ADD(needless, pageout_shared) {
+	.c = { .prepare = needless_share, .run = needless_pageout },
+};
+
+THP_COVERS_VARIANT(needless, free_shared, not_split, "needless-split folio-split-advice");
+FIXTURE_VARIANT_ADD(needless, free_shared) {
+	.c = { .prepare = needless_share, .run = needless_free },
 };
 
 THP_COVERS_VARIANT(needless, debugfs_held, not_split, "needless-split folio-split-debugfs");

@@ -273,7 +273,10 @@ static int after_rounds(const struct split_op *op, struct thp_map *m, struct thp
 	int i, ret = 1;
 	void *ballast;
 
-	/* Committed_AS is never shown below 0: more than can be given back twice. */
+	/*
+	 * Committed_AS is never shown below 0: more than can be given back twice. Where
+	 * that has happened, the ballast stays, for the next try to begin above 0 as well.
+	 */
 	ballast = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	committed = thp_read_field("/proc/meminfo", "Committed_AS");
 	if (tables < 0 || locked < 0 || committed < 0)
@@ -296,10 +299,11 @@ static int after_rounds(const struct split_op *op, struct thp_map *m, struct thp
 			       lost, i);
 	/* Others charge meanwhile: no more than half of what each refusal could leave. */
 	lost = thp_read_field("/proc/meminfo", "Committed_AS") - committed;
+	if (op->where == AT_UPPER && llabs(lost) > i * (long long)thp_env.pmd / 4 / 1024)
+		return thp_why(why, -EAGAIN, "Committed_AS: %+lld kB after %d refusals, expected +0",
+			       lost, i);
 	if (ballast != MAP_FAILED)
 		munmap(ballast, len);
-	if (op->where == AT_UPPER && llabs(lost) > i * (long long)thp_env.pmd / 4 / 1024)
-		return thp_why(why, -EAGAIN, "Committed_AS: %+lld kB after %d refusals", lost, i);
 	return i;
 }
 

@@ -4,7 +4,7 @@
  * exist at fault, after the operation and after the range is gone; whether the
  * PMD was split when and only when it had to be; and that every byte survived.
  *
- * The fixture "split" runs the table of lib/ops/split_ops.c; the others cover what
+ * The fixture "split" runs the table of lib/ops/op_*.c; the others cover what
  * creates PMD mappings (fault, collapse) and what splits from outside (reclaim,
  * KSM).
  */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The operations of lib/ops/split_ops.c while page tables cannot be allocated: each
+ * The operations of lib/ops/op_*.c while page tables cannot be allocated: each
  * is all or nothing, reports what it could not do, never loops, never leaks, and
  * works once there is memory again. Memory without any THP must not notice.
  *

@@ -862,17 +862,34 @@ TEST_F(lib, settings)
 	THP_CHECK(thp_settings_restore(mark, &why) == -ENOENT, "a file of a module was unloaded");
 }
 
+/* A name that ends in a place names the place of the row. */
+static bool named_after_place(const struct split_op *op)
+{
+	static const char * const places[] = {
+		[AT_HEAD] = "_head", [AT_MID] = "_mid", [AT_TAIL] = "_tail",
+		[AT_UPPER] = "_half", [AT_WHOLE] = "_whole",
+	};
+	const char *end = strrchr(op->name, '_');
+	size_t i;
+
+	for (i = 0; end && i < ARRAY_SIZE(places); i++)
+		if (!strcmp(end, places[i]))
+			return op->where == i;
+	return true;
+}
+
 /* Rows of the table are complete enough to be judged. */
 TEST_F(lib, split_rows)
 {
 	bool proven;
 	size_t i, j;
 
-	for (i = 0; i < split_ops_count; i++) {
-		const struct split_op *op = &split_ops[i];
+	for (i = 0; split_op_at(i); i++) {
+		const struct split_op *op = split_op_at(i);
 
-		THP_CHECK(op->name && op->run && op->covers && op->covers[0],
+		THP_CHECK(op->name && !op->run != !op->run_with && op->covers && op->covers[0],
 			  "row %zu lacks a name, a function or what it covers", i);
+		THP_CHECK(named_after_place(op), "%s is at another place than its name", op->name);
 		THP_CHECK(op->kinds | op->keeps, "%s is legal on no mapping", op->name);
 		THP_CHECK(!(op->kinds & op->keeps), "%s both splits and keeps a kind", op->name);
 		/* What success does is proven, or the row says why not. */
@@ -883,7 +900,7 @@ TEST_F(lib, split_rows)
 				  "a proof, and a reason for having none" :
 				  "no proof of its effect, and no reason for that");
 		for (j = 0; j < i; j++)
-			THP_CHECK(strcmp(op->name, split_ops[j].name), "%s stands twice", op->name);
+			THP_CHECK(strcmp(op->name, split_op_at(j)->name), "%s stands twice", op->name);
 	}
 }
 
@@ -969,12 +986,13 @@ static int run_too_many(const struct split_op *op, struct thp_map *m, enum bug b
 	int ret;
 
 	if (op->effect != WRITES)
-		return op->run(m, bug == BELOW_TOO ? more : at, len + thp_env.page);
+		return split_run_at(op, m, bug == BELOW_TOO ? more : at,
+				    len + thp_env.page);
 	/* Writes go to one page at a time, and may take what they write from a pipe. */
-	ret = op->run(m, at, len);
+	ret = split_run_at(op, m, at, len);
 	if (!ret && m->pipe[1] >= 0 && write(m->pipe[1], "\x5a", 1) != 1)
 		ret = -errno;
-	return ret ? ret : op->run(m, more, len);
+	return ret ? ret : split_run_at(op, m, more, len);
 }
 
 /* 0: nothing was noticed. *@ran: the operation, or its caricature, returned 0. */
@@ -1073,8 +1091,8 @@ TEST_F(oracle, split_damage)
 	size_t i;
 
 	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
-	for (i = 0; i < split_ops_count; i++) {
-		const struct split_op *op = &split_ops[i];
+	for (i = 0; split_op_at(i); i++) {
+		const struct split_op *op = split_op_at(i);
 		char *inside = thp_page(m, split_first(op)), *outside = m->thp;
 		struct thp_why w = { 0 };
 

@@ -45,8 +45,8 @@ static void split_register_variants(void)
 	};
 	size_t n = 0, i, o, k;
 
-	for (o = 0; o < split_ops_count; o++) {
-		const struct split_op *op = &split_ops[o];
+	for (o = 0; split_op_at(o); o++) {
+		const struct split_op *op = split_op_at(o);
 
 		for (k = 0; k < ARRAY_SIZE(kinds); k++) {
 			if (!((op->kinds | op->keeps) & kinds[k]))

@@ -8,7 +8,7 @@
 /*
  * A device that asks for memory where there is none yet gets a THP of its own,
  * mapped by a PMD like any other. How mapped memory gets to a device and back is
- * in the table of lib/ops/split_ops.c.
+ * in the table of lib/ops/op_*.c.
  */
 FIXTURE(device) {
 	struct thp_set set;

@@ -18,7 +18,7 @@
 #define AFTER_PIPE	256
 
 struct after_of {
-	const char *row;		/* of lib/ops/split_ops.c, or */
+	const char *row;		/* of lib/ops/op_*.c, or */
 	const struct split_op *op;	/* one of the rows below */
 	enum thp_kind kind;
 };

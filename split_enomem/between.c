@@ -141,7 +141,7 @@ static int between_once(struct job *job, struct thp_map *m, struct thp_why *why)
 		return thp_why(why, -EIO, "PTE tables cannot be limited");
 	refaulter_set(GO);
 	thp_deadline_start(&d, getpid(), THP_RETURN_MS);
-	self->ret = op->run(m, m->area, m->area_len - thp_env.pmd / 2);
+	self->ret = split_run_at(op, m, m->area, m->area_len - thp_env.pmd / 2);
 	refaulter_set(REST);
 	(void)thp_inject_task(getpid(), false);
 	fired = thp_inject_fired() - fired;

@@ -254,7 +254,7 @@ static int edge_run(const struct edge_op *e, struct thp_map *m, size_t from)
 	int ret;
 
 	if (!e->scan)
-		return op_by_name(e->row)->run(m, start, end - start);
+		return split_run_at(op_by_name(e->row), m, start, end - start);
 	scan_rest.n = 0;
 	ret = do_scan(&scan, start, end);
 	/* What is left is another call: it is for that one to say why. */

@@ -190,7 +190,7 @@ static void *rival_main(void *arg)
 		if (r->end)
 			return NULL;
 		/* Only the loss of a table would be an error. */
-		r->op->run(r->m, thp_page(r->m, 0), thp_env.page);
+		split_run_at(r->op, r->m, thp_page(r->m, 0), thp_env.page);
 		__atomic_store_n(&r->done, round, __ATOMIC_RELEASE);
 	}
 }
@@ -214,7 +214,7 @@ static bool leak_effect(const struct split_op *op, struct thp_map *m)
 	enum thp_state state;
 
 	/* Not of the table, or a control. */
-	if (op < split_ops || op >= split_ops + split_ops_count)
+	if (!split_is_row(op))
 		return true;
 	if (is_plain(m->kind))
 		return !split_verify(op, m, &ignored);
@@ -263,8 +263,8 @@ static int leak_rounds(struct thp_chan *chan, void *arg)
 			if (ret)
 				return thp_why(&chan->why, ret, "PTE tables cannot be limited: %s",
 					       thp_errno_name(ret));
-			ret = op->run(&m, thp_page(&m, thp_env.nr / 2),
-				      (EDGE_THPS - 1) * thp_env.pmd);
+			ret = split_run_at(op, &m, thp_page(&m, thp_env.nr / 2),
+					   (EDGE_THPS - 1) * thp_env.pmd);
 		} else {
 			ret = v->rival ? run_raced(op, &m) : split_run(op, &m);
 		}

@@ -118,7 +118,7 @@ static int remains_round(struct remains_job *job, int nth, struct thp_why *why)
 		if (ret)
 			return thp_why(why, ret, "PTE tables cannot be used up: %s",
 				       thp_errno_name(ret));
-		(void)op->run(&job->m, page, thp_env.page);
+		(void)split_run_at(op, &job->m, page, thp_env.page);
 		return thp_inject_task(getpid(), false) ? : 1;
 	}
 	/* What is set aside is a page by itself. */
@@ -127,7 +127,7 @@ static int remains_round(struct remains_job *job, int nth, struct thp_why *why)
 		ret = thp_inject_nth_arm(job->fd, nth);
 	if (ret)
 		return thp_why(why, ret, "fail-nth: %s", thp_errno_name(ret));
-	(void)op->run(&job->m, page, thp_env.page);
+	(void)split_run_at(op, &job->m, page, thp_env.page);
 	return thp_inject_nth_disarm(job->fd);
 }
 

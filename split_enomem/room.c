@@ -22,7 +22,7 @@ FIXTURE(room) {
  * reclaim for it leaves room for tables; the others allocate nothing else.
  */
 FIXTURE_VARIANT(room) {
-	const char *row;	/* of lib/ops/split_ops.c */
+	const char *row;	/* of lib/ops/op_*.c */
 };
 
 FIXTURE_VARIANT_ADD(room, munmap) { .row = "munmap_mid" };

@@ -284,10 +284,5 @@ TEST_F_TIMEOUT(unasked, damon, 90)
 
 static const struct split_op *op_by_name(const char *name)
 {
-	size_t i;
-
-	for (i = 0; i < split_ops_count; i++)
-		if (!strcmp(split_ops[i].name, name))
-			return &split_ops[i];
-	return NULL;
+	return split_op_by_name(name);
 }

@@ -3,9 +3,9 @@
  * The one table of operations on a PMD mapping: what splits it, what must not.
  *
  * thp_lazy_split runs every row without failure, thp_split_enomem runs the same
- * rows while page tables cannot be allocated. To add a trigger: write its run
- * function in split_ops.c and add its row to the table there; both programs, -L
- * and the check against docs/call-sites.md pick it up from the row.
+ * rows while page tables cannot be allocated. The rows are in op_*.c, each below the
+ * function that it runs, and nowhere else: both programs, -L, the documents and their
+ * checks take them from there (docs/adding.md).
  */
 #ifndef SPLIT_OPS_H
 #define SPLIT_OPS_H
@@ -73,8 +73,13 @@ struct split_op {
 	unsigned int flags;
 	/* Brings the mapping into the state that the operation needs. */
 	int (*prepare)(struct thp_map *m, struct thp_why *why);
-	/* The operation and nothing else: no allocation, no I/O. 0 or -errno. */
+	/*
+	 * The operation and nothing else: no allocation, no I/O. 0 or -errno. Rows that
+	 * share a function tell it .arg. split_run_at() calls whichever there is.
+	 */
 	int (*run)(struct thp_map *m, char *addr, size_t len);
+	int (*run_with)(struct thp_map *m, char *addr, size_t len, long arg);
+	long arg;
 	/* Proof that success had its effect; a row that splits needs one of these ... */
 	struct split_proof says;	/* what the kernel says of each page */
 	struct split_proof meets;	/* what an access to a page meets */
@@ -87,8 +92,14 @@ struct split_op {
 	int (*again)(struct thp_map *m);
 };
 
-extern const struct split_op split_ops[];
-extern const size_t split_ops_count;
+/* Row @i of the table, in the order of files and lines; NULL behind the last one. */
+const struct split_op *split_op_at(size_t i);
+
+/* The row of that name, or NULL. */
+const struct split_op *split_op_by_name(const char *name);
+
+/* Whether @op is a row of the table, and not one that a test made for itself. */
+bool split_is_row(const struct split_op *op);
 
 /* First page and number of pages that @op names. */
 size_t split_first(const struct split_op *op);
@@ -100,8 +111,9 @@ int split_prepare(const struct split_op *op, struct thp_map *m, struct thp_why *
 /* Before a retry, when the contents have been looked at. */
 void split_again(const struct split_op *op, struct thp_map *m);
 
-/* Runs the operation; 0 or -errno. */
+/* Runs the operation on the pages that it names, or on others; 0 or -errno. */
 int split_run(const struct split_op *op, struct thp_map *m);
+int split_run_at(const struct split_op *op, struct thp_map *m, char *addr, size_t len);
 
 /* Whether @op splits a PMD of this kind (false: it must keep it). */
 bool split_expected(const struct split_op *op, enum thp_kind kind);

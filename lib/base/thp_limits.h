@@ -52,7 +52,7 @@
 #define THP_SLOW_MAX	30
 
 /*
- * Measures the speed of this machine, in 0.1 to 1.5 s. To be called once, before
+ * Measures the speed of this machine, in 0.05 to 1 s. To be called once, before
  * the first fork: what is measured later is shared with all processes. Without it the
  * machine counts as normal. Uses base pages only: the kernel may not stand a THP.
  */

@@ -4,7 +4,7 @@
 # No test passes although the system call that it is about did nothing: each call of
 # "noop -l" is made to return 0 without effect for every test that makes it. Which
 # tests may pass all the same, and why, is in check/noop.list. The table of operations
-# has a stricter test of its own, in check/selftest.c.
+# has a stricter test of its own, in check/selftest/rows.c.
 
 . check/lib.sh
 

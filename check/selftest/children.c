@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Processes that fail, crash, hang or loop, and the limits that tell which.
+ */
+
+static int returns_error(struct thp_chan *chan, void *arg)
+{
+	(void)arg;
+	return thp_why(&chan->why, -EIO, "the child's own cause");
+}
+
+static int crashes(struct thp_chan *chan, void *arg)
+{
+	(void)chan;
+	(void)arg;
+	raise(SIGSEGV);
+	return 0;
+}
+
+static int hangs(struct thp_chan *chan, void *arg)
+{
+	(void)chan;
+	(void)arg;
+	for (;;)
+		pause();
+	return 0;
+}
+
+TEST_F(lib, child)
+{
+	struct thp_child c = { 0 };
+	struct thp_why why = { 0 };
+
+	EXPECT_CAUSE(thp_child_run(returns_error, NULL, THP_STEP_MS, WHY), "own cause");
+	EXPECT_CAUSE(thp_child_run(crashes, NULL, THP_STEP_MS, WHY), "SIGSEGV");
+	EXPECT_CAUSE(thp_child_run(hangs, NULL, 50, WHY), "did not finish within");
+	THP_REQUIRE_OK(thp_child_start(&c, hangs, NULL), &why);
+	THP_CHECK(thp_child_await(&c, 1, 50) == -ETIMEDOUT, "a silent child was not noticed");
+	kill(c.pid, SIGKILL);
+	THP_CHECK(thp_child_await(&c, 1, THP_STEP_MS) == -ECHILD, "a dead child was not noticed");
+	thp_child_kill(&c);
+}
+
+static int burns(struct thp_chan *chan, void *arg)
+{
+	(void)arg;
+	thp_chan_post_parent(chan, 1);
+	for (;;)
+		;
+	return 0;
+}
+
+/* Who gets on is not late, however long it all takes. */
+static int beats(struct thp_chan *chan, void *arg)
+{
+	int i;
+
+	(void)arg;
+	for (i = 0; i < 40; i++) {
+		thp_chan_beat(chan);
+		thp_spin_us(10000);
+	}
+	return 0;
+}
+
+/* A limit is one of CPU time, and of much more time by the clock. */
+TEST_F(lib, limits)
+{
+	struct thp_child c = { 0 };
+	struct thp_why why = { 0 };
+	struct thp_deadline d;
+
+	THP_CHECK(thp_slow() >= 1 && thp_slow() <= THP_SLOW_MAX && thp_limit(100) >= 100,
+		  "limits x %.1f, 100 ms become %d", thp_slow(), thp_limit(100));
+	THP_REQUIRE_OK(thp_child_start(&c, burns, NULL), &why);
+	THP_REQUIRE_OK(thp_child_await(&c, 1, THP_STEP_MS), &why);
+	thp_deadline_start(&d, c.pid, 100);
+	THP_CHECK(thp_child_await_until(&c, 2, &d) == -ETIMEDOUT, "an endless loop is not over");
+	THP_CHECK(thp_deadline_burnt(&d) && (d.cpu >= 100 || d.wall >= THP_WALL * 100LL),
+		  "a loop of %lld ms, %lld ms on a CPU", d.wall, d.cpu);
+	/* Stopped, it gets no CPU, as on a machine that is busy. */
+	kill(c.pid, SIGSTOP);
+	thp_deadline_start(&d, c.pid, 50);
+	THP_CHECK(thp_child_await_until(&c, 2, &d) == -ETIMEDOUT, "a process that sleeps goes on");
+	THP_CHECK(!thp_deadline_burnt(&d) && d.wall >= THP_WALL * 50LL,
+		  "accused after %lld ms, %lld ms on a CPU", d.wall, d.cpu);
+	thp_child_kill(&c);
+	THP_CHECK_OK(thp_child_run(beats, NULL, 100, &why), &why);
+}
+
+/* A process that stays although it was killed: nothing else is tried then. */
+TEST_F(lib, undying)
+{
+	struct thp_why why = { 0 };
+
+	THP_REQUIRE_OK(thp_run_init(false), &why);
+	THP_CHECK(thp_run_begin("some.test", 30), "a test does not begin");
+	thp_run_end();
+	/* The parent of this process, which is there all the time. */
+	thp_run_suspect(getppid());
+	THP_CHECK(!thp_run_begin("next.test", 30), "a test begins beside a process that stays");
+	THP_CHECK(thp_run_broken(), "and that says nothing about the kernel");
+}
+
+/* One operation that loops is remembered, the others are not held responsible. */
+TEST_F(lib, loops)
+{
+	struct thp_why why = { 0 };
+
+	THP_REQUIRE_OK(thp_run_init(false), &why);
+	THP_CHECK(!thp_run_has_looped("munmap_mid"), "known before it happened");
+	thp_run_note_loop("munmap_mid");
+	THP_CHECK(thp_run_has_looped("munmap_mid"), "forgotten");
+	THP_CHECK(!thp_run_has_looped("munmap_head"), "held against another operation");
+}

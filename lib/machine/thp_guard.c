@@ -39,14 +39,16 @@
  */
 static void feed_khugepaged(void)
 {
-	size_t page = sysconf(_SC_PAGESIZE), len;
-	uint64_t pmd, mode;
+	uint64_t page = sysconf(_SC_PAGESIZE), pmd, mode, len;
 	char *p;
 
 	if (thp_read_u64(THP_SYSFS "hpage_pmd_size", &pmd))
 		return;
 	/* A scan is of 8 PMDs by default; if empty, of 8 per base page in Linux 7.3. */
 	len = 64 * (pmd / page) * pmd;
+	/* A size_t of 32 bits would wrap around to 0. */
+	if (len > SIZE_MAX / 4)
+		len = SIZE_MAX / 4 + 1;
 	/* Where address space counts as memory, the tests are to have it. */
 	if (thp_read_u64("/proc/sys/vm/overcommit_memory", &mode) || mode == 2)
 		len = 2 * pmd;

@@ -78,6 +78,7 @@ found:
 static void init(void)
 {
 	thp_cover_hook = cover_ids;
+	thp_scenario_reset = put_away;
 	/* Slow, and of use only where the kernel can inject failures. */
 	if (thp_file_exists("/proc/self/make-it-fail") && !geteuid())
 		(void)thp_inject_init();

@@ -30,11 +30,12 @@ THP_COVERS(mremap, soft_dirty, "move-partial move-pmd");
 TEST_F(mremap, soft_dirty)
 {
 	struct thp_why why = { 0 };
-	struct thp_map *m = &self->map;
+	struct thp_map *m = &source;
 	size_t nr = thp_env.nr;
 	char *to;
 	int got;
 
+	(void)self;
 	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
 	got = pagemap_bits(m->thp, 1, THP_PM_SOFT_DIRTY);
 	if (!got || thp_write_file("/proc/self/clear_refs", "4"))
@@ -63,12 +64,13 @@ TEST_F(mremap, soft_dirty)
 THP_COVERS(mremap, uffd_wp, "move-partial");
 TEST_F(mremap, uffd_wp)
 {
-	struct thp_map *m = &self->map;
+	struct thp_map *m = &source;
 	struct thp_why why = { 0 };
 	size_t nr = thp_env.nr;
 	char *to;
 	int got;
 
+	(void)self;
 	THP_NEEDS(THP_NEED_UFFD_WP);
 	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
 	m->uffd = thp_uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP);

@@ -3,6 +3,8 @@
  * brk: brk() and the stack: VMAs that the kernel shrinks and moves itself.
  */
 
+#define HEAP_MISSING "needs a heap that can grow by four PMDs"
+
 /* Sets up one THP in the heap; it has neighbours like that of a struct thp_map. */
 static int heap_thp(struct thp_map *m, enum thp_kind kind, char **old_end, struct thp_why *why)
 {
@@ -12,7 +14,7 @@ static int heap_thp(struct thp_map *m, enum thp_kind kind, char **old_end, struc
 	*old_end = sbrk(0);
 	top = (char *)(((uintptr_t)*old_end + pmd - 1) & ~(pmd - 1));
 	if (brk(top + 3 * pmd))
-		return thp_why(why, -ENOSPC, "brk: %s", strerror(errno));
+		return thp_skip(why, HEAP_MISSING, "brk: %s", strerror(errno));
 	memset(m, 0, sizeof(*m));
 	m->kind = kind;
 	m->fd = -1;
@@ -26,74 +28,55 @@ static int heap_thp(struct thp_map *m, enum thp_kind kind, char **old_end, struc
 	return 0;
 }
 
-static int brk_once(enum thp_kind kind, struct thp_why *why)
+/* A heap that ends in the middle of a THP, see brk_shrink(). */
+static int brk_into_thp(struct thp_map *m, struct thp_why *why)
 {
-	long dep = thp_tables_mapped(kind), tables;
+	long dep = thp_tables_mapped(m->kind), tables;
+	char *half = thp_page(m, thp_env.nr / 2);
+	long long vmpte = thp_obs_vmpte(0);
 	struct thp_meter meter;
-	struct thp_map m;
-	char *end, *half;
-	long long vmpte;
-	int ret, splits;
+	int splits;
 
-	TRY(heap_thp(&m, kind, &end, why));
-	vmpte = thp_obs_vmpte(0);
-	ret = thp_map_fault(&m, why);
-	if (ret)
-		goto out;
-	madvise(m.thp - thp_env.pmd, 3 * thp_env.pmd, MADV_NOHUGEPAGE);
-	half = thp_page(&m, thp_env.nr / 2);
-	ret = thp_meter_start(&meter, 0, why);
-	if (ret)
-		goto out;
+	TRY(thp_map_fault(m, why));
+	madvise(m->thp - thp_env.pmd, 3 * thp_env.pmd, MADV_NOHUGEPAGE);
+	TRY(thp_meter_start(&meter, 0, why));
 	if (thp_env.unit == 1 &&
-	    (!thp_env_tables(meter.vmpte[0] - vmpte, &tables) || tables != dep)) {
-		ret = thp_why(why, -EPROTO, "the THP costs %lld B of tables, expected %ld tables",
-			      meter.vmpte[0] - vmpte, dep);
-		goto out;
-	}
-	if (brk(half)) {
-		ret = thp_why(why, -EPROTO, "brk: %s", strerror(errno));
-		goto out;
-	}
-	ret = thp_meter_read(&meter, why);
-	splits = ret ? ret : thp_meter_splits(&meter, 1, "brk", why);
-	if (splits && splits != -EAGAIN) {
-		ret = splits;
-		goto out;
-	}
+	    (!thp_env_tables(meter.vmpte[0] - vmpte, &tables) || tables != dep))
+		return thp_why(why, -EPROTO, "the THP costs %lld B of tables, expected %ld tables",
+			       meter.vmpte[0] - vmpte, dep);
+	if (brk(half))
+		return thp_why(why, -EPROTO, "brk: %s", strerror(errno));
+	TRY(thp_meter_read(&meter, why));
+	splits = thp_meter_splits(&meter, 1, "brk", why);
+	if (splits && splits != -EAGAIN)
+		return splits;
 	/* The table of the page above the THP goes; that of the THP is there now. */
 	vmpte = thp_meter_bytes(&meter);
-	if (thp_env.unit == 1 && (!thp_env_tables(vmpte, &tables) || tables != -dep)) {
-		ret = thp_why(why, -EPROTO, "brk changed VmPTE by %lld B, expected %ld tables",
-			      vmpte, -dep);
-		goto out;
-	}
-	ret = thp_map_check(&m, 0, thp_env.nr / 2, why);
-	if (!ret)
-		ret = thp_map_expect(&m, THP_STATE_PTE, why);
-	if (!ret && thp_obs_populated(half, thp_env.pmd / 2))
-		ret = thp_why(why, -EPROTO, "pages beyond the end of heap");
+	if (thp_env.unit == 1 && (!thp_env_tables(vmpte, &tables) || tables != -dep))
+		return thp_why(why, -EPROTO, "brk changed VmPTE by %lld B, expected %ld tables",
+			       vmpte, -dep);
+	TRY(thp_map_check(m, 0, thp_env.nr / 2, why));
+	TRY(thp_map_expect(m, THP_STATE_PTE, why));
+	if (thp_obs_populated(half, thp_env.pmd / 2))
+		return thp_why(why, -EPROTO, "pages beyond the end of heap");
 	/* The heap grows again: what was cut off reads as zeroes. */
-	if (!ret && brk(m.thp + thp_env.pmd))
-		ret = thp_why(why, -EPROTO, "brk: %s", strerror(errno));
-	if (!ret)
-		ret = thp_check_zero(half, thp_env.nr / 2, why);
-	if (!ret)
-		ret = splits;
-out:
-	if (brk(end))
-		ret = thp_why(why, -EPROTO, "brk: %s", strerror(errno));
-	return ret;
+	if (brk(m->thp + thp_env.pmd))
+		return thp_why(why, -EPROTO, "brk: %s", strerror(errno));
+	TRY(thp_check_zero(half, thp_env.nr / 2, why));
+	return splits;
 }
 
-static int retry_brk(enum thp_kind kind, struct thp_why *why)
+static int brk_shrink(const void *arg, struct thp_why *why)
 {
-	int try, ret = -EAGAIN;
+	const enum thp_kind *kind = arg;
+	struct thp_map m;
+	char *end;
+	int ret;
 
-	for (try = 0; try < TRIES && ret == -EAGAIN; try++) {
-		thp_why_clear(why);
-		ret = brk_once(kind, why);
-	}
+	TRY(heap_thp(&m, *kind, &end, why));
+	ret = brk_into_thp(&m, why);
+	if (brk(end))
+		ret = thp_why(why, -EPROTO, "brk: %s", strerror(errno));
 	return ret;
 }
 
@@ -101,28 +84,20 @@ static int retry_brk(enum thp_kind kind, struct thp_why *why)
 THP_COVERS(mremap, brk_shrink_anon, "brk-shrink");
 TEST_F(mremap, brk_shrink_anon)
 {
-	struct thp_why why = { 0 };
-	int ret;
+	const enum thp_kind kind = THP_ANON;
 
 	(void)self;
-	ret = retry_brk(THP_ANON, &why);
-	if (ret == -ENOSPC)
-		THP_SKIP("needs a heap that can grow by four PMDs");
-	THP_REQUIRE_RESULT(ret, &why);
+	THP_SCENARIO(brk_shrink, &kind);
 }
 
 THP_COVERS(mremap, brk_shrink_zero, "brk-shrink");
 TEST_F(mremap, brk_shrink_zero)
 {
-	struct thp_why why = { 0 };
-	int ret;
+	const enum thp_kind kind = THP_ZERO;
 
 	(void)self;
 	THP_NEEDS(THP_NEED_ZERO);
-	ret = retry_brk(THP_ZERO, &why);
-	if (ret == -ENOSPC)
-		THP_SKIP("needs a heap that can grow by four PMDs");
-	THP_REQUIRE_RESULT(ret, &why);
+	THP_SCENARIO(brk_shrink, &kind);
 }
 
 /* Without a table the end of the heap stays where it is. */
@@ -178,24 +153,25 @@ TEST_F(mremap, brk_shrink_starved)
 #define ARG_LEN		(128 * 1024 - 1)
 #define ARGS		32
 
-static char arg[ARG_LEN + 1];
+static char long_arg[ARG_LEN + 1];
 
 /*
  * execve() moves the stack that it has built: 4 MB of base pages that never are
  * a THP, as the VMA is marked temporary. Nothing to split, and no failure.
  */
-static int exec_once(struct thp_why *why)
+static int exec_stack(const void *arg, struct thp_why *why)
 {
 	static char * const env[] = { NULL };
 	char *argv[ARGS + 3] = { "thp_mremap", "-h" };
 	struct thp_meter meter;
 	struct rlimit rl;
-	int status, i, ret;
+	int status, i;
 	pid_t pid;
 
-	memset(arg, 'x', ARG_LEN);
+	(void)arg;
+	memset(long_arg, 'x', ARG_LEN);
 	for (i = 0; i < ARGS; i++)
-		argv[2 + i] = arg;
+		argv[2 + i] = long_arg;
 	TRY(thp_meter_start(&meter, 0, why));
 	pid = fork();
 	if (pid < 0)
@@ -214,25 +190,16 @@ static int exec_once(struct thp_why *why)
 	if (waitpid(pid, &status, 0) != pid)
 		return thp_why(why, -errno, "waitpid: %s", strerror(errno));
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 125)
-		return -E2BIG;
+		return thp_skip(why, "needs RLIMIT_STACK for 4 MB of arguments");
 	if (status)
 		return thp_why(why, -EPROTO, "execve ended with status %#x, expected 0", status);
-	ret = thp_meter_read(&meter, why);
-	return ret ? ret : thp_meter_splits(&meter, 0, "execve", why);
+	TRY(thp_meter_read(&meter, why));
+	return thp_meter_splits(&meter, 0, "execve", why);
 }
 
 THP_COVERS(mremap, exec_stack_control, "exec-stack");
 TEST_F(mremap, exec_stack_control)
 {
-	struct thp_why why = { 0 };
-	int try, ret = -EAGAIN;
-
 	(void)self;
-	for (try = 0; try < TRIES && ret == -EAGAIN; try++) {
-		thp_why_clear(&why);
-		ret = exec_once(&why);
-	}
-	if (ret == -E2BIG)
-		THP_SKIP("needs RLIMIT_STACK for 4 MB of arguments");
-	THP_REQUIRE_RESULT(ret, &why);
+	THP_SCENARIO(exec_stack, NULL);
 }

@@ -15,21 +15,25 @@ FIXTURE(bulk) {
 	int unused;
 };
 
-FIXTURE_VARIANT(bulk) {
+struct bulk_case {
 	enum thp_kind kind;
-	int flags;
+	int flags;		/* of mremap() besides MAYMOVE | FIXED */
+};
+
+FIXTURE_VARIANT(bulk) {
+	struct bulk_case c;
 };
 
 FIXTURE_VARIANT_ADD(bulk, anon) {
-	.kind = THP_ANON,
+	.c = { .kind = THP_ANON },
 };
 
 FIXTURE_VARIANT_ADD(bulk, zero) {
-	.kind = THP_ZERO,
+	.c = { .kind = THP_ZERO },
 };
 
 FIXTURE_VARIANT_ADD(bulk, keep_anon) {
-	.kind = THP_ANON, .flags = MREMAP_DONTUNMAP,
+	.c = { .kind = THP_ANON, .flags = MREMAP_DONTUNMAP },
 };
 
 FIXTURE_SETUP(bulk)
@@ -205,20 +209,21 @@ static int bulk_once(struct bulk *b, int flags, struct thp_why *why)
 }
 
 /* Nothing is split, no table is lost: deposits travel with the table they are in. */
+static int bulk_keeps_pmds(const void *arg, struct thp_why *why)
+{
+	const struct bulk_case *c = arg;
+	struct bulk b = { .kind = c->kind };
+	int ret = bulk_once(&b, c->flags, why);
+
+	if (b.area)
+		munmap(b.area, b.area_len);
+	return ret;
+}
+
 THP_COVERS(bulk, moves, "move-pmd-page");
 TEST_F(bulk, moves)
 {
-	struct bulk b = { .kind = variant->kind };
-	struct thp_why why = { 0 };
-	int try, ret = -EAGAIN;
-
 	(void)self;
-	THP_NEEDS(thp_kind_needs(variant->kind) | THP_NEED_ADDRESSES);
-	for (try = 0; try < TRIES && ret == -EAGAIN; try++) {
-		thp_why_clear(&why);
-		ret = bulk_once(&b, variant->flags, &why);
-		if (b.area)
-			munmap(b.area, b.area_len);
-	}
-	THP_REQUIRE_RESULT(ret, &why);
+	THP_NEEDS(thp_kind_needs(variant->c.kind) | THP_NEED_ADDRESSES);
+	THP_SCENARIO(bulk_keeps_pmds, &variant->c);
 }

@@ -220,7 +220,7 @@ static long long commit_lost(struct commit *m, int fd, int nth, int *hit, struct
 	long long before, lost, least = 0;
 	int try;
 
-	for (try = 0; try < TRIES; try++) {
+	for (try = 0; try < THP_TRIES; try++) {
 		before = committed_kb();
 		*hit = commit_round(m, fd, nth, why);
 		if (m->area)

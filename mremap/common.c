@@ -3,14 +3,24 @@
  * common: What the subjects share: the move, its positions, its cases.
  */
 
-/* Splits by others disturb an exact count; so often it is tried again. */
-#define TRIES 4
-
 /* fail-nth: more allocations than any of these operations makes. */
 #define NTH_MAX 100
 
 /* Too big for a stack; each test runs in a process of its own. */
 static struct thp_move mv;
+
+/* A THP that moves, and where it goes to. */
+static struct thp_map source, target;
+
+/* After each try. */
+static void put_away(void)
+{
+	/* Without one it has no descriptors, not even invalid ones. */
+	if (mv.arena)
+		thp_move_destroy(&mv);
+	thp_map_destroy(&source);
+	thp_map_destroy(&target);
+}
 
 /*
  * The positions that the tables below use: halves of a PMD and base pages. In

@@ -226,9 +226,10 @@ static bool is_busy(int ret)
 	return mv.c.how == THP_MOVE_UFFD && (ret == -EBUSY || (ret == -EAGAIN && !mv.fired));
 }
 
-/* The whole move, checked in every respect but the number of split events. */
-static int move_once(const struct thp_move_case *c, struct thp_why *why)
+/* The whole move; too many splits, maybe of others, only if nothing else is wrong. */
+static int move_whole(const void *arg, struct thp_why *why)
 {
+	const struct thp_move_case *c = arg;
 	int ret, splits;
 
 	TRY(thp_move_prepare(&mv, c, thp_env.unit, why));
@@ -240,36 +241,17 @@ static int move_once(const struct thp_move_case *c, struct thp_why *why)
 	splits = thp_move_check_splits(&mv, mv.next.splits, why);
 	if (splits && splits != -EAGAIN)
 		return splits;
-	ret = thp_move_check_done(&mv, why);
-	if (!ret)
-		ret = thp_move_finish(&mv, why);
-	return ret ? ret : splits;
-}
-
-/* -EAGAIN: what others did may be the reason, as with a count of events too high. */
-static int retry_noise(int (*once)(const struct thp_move_case *c, struct thp_why *why),
-		       const struct thp_move_case *c, struct thp_why *why)
-{
-	int try, ret = -EAGAIN;
-
-	for (try = 0; try < TRIES && ret == -EAGAIN; try++) {
-		thp_why_clear(why);
-		ret = once(c, why);
-		thp_move_destroy(&mv);
-	}
-	return ret;
+	TRY(thp_move_check_done(&mv, why));
+	TRY(thp_move_finish(&mv, why));
+	return splits;
 }
 
 /* Everything where it belongs: splits, tables on both sides, pages, contents. */
 TEST_F(move, moves)
 {
-	struct thp_why why = { 0 };
-	int ret;
-
 	(void)self;
 	THP_NEEDS(thp_move_needs(&variant->c));
-	ret = retry_noise(move_once, &variant->c, &why);
-	THP_REQUIRE_RESULT(ret, &why);
+	THP_SCENARIO(move_whole, &variant->c);
 }
 
 /* Again, with memory: now it has to work. */
@@ -287,8 +269,8 @@ static int move_again(struct thp_why *why)
 	if (ret)
 		return thp_why(why, is_busy(ret) ? -EAGAIN : -EPROTO,
 			       "after the failure, with memory: %s", thp_errno_name(ret));
-	ret = thp_move_check_done(&mv, why);
-	return ret ? ret : thp_move_finish(&mv, why);
+	TRY(thp_move_check_done(&mv, why));
+	return thp_move_finish(&mv, why);
 }
 
 /* UFFDIO_MOVE that moved a part cannot be repeated: the rest can. */
@@ -312,18 +294,16 @@ static int check_failure(int ret, bool may_split, long slack, struct thp_why *wh
 }
 
 /* No PTE table can be allocated, from beginning to end. */
-static int starve_once(const struct thp_move_case *c, struct thp_why *why)
+static int without_tables(const void *arg, struct thp_why *why)
 {
+	const struct thp_move_case *c = arg;
 	bool lazy = thp_env.contract == THP_LAZY;
 	unsigned int allocs;
 	int ret;
 
 	/* First, as it may take tables of its own. */
-	ret = thp_inject_setup(true, 0, why);
-	if (!ret)
-		ret = thp_move_prepare(&mv, c, 1, why);
-	if (ret)
-		return ret;
+	TRY(thp_inject_setup(true, 0, why));
+	TRY(thp_move_prepare(&mv, c, 1, why));
 	thp_move_predict(&mv, mv.n);
 	allocs = mv.next.allocs;
 	mv.starve = true;
@@ -335,8 +315,8 @@ static int starve_once(const struct thp_move_case *c, struct thp_why *why)
 		return thp_why(why, -EPROTO, "needs %u tables and the injector did not fire (%s)",
 			       allocs, thp_errno_name(ret));
 	if (!ret) {
-		ret = thp_move_check_done(&mv, why);
-		return ret ? ret : thp_move_finish(&mv, why);
+		TRY(thp_move_check_done(&mv, why));
+		return thp_move_finish(&mv, why);
 	}
 	if (!allocs)
 		return thp_why(why, is_busy(ret) ? -EAGAIN : -EPROTO,
@@ -355,13 +335,9 @@ static int starve_once(const struct thp_move_case *c, struct thp_why *why)
 /* Without a table it fails as a whole, and works again when there is memory. */
 TEST_F(move, starved)
 {
-	struct thp_why why = { 0 };
-	int ret;
-
 	(void)self;
 	THP_NEEDS(thp_move_needs(&variant->c) | THP_NEED_FAIL_PAGE);
 	if (!thp_inject_can_target())
 		THP_SKIP("needs kallsyms with the allocator of PTE tables");
-	ret = retry_noise(starve_once, &variant->c, &why);
-	THP_REQUIRE_RESULT(ret, &why);
+	THP_SCENARIO(without_tables, &variant->c);
 }

@@ -3,35 +3,48 @@
  * move_nth: Moves while one allocation after the other fails.
  */
 
-/* 1: the n-th allocation failed; 0: there are fewer than n; -errno. */
-static int nth_once(const struct thp_move_case *c, int nth, struct thp_why *why)
+/* A move, and which of its allocations fails. */
+struct nth_shot {
+	const struct thp_move_case *c;
+	int nth;
+	bool *hit;	/* false: it makes fewer */
+};
+
+static int move_shot_at(const struct nth_shot *shot, struct thp_why *why)
 {
 	unsigned int allocs;
 	int ret, fired;
 
-	TRY(thp_move_prepare(&mv, c, 1, why));
+	TRY(thp_move_prepare(&mv, shot->c, 1, why));
 	mv.nth_fd = thp_inject_nth_open();
 	if (mv.nth_fd < 0)
 		return thp_why(why, mv.nth_fd, "fail-nth: %s", thp_errno_name(mv.nth_fd));
-	mv.nth = nth;
+	mv.nth = shot->nth;
 	thp_move_predict(&mv, mv.n);
 	allocs = mv.next.allocs;
 	ret = thp_move_run(&mv);
 	fired = mv.fired;
 	if (fired < 0)
 		return thp_why(why, fired, "fail-nth: %s", thp_errno_name(fired));
+	*shot->hit = fired;
 	if (!ret) {
-		ret = thp_move_check_done(&mv, why);
-		if (!ret)
-			ret = thp_move_finish(&mv, why);
-	} else if (!fired) {
-		ret = thp_why(why, is_busy(ret) ? -EAGAIN : -EPROTO,
-			      "failed with %s without an injection", thp_errno_name(ret));
-	} else {
-		/* Tables of the destination may stay, empty, until it is unmapped. */
-		ret = check_failure(ret, true, allocs, why);
+		TRY(thp_move_check_done(&mv, why));
+		return thp_move_finish(&mv, why);
 	}
-	return ret ? ret : fired;
+	if (!fired)
+		return thp_why(why, is_busy(ret) ? -EAGAIN : -EPROTO,
+			       "failed with %s without an injection", thp_errno_name(ret));
+	/* Tables of the destination may stay, empty, until it is unmapped. */
+	return check_failure(ret, true, allocs, why);
+}
+
+/* It fails as a whole and works again, or the allocation was one that may fail. */
+static int move_shot(const void *arg, struct thp_why *why)
+{
+	const struct nth_shot *shot = arg;
+	int ret = move_shot_at(shot, why);
+
+	return ret ? thp_why_from(why, ret, why, "with allocation %d refused", shot->nth) : 0;
 }
 
 THP_TESTS_OF(move_nth);
@@ -77,22 +90,17 @@ FIXTURE_VARIANT_ADD(move_nth, shrink_half) MOVE(ANON, MIDDLE, HALF, HEAD, SHRINK
 THP_COVERS(move_nth, sweep, "move-partial uffd-move-split split-shrink move-fail");
 TEST_F(move_nth, sweep)
 {
+	struct nth_shot shot = { .c = &variant->c };
 	struct thp_why why = { 0 };
-	int nth, try, hit = 1, shots = 0;
+	bool hit = true;
+	int shots = 0;
 
 	(void)self;
 	THP_NEEDS(thp_move_needs(&variant->c) | THP_NEED_FAIL_NTH);
 	THP_REQUIRE_OK(thp_inject_setup(false, 0, &why), &why);
-	for (nth = 1; nth <= NTH_MAX && hit == 1; nth++) {
-		hit = -EAGAIN;
-		for (try = 0; try < TRIES && hit == -EAGAIN; try++) {
-			thp_why_clear(&why);
-			hit = nth_once(&variant->c, nth, &why);
-			thp_move_destroy(&mv);
-		}
-		if (hit < 0)
-			thp_why_from(&why, hit, &why, "with allocation %d refused", nth);
-		THP_REQUIRE_RESULT(hit < 0 ? hit : 0, &why);
+	shot.hit = &hit;
+	for (shot.nth = 1; shot.nth <= NTH_MAX && hit; shot.nth++) {
+		THP_SCENARIO(move_shot, &shot);
 		shots += hit;
 	}
 	thp_inject_report("fail-nth", mv.next.allocs, shots, "one by one");

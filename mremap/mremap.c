@@ -4,7 +4,7 @@
  */
 
 FIXTURE(mremap) {
-	struct thp_map map;
+	int unused;	/* the harness wants data */
 };
 
 FIXTURE_SETUP(mremap)
@@ -36,21 +36,6 @@ static int check_untouched(const struct thp_map *m, struct thp_meter *meter, con
 	if (!ret)
 		ret = thp_map_check(m, 0, thp_env.nr, why);
 	return ret ? ret : disturbed;
-}
-
-static int retry_map(int (*once)(struct thp_map *m, struct thp_why *why), struct thp_map *m,
-		     struct thp_why *why)
-{
-	int try, ret = -EAGAIN;
-
-	for (try = 0; try < TRIES && ret == -EAGAIN; try++) {
-		thp_why_clear(why);
-		ret = thp_map_new(m, THP_ANON, why);
-		if (!ret)
-			ret = once(m, why);
-		thp_map_destroy(m);
-	}
-	return ret;
 }
 
 /*
@@ -95,16 +80,18 @@ static int refuse_all(struct thp_map *m, char *to, struct thp_why *why)
 	return 0;
 }
 
-static int refused_once(struct thp_map *m, struct thp_why *why)
+static int refused(const void *arg, struct thp_why *why)
 {
 	char *area, *to;
 	size_t len;
 	int ret;
 
+	(void)arg;
+	TRY(thp_map_new(&source, THP_ANON, why));
 	to = thp_reserve(thp_env.pmd, thp_env.pmd, &area, &len);
 	if (!to)
 		return thp_why(why, -errno, "mmap: %s", strerror(errno));
-	ret = refuse_all(m, to, why);
+	ret = refuse_all(&source, to, why);
 	munmap(area, len);
 	return ret;
 }
@@ -112,50 +99,50 @@ static int refused_once(struct thp_map *m, struct thp_why *why)
 THP_COVERS(mremap, refused, "move-refused");
 TEST_F(mremap, refused)
 {
-	struct thp_why why = { 0 };
-	int ret;
-
-	ret = retry_map(refused_once, &self->map, &why);
-	THP_REQUIRE_RESULT(ret, &why);
+	(void)self;
+	THP_SCENARIO(refused, NULL);
 }
 
 /* A same-size mremap() without MREMAP_FIXED moves nothing, so it splits nothing. */
-static int same_size_once(struct thp_map *m, struct thp_why *why)
+static int same_size_stays(const void *arg, struct thp_why *why)
 {
-	char *p = thp_page(m, 1);
 	struct thp_meter meter;
+	char *p;
 
+	(void)arg;
+	TRY(thp_map_new(&source, THP_ANON, why));
+	p = thp_page(&source, 1);
 	TRY(thp_meter_start(&meter, 0, why));
 	if (mremap(p, thp_env.page, thp_env.page, MREMAP_MAYMOVE) != p)
 		return thp_why(why, -EPROTO, "it moved, or failed: %s", strerror(errno));
-	return check_untouched(m, &meter, "same size", why);
+	return check_untouched(&source, &meter, "same size", why);
 }
 
 THP_COVERS(mremap, same_size_stays, "move-refused");
 TEST_F(mremap, same_size_stays)
 {
-	struct thp_why why = { 0 };
-	int ret;
-
-	ret = retry_map(same_size_once, &self->map, &why);
-	THP_REQUIRE_RESULT(ret, &why);
+	(void)self;
+	THP_SCENARIO(same_size_stays, NULL);
 }
 
 /*
  * The kernel chooses where a range that cannot grow in place goes: the PMD stays
  * one where that is aligned.
  */
-static int grow_away_once(struct thp_map *m, struct thp_why *why)
+static int grow_elsewhere(const void *arg, struct thp_why *why)
 {
 	size_t pmd = thp_env.pmd;
-	struct thp_map to = *m;
+	struct thp_map to;
 	struct thp_meter meter;
 	struct thp_smaps sm;
 	int splits, ret;
 	bool aligned;
 
+	(void)arg;
+	TRY(thp_map_new(&source, THP_ANON, why));
+	to = source;
 	TRY(thp_meter_start(&meter, 0, why));
-	to.thp = mremap(m->thp, pmd, 2 * pmd, MREMAP_MAYMOVE);
+	to.thp = mremap(source.thp, pmd, 2 * pmd, MREMAP_MAYMOVE);
 	if (to.thp == MAP_FAILED)
 		return thp_why(why, -EPROTO, "mremap: %s", strerror(errno));
 	aligned = !((uintptr_t)to.thp % pmd);
@@ -163,8 +150,8 @@ static int grow_away_once(struct thp_map *m, struct thp_why *why)
 	splits = ret ? ret : thp_meter_splits(&meter, !aligned, "growth elsewhere", why);
 	if (splits && splits != -EAGAIN)
 		return splits;
-	ret = thp_obs_smaps(0, m->thp, pmd, &sm);
-	if (!ret && (to.thp == m->thp || sm.vmas))
+	ret = thp_obs_smaps(0, source.thp, pmd, &sm);
+	if (!ret && (to.thp == source.thp || sm.vmas))
 		ret = thp_why(why, -EPROTO, "the source is still mapped");
 	if (!ret && aligned)
 		ret = thp_map_expect(&to, THP_STATE_PMD, why);
@@ -179,9 +166,6 @@ static int grow_away_once(struct thp_map *m, struct thp_why *why)
 THP_COVERS(mremap, grow_elsewhere, "mremap-grow move-pmd");
 TEST_F(mremap, grow_elsewhere)
 {
-	struct thp_why why = { 0 };
-	int ret;
-
-	ret = retry_map(grow_away_once, &self->map, &why);
-	THP_REQUIRE_RESULT(ret, &why);
+	(void)self;
+	THP_SCENARIO(grow_elsewhere, NULL);
 }

@@ -3,123 +3,101 @@
  * uffd: UFFDIO_MOVE of what is shared, onto a THP, and refused half way.
  */
 
-static int hold(struct thp_chan *chan, void *arg)
+/* What a child that shares the source says, and what it is told. */
+enum { SHARES = 1 };
+enum { LOOK = 1 };
+
+static int sharer(struct thp_chan *chan, void *arg)
 {
 	struct thp_map *m = arg;
 
-	thp_chan_post_parent(chan, 1);
-	thp_chan_await_parent(chan, 1);
+	thp_chan_post_parent(chan, SHARES);
+	thp_chan_await_parent(chan, LOOK);
 	return thp_map_check(m, 0, thp_env.nr, &chan->why);
 }
 
-/* A second range, for UFFDIO_MOVE to move to. */
-static int uffd_target(struct thp_map *m, struct thp_map *to, enum thp_kind kind,
-		       struct thp_why *why)
+/* The source, and a second range of @kind for UFFDIO_MOVE to move it to. */
+static int uffd_maps(enum thp_kind kind, struct thp_why *why)
 {
-	int ret = thp_map_new(to, kind, why);
-
-	if (ret)
-		return ret;
-	m->uffd = thp_uffd_watch(to->thp, thp_env.pmd, UFFD_FEATURE_MOVE,
-				 UFFDIO_REGISTER_MODE_MISSING, why);
-	return m->uffd < 0 ? m->uffd : 0;
+	TRY(thp_map_new(&source, THP_ANON, why));
+	TRY(thp_map_new(&target, kind, why));
+	source.uffd = thp_uffd_watch(target.thp, thp_env.pmd, UFFD_FEATURE_MOVE,
+				     UFFDIO_REGISTER_MODE_MISSING, why);
+	return source.uffd < 0 ? source.uffd : 0;
 }
 
-static int move_refused(struct thp_map *m, struct thp_map *to, size_t len, int err,
-			const char *what, struct thp_why *why)
+static int uffd_refused(size_t len, int err, const char *what, struct thp_why *why)
 {
 	struct thp_meter meter;
 	int ret;
 
 	TRY(thp_meter_start(&meter, 0, why));
-	ret = thp_uffd_move(m->uffd, to->thp, m->thp, len, NULL);
+	ret = thp_uffd_move(source.uffd, target.thp, source.thp, len, NULL);
 	if (ret != err)
 		return thp_why(why, -EPROTO, "%s: %s, expected %s", what, thp_errno_name(ret),
 			       thp_errno_name(err));
-	return check_untouched(m, &meter, what, why);
+	return check_untouched(&source, &meter, what, why);
 }
 
 /* What another process shares cannot be moved, and is not split either. */
-static int uffd_shared_once(struct thp_map *m, struct thp_why *why)
+static int uffd_move_shared(const void *arg, struct thp_why *why)
 {
-	struct thp_map to = { .area = NULL };
-	int ret;
+	struct thp_child *child = &source.child;
 
-	ret = uffd_target(m, &to, THP_NONE, why);
-	if (!ret)
-		ret = thp_child_start(&m->child, hold, m);
-	if (!ret && thp_child_await(&m->child, 1, THP_STEP_MS))
-		ret = thp_child_join(&m->child, 0, why) ?: -EPROTO;
-	if (!ret)
-		ret = move_refused(m, &to, thp_env.pmd, -EBUSY, "whole shared THP", why);
-	if (!ret)
-		ret = move_refused(m, &to, thp_env.page, -EBUSY, "page of a shared THP", why);
-	if (!ret && thp_obs_populated(to.thp, thp_env.pmd))
-		ret = thp_why(why, -EPROTO, "refused, but the destination has pages");
-	if (m->child.pid) {
-		thp_chan_post_child(m->child.chan, 1);
-		if (ret)
-			thp_child_kill(&m->child);
-		else
-			ret = thp_child_join(&m->child, THP_STEP_MS, why);
-	}
-	thp_map_destroy(&to);
-	return ret;
+	(void)arg;
+	TRY(uffd_maps(THP_NONE, why));
+	TRY(thp_child_start(child, sharer, &source));
+	if (thp_child_await(child, SHARES, THP_STEP_MS))
+		return thp_child_join(child, 0, why) ?: -EPROTO;
+	TRY(uffd_refused(thp_env.pmd, -EBUSY, "whole shared THP", why));
+	TRY(uffd_refused(thp_env.page, -EBUSY, "page of a shared THP", why));
+	if (thp_obs_populated(target.thp, thp_env.pmd))
+		return thp_why(why, -EPROTO, "refused, but the destination has pages");
+	thp_chan_post_child(child->chan, LOOK);
+	return thp_child_join(child, THP_STEP_MS, why);
 }
 
 THP_COVERS(mremap, uffd_move_shared, "uffd-move-refused");
 TEST_F(mremap, uffd_move_shared)
 {
-	struct thp_why why = { 0 };
-	int ret;
-
+	(void)self;
 	THP_NEEDS(THP_NEED_UFFD_MOVE);
-	ret = retry_map(uffd_shared_once, &self->map, &why);
-	THP_REQUIRE_RESULT(ret, &why);
+	THP_SCENARIO(uffd_move_shared, NULL);
 }
 
 /* Neither is anything moved onto another THP. */
-static int uffd_onto_once(struct thp_map *m, struct thp_why *why)
+static int uffd_move_onto_thp(const void *arg, struct thp_why *why)
 {
-	struct thp_map to = { .area = NULL };
-	int ret;
-
-	ret = uffd_target(m, &to, THP_ANON, why);
-	if (!ret)
-		ret = move_refused(m, &to, thp_env.pmd, -EEXIST, "move onto a THP", why);
-	if (!ret)
-		ret = move_refused(m, &to, thp_env.page, -EEXIST, "page onto a THP", why);
-	if (!ret)
-		ret = thp_map_expect(&to, THP_STATE_PMD, why);
-	if (!ret)
-		ret = thp_map_check(&to, 0, thp_env.nr, why);
-	thp_map_destroy(&to);
-	return ret;
+	(void)arg;
+	TRY(uffd_maps(THP_ANON, why));
+	TRY(uffd_refused(thp_env.pmd, -EEXIST, "move onto a THP", why));
+	TRY(uffd_refused(thp_env.page, -EEXIST, "page onto a THP", why));
+	TRY(thp_map_expect(&target, THP_STATE_PMD, why));
+	return thp_map_check(&target, 0, thp_env.nr, why);
 }
 
 THP_COVERS(mremap, uffd_move_onto_thp, "uffd-move-refused");
 TEST_F(mremap, uffd_move_onto_thp)
 {
-	struct thp_why why = { 0 };
-	int ret;
-
+	(void)self;
 	THP_NEEDS(THP_NEED_UFFD_MOVE);
-	ret = retry_map(uffd_onto_once, &self->map, &why);
-	THP_REQUIRE_RESULT(ret, &why);
+	THP_SCENARIO(uffd_move_onto_thp, NULL);
 }
 
 /*
  * Of two THPs the first moves as it is, the second would have to be split: without a
  * table the kernel reports what it has moved, and the next call says why it stopped.
  */
-static int uffd_second_once(struct thp_map *m, struct thp_why *why)
+static int uffd_move_second_starved(const void *arg, struct thp_why *why)
 {
+	struct thp_map *m = &source;
 	size_t pmd = thp_env.pmd, nr = thp_env.nr, i;
 	enum thp_state state = THP_STATE_NONE;
 	long long moved;
 	int ret, ret2;
 	char *to;
 
+	(void)arg;
 	thp_map_init(m, THP_ANON);
 	m->thp = thp_reserve(4 * pmd, pmd, &m->area, &m->area_len);
 	if (!m->thp)
@@ -160,22 +138,17 @@ static int uffd_second_once(struct thp_map *m, struct thp_why *why)
 			       thp_errno_name(ret2));
 	if (thp_obs_populated(m->thp, pmd))
 		return thp_why(why, -EPROTO, "the first THP was moved and is still there");
-	ret = thp_check(to, m->seed, 0, nr, why);
-	return ret ? ret : thp_map_check(m, nr, nr, why);
+	TRY(thp_check(to, m->seed, 0, nr, why));
+	return thp_map_check(m, nr, nr, why);
 }
 
 THP_COVERS(mremap, uffd_move_second_starved, "uffd-move-split uffd-move-pmd");
 TEST_F(mremap, uffd_move_second_starved)
 {
 	struct thp_why why = { 0 };
-	int try, ret = -EAGAIN;
 
+	(void)self;
 	THP_NEEDS(THP_NEED_UFFD_MOVE | THP_NEED_FAIL_PAGE);
 	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
-	for (try = 0; try < TRIES && ret == -EAGAIN; try++) {
-		thp_why_clear(&why);
-		ret = uffd_second_once(&self->map, &why);
-		thp_map_destroy(&self->map);
-	}
-	THP_REQUIRE_RESULT(ret, &why);
+	THP_SCENARIO(uffd_move_second_starved, NULL);
 }

@@ -168,12 +168,16 @@ static void (*thp_scenario_reset)(void) __maybe_unused;
 	THP_SKIP((why)->skip);						\
 } while (0)
 
-/* SKIP unless the machine offers all of @needs (enum thp_need). */
-#define THP_NEEDS(needs) do {						\
-	const char *__missing = thp_env_missing(needs);			\
+/* SKIP if @reason, a constant string that tells what is missing, is not NULL. */
+#define THP_SKIP_IF(reason) do {					\
+	const char *__missing = reason;					\
+									\
 	if (__missing)							\
 		THP_SKIP(__missing);					\
 } while (0)
+
+/* SKIP unless the machine offers all of @needs (enum thp_need). */
+#define THP_NEEDS(needs) THP_SKIP_IF(thp_env_missing(needs))
 
 /*
  * Names the rows of docs/call-sites.md that a test covers, for -L. The IDs of a

@@ -3,8 +3,6 @@
  * device: Migration to a device and back.
  */
 
-/* ---------------------------------------------------------------- device memory */
-
 /*
  * A device that asks for memory where there is none yet gets a THP of its own,
  * mapped by a PMD like any other. How mapped memory gets to a device and back is

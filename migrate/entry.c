@@ -3,8 +3,6 @@
  * entry: Who meets a migration entry.
  */
 
-/* ---------------------------------------------------------------- migration entries */
-
 /*
  * Spins until a migration entry stands in the PMD: pagemap calls it swapped. If
  * none comes the step goes on without, and is no hit.
@@ -255,10 +253,8 @@ static int meet_cold(struct thp_race *r, struct thp_actor *a, struct thp_why *wh
 }
 
 FIXTURE(entry) {
-	struct thp_map map;
+	struct race_report report;
 	struct thp_why why;
-	long hits[THP_RACE_ACTORS];
-	long loops[THP_RACE_ACTORS];
 	struct thp_events before, after;
 };
 
@@ -267,8 +263,10 @@ FIXTURE_VARIANT(entry) {
 	bool whole;		/* no step of it may split */
 };
 
+/* A race of meet_@fn() with migration; @more: needs besides nodes. */
 #define ENTRY(fn, more) {						\
-	{ { .name = #fn, .step = meet_##fn }, MOVE }, THP_NEED_NODES | (more), false, RACE_MS, 5, \
+	.actors = { { .name = #fn, .step = meet_##fn }, MOVE },		\
+	.needs = THP_NEED_NODES | (more), .ms = RACE_MS, .min_hits = 5,	\
 }
 
 FIXTURE_VARIANT_ADD(entry, touch) {
@@ -331,8 +329,9 @@ TEST_F(entry, met)
 {
 	long splits, planned;
 
+	THP_SKIP_IF(race_missing(&variant->set));
 	THP_REQUIRE_OK(thp_obs_events(&self->before), &self->why);
-	RUN_RACE(&variant->set);
+	THP_REQUIRE_OK(run_race(&variant->set, &self->report, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_obs_events(&self->after), &self->why);
 	splits = self->after.split_pmd - self->before.split_pmd;
 	/* Where the target could not be a THP, migration itself has split. */
@@ -340,12 +339,6 @@ TEST_F(entry, met)
 	if (variant->whole)
 		THP_CHECK(splits == planned, "thp_split_pmd: expected +%ld, got +%ld", planned,
 			  splits);
-	if (!self->hits[0])
+	if (!self->report.hits[0])
 		THP_SKIP("needs migration that is slow enough to be met");
 }
-
-/* ---------------------------------------------------------------- reclaim inside a split */
-
-/* Enough for the shrinker to look at the list in earnest. */
-#define QUEUE_THPS 64
-#define QUEUE_BYTES (160UL << 20)

@@ -3,6 +3,21 @@
  * hint: NUMA hinting that begins in the middle of a THP.
  */
 
+/*
+ * NUMA balancing takes the access to a range of a process away, round by round, to
+ * see who wants it (task_numa_work()). A round begins where the last one has ended,
+ * and that is in the middle of a THP if the VMA ended there: what follows was not
+ * accessible then, and the two have been merged and collapsed since. Rounds come by
+ * after so much CPU time of the process, so that it has to spend some.
+ */
+#define HINT_MISSING "needs NUMA balancing and its settings in debugfs (no lockdown)"
+
+#define BALANCING "/proc/sys/kernel/numa_balancing"
+
+/* CPU time between two rounds, about, and between two looks, ms. */
+#define HINT_PERIOD_MS 800
+#define HINT_LOOK_MS 50
+
 FIXTURE(hint) {
 	struct thp_map m;
 	struct thp_meter meter;
@@ -93,7 +108,7 @@ static int hint_place(struct thp_map *m, struct thp_why *why)
 	if (ret)
 		return thp_why(why, ret, BALANCING ": %s", thp_errno_name(ret));
 	if (!found)
-		return thp_why(why, -ETIME, "NUMA balancing has not come by");
+		return thp_why(why, -EAGAIN, "NUMA balancing has not come by");
 	if (mprotect(half, rest, PROT_READ | PROT_WRITE))
 		return thp_why(why, -errno, "mprotect: %s", strerror(errno));
 	TRY(thp_map_check(m, 0, thp_env.nr, why));
@@ -126,7 +141,7 @@ static int hint_round(struct thp_meter *meter, bool starved, struct thp_why *why
 		ret = thp_write_file(BALANCING, "0");
 	if (ret)
 		return thp_why(why, ret, BALANCING ": %s", thp_errno_name(ret));
-	return done ? 0 : thp_why(why, -ETIME, "no scan has begun in the middle of the THP");
+	return done ? 0 : thp_why(why, -EAGAIN, "no scan has begun in the middle of the THP");
 }
 
 static void *hint_idle(void *gate)
@@ -140,29 +155,41 @@ static void *hint_idle(void *gate)
  * NUMA balancing as the tests want it, and a second thread: of a process that has but
  * one, pages on its own node are left alone.
  */
-#define HINT_SET_UP(needs) do {						\
-	int __ret;							\
-	THP_NEEDS(THP_NEED_ROOT | THP_NEED_COLLAPSE | (needs));		\
-	__ret = hint_settings();					\
-	if (__ret == -ENOENT || __ret == -ENOTSUP)			\
-		THP_SKIP("needs NUMA balancing and its settings in debugfs (no lockdown)"); \
-	THP_REQUIRE(!__ret, "NUMA balancing cannot be set up: %s", thp_errno_name(__ret)); \
-	THP_REQUIRE(!pipe(self->gate), "pipe: %s", strerror(errno));	\
-	__ret = pthread_create(&self->idle, NULL, hint_idle, &self->gate[0]); \
-	THP_REQUIRE(!__ret, "pthread_create: %s", strerror(__ret));	\
-} while (0)
-
-/* A busy machine may begin a round too early or too late: then once more. */
-#define HINT_TRIES 3
-
-/* Places a THP, and lets one round meet it, which with @starved gets no table. */
-static int hint_try(struct thp_map *m, struct thp_meter *meter, bool starved, struct thp_why *why)
+static int hint_set_up(pthread_t *idle, int *gate, struct thp_why *why)
 {
+	int ret = hint_settings();
+
+	if (ret == -ENOENT || ret == -ENOTSUP)
+		return thp_skip(why, HINT_MISSING);
+	if (ret)
+		return thp_why(why, ret, "NUMA balancing cannot be set up: %s",
+			       thp_errno_name(ret));
+	if (pipe(gate))
+		return thp_why(why, -errno, "pipe: %s", strerror(errno));
+	ret = pthread_create(idle, NULL, hint_idle, &gate[0]);
+	return ret ? thp_why(why, -ret, "pthread_create: %s", strerror(ret)) : 0;
+}
+
+/* A THP, and what a round does to it. */
+struct hint {
+	struct thp_map *m;
+	struct thp_meter *meter;	/* from before the round */
+	uint64_t *updates;		/* the same of numa_pte_updates */
+	bool starved;			/* no table can be had */
+};
+
+/* Places a THP, and lets one round meet it. Too early or too late: -EAGAIN. */
+static int hint_meet(const void *arg, struct thp_why *why)
+{
+	const struct hint *h = arg;
 	int ret;
 
-	TRY(thp_map_new(m, THP_SMALL, why));
-	TRY(hint_place(m, why));
-	if (starved) {
+	/* That of the last try. */
+	thp_map_destroy(h->m);
+	*h->updates = thp_obs_vmstat("numa_pte_updates");
+	TRY(thp_map_new(h->m, THP_SMALL, why));
+	TRY(hint_place(h->m, why));
+	if (h->starved) {
 		TRY(thp_inject_setup(true, 0, why));
 		thp_inject_task(getpid(), true);
 		ret = thp_inject_drain(-1);
@@ -171,27 +198,11 @@ static int hint_try(struct thp_map *m, struct thp_meter *meter, bool starved, st
 			return thp_why(why, ret, "PTE tables cannot be used up");
 		}
 	}
-	ret = thp_meter_start(meter, 0, why);
+	ret = thp_meter_start(h->meter, 0, why);
 	if (!ret)
-		ret = hint_round(meter, starved, why);
-	if (starved)
+		ret = hint_round(h->meter, h->starved, why);
+	if (h->starved)
 		thp_inject_task(getpid(), false);
-	return ret;
-}
-
-/* The same until it meets it, three times at most; *@updates begins anew each time. */
-static int hint_meet(struct thp_map *m, struct thp_meter *meter, bool starved,
-		     uint64_t *updates, struct thp_why *why)
-{
-	int i, ret = -ETIME;
-
-	for (i = 0; i < HINT_TRIES && ret == -ETIME; i++) {
-		if (i)
-			thp_map_destroy(m);
-		thp_why_clear(why);
-		*updates = thp_obs_vmstat("numa_pte_updates");
-		ret = hint_try(m, meter, starved, why);
-	}
 	return ret;
 }
 
@@ -225,10 +236,11 @@ THP_COVERS(hint, split, "protect-numa");
 TEST_F(hint, split)
 {
 	uint64_t updates, half = thp_env.nr / 2;
+	const struct hint h = { .m = &self->m, .meter = &self->meter, .updates = &updates };
 
-	HINT_SET_UP(0);
-	THP_REQUIRE_OK(hint_meet(&self->m, &self->meter, false, &updates, &self->why),
-		       &self->why);
+	THP_NEEDS(THP_NEED_ROOT | THP_NEED_COLLAPSE);
+	THP_REQUIRE_OK(hint_set_up(&self->idle, self->gate, &self->why), &self->why);
+	THP_SCENARIO(hint_meet, &h);
 	THP_CHECK_OK(hint_expect(&self->meter, thp_tables_split(THP_ANON), 1, &self->why),
 		     &self->why);
 	updates = thp_obs_vmstat("numa_pte_updates") - updates;
@@ -253,11 +265,14 @@ TEST_F(hint, starved)
 {
 	bool lazy = thp_env.contract == THP_LAZY;
 	uint64_t updates, failed;
+	const struct hint h = {
+		.m = &self->m, .meter = &self->meter, .updates = &updates, .starved = true,
+	};
 	long fired;
 
-	HINT_SET_UP(THP_NEED_FAIL_PAGE);
-	THP_REQUIRE_OK(hint_meet(&self->m, &self->meter, true, &updates, &self->why),
-		       &self->why);
+	THP_NEEDS(THP_NEED_ROOT | THP_NEED_COLLAPSE | THP_NEED_FAIL_PAGE);
+	THP_REQUIRE_OK(hint_set_up(&self->idle, self->gate, &self->why), &self->why);
+	THP_SCENARIO(hint_meet, &h);
 	fired = thp_inject_fired();
 	thp_inject_report("targeted", lazy, fired, "not hinted");
 	THP_CHECK(lazy ? fired > 0 : !fired, "%ld tables refused, expected %s", fired,

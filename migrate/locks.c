@@ -9,10 +9,8 @@
  * met once. Without it the memory of others would be swapped out to no purpose.
  */
 FIXTURE(locks) {
-	struct thp_map map;
+	struct race_report report;
 	struct thp_why why;
-	long hits[THP_RACE_ACTORS];
-	long loops[THP_RACE_ACTORS];
 };
 
 FIXTURE_SETUP(locks)
@@ -30,7 +28,8 @@ THP_COVERS(locks, reclaim_split, "race-split reclaim-unmap");
 TEST_F(locks, reclaim_split)
 {
 	const struct race_set set = {
-		{ PREY, RECLAIM }, THP_NEED_SWAP | THP_NEED_COLLAPSE, false, 12 * RACE_MS, 20
+		.actors = { PREY, RECLAIM }, .needs = THP_NEED_SWAP | THP_NEED_COLLAPSE,
+		.ms = 12 * RACE_MS, .min_hits = 20,
 	};
 	int i;
 
@@ -46,7 +45,8 @@ TEST_F(locks, reclaim_split)
 	/* What is old goes first: else the race were over before its own memory's turn. */
 	for (i = 0; i < 2 && node_reclaim[i][0]; i++)
 		(void)thp_write_file(node_reclaim[i], "32M swappiness=max");
-	RUN_RACE(&set);
-	if (!self->hits[0] || !self->hits[1])
+	THP_SKIP_IF(race_missing(&set));
+	THP_REQUIRE_OK(run_race(&set, &self->report, &self->why), &self->why);
+	if (!self->report.hits[0] || !self->report.hits[1])
 		THP_SKIP("needs memory to swap out, and a huge page to split meanwhile");
 }

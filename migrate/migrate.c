@@ -3,8 +3,6 @@
  * migrate: Migration of a part, of shared and busy THPs, by mbind() and compaction.
  */
 
-/* ---------------------------------------------------------------- migration, special cases */
-
 FIXTURE(migrate) {
 	struct thp_set set;
 	struct thp_meter meter;
@@ -33,8 +31,8 @@ TEST_F(migrate, mbind_page)
 	unsigned int i;
 	char *p;
 
-	NUMA_NEEDS(0);
-	SET_UP(THP_ANON);
+	THP_SKIP_IF(numa_missing(0));
+	THP_REQUIRE_OK(set_at_home(&self->set, &self->home, &self->away, &self->why), &self->why);
 	mask_of(self->away, mask);
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	for (i = 0; i < self->set.n; i++) {
@@ -54,7 +52,13 @@ TEST_F(migrate, mbind_page)
 	thp_set_destroy(&self->set);
 }
 
-/* Two processes map the THPs; each step of the child is one of the parent's. */
+/* Two processes map the THPs: what the child says, and what it is told. */
+enum { SHARER_READY = 1, SHARER_UNMAPPED };
+enum { SHARER_UNMAP = 1, SHARER_END };
+
+/* In the values of their channel: what it is to find, its VmPTE with that and without. */
+enum { SHARER_STATE, SHARER_BEFORE, SHARER_AFTER };
+
 static int sharer(struct thp_chan *chan, void *arg)
 {
 	enum thp_state state;
@@ -62,23 +66,27 @@ static int sharer(struct thp_chan *chan, void *arg)
 	unsigned int i;
 
 	thp_warm_up();
-	thp_chan_post_parent(chan, 1);
-	thp_chan_await_parent(chan, 2);
-	state = chan->val[0];
+	thp_chan_post_parent(chan, SHARER_READY);
+	thp_chan_await_parent(chan, SHARER_UNMAP);
+	state = chan->val[SHARER_STATE];
 	TRY(thp_set_intact(s, state, &chan->why));
-	chan->val[1] = thp_obs_vmpte(0);
+	chan->val[SHARER_BEFORE] = thp_obs_vmpte(0);
 	for (i = 0; i < s->n; i++)
 		munmap(s->map[i].thp, thp_env.pmd);
-	chan->val[2] = thp_obs_vmpte(0);
-	thp_chan_post_parent(chan, 3);
-	thp_chan_await_parent(chan, 4);
+	chan->val[SHARER_AFTER] = thp_obs_vmpte(0);
+	thp_chan_post_parent(chan, SHARER_UNMAPPED);
+	thp_chan_await_parent(chan, SHARER_END);
 	return 0;
 }
 
-#define SHARE() do {							\
-	THP_REQUIRE_OK(thp_child_start(&self->child, sharer, &self->set), &self->why); \
-	THP_REQUIRE_OK(thp_child_await(&self->child, 1, THP_STEP_MS), &self->why); \
-} while (0)
+static int share_set(struct thp_child *c, struct thp_set *s, struct thp_why *why)
+{
+	int ret = thp_child_start(c, sharer, s);
+
+	if (!ret)
+		ret = thp_child_await(c, SHARER_READY, THP_STEP_MS);
+	return ret ? thp_why(why, ret, "a child that shares the THPs: %s", thp_errno_name(ret)) : 0;
+}
 
 /*
  * Ends the sharing: the child finds the THPs in @state, its tables have moved since
@@ -97,15 +105,15 @@ static int unshare_set(struct thp_child *c, const struct thp_set *s, enum thp_st
 	if (!thp_env_tables(bytes, &got) || got != moved * n)
 		ret = thp_why(why, -EPROTO, "VmPTE of the child: expected %+ld tables, got %+lld B",
 			      moved * n, bytes);
-	c->chan->val[0] = state;
-	thp_chan_post_child(c->chan, 2);
-	if (!thp_child_await(c, 3, THP_STEP_MS)) {
-		bytes = c->chan->val[1] - c->chan->val[2];
+	c->chan->val[SHARER_STATE] = state;
+	thp_chan_post_child(c->chan, SHARER_UNMAP);
+	if (!thp_child_await(c, SHARER_UNMAPPED, THP_STEP_MS)) {
+		bytes = c->chan->val[SHARER_BEFORE] - c->chan->val[SHARER_AFTER];
 		if (!thp_env_tables(bytes, &got) || got != each * n)
 			ret = thp_why(why, -EPROTO,
 				      "child frees %lld B of tables, expected %ld tables", bytes,
 				      each * n);
-		thp_chan_post_child(c->chan, 4);
+		thp_chan_post_child(c->chan, SHARER_END);
 	}
 	end = thp_child_join(c, THP_STEP_MS, why);
 	return ret ? ret : end;
@@ -128,9 +136,9 @@ TEST_F(migrate, shared)
 	unsigned int i;
 	int status, ret;
 
-	NUMA_NEEDS(THP_NEED_ROOT);
-	SET_UP(THP_ANON);
-	SHARE();
+	THP_SKIP_IF(numa_missing(THP_NEED_ROOT));
+	THP_REQUIRE_OK(set_at_home(&self->set, &self->home, &self->away, &self->why), &self->why);
+	THP_REQUIRE_OK(share_set(&self->child, &self->set, &self->why), &self->why);
 	vmpte = thp_obs_vmpte(self->child.pid);
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	for (i = 0; i < self->set.n; i++) {
@@ -156,9 +164,9 @@ TEST_F(migrate, shared_refused)
 	unsigned int i;
 	int ret;
 
-	NUMA_NEEDS(0);
-	SET_UP(THP_ANON);
-	SHARE();
+	THP_SKIP_IF(numa_missing(0));
+	THP_REQUIRE_OK(set_at_home(&self->set, &self->home, &self->away, &self->why), &self->why);
+	THP_REQUIRE_OK(share_set(&self->child, &self->set, &self->why), &self->why);
 	vmpte = thp_obs_vmpte(self->child.pid);
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	for (i = 0; i < self->set.n; i++) {
@@ -183,8 +191,8 @@ TEST_F(migrate, busy)
 	unsigned int i;
 	ssize_t n;
 
-	NUMA_NEEDS(0);
-	SET_UP(THP_ANON);
+	THP_SKIP_IF(numa_missing(0));
+	THP_REQUIRE_OK(set_at_home(&self->set, &self->home, &self->away, &self->why), &self->why);
 	THP_REQUIRE(!pipe(self->pipe), "pipe: %s", strerror(errno));
 	for (i = 0; i < self->set.n; i++) {
 		iov.iov_base = thp_page(&self->set.map[i], 5);
@@ -225,8 +233,8 @@ TEST_F(migrate, split_fallback)
 	long n = thp_env.unit;
 	int ret;
 
-	NUMA_NEEDS(THP_NEED_FAIL_PAGE);
-	SET_UP(THP_ANON);
+	THP_SKIP_IF(numa_missing(THP_NEED_FAIL_PAGE));
+	THP_REQUIRE_OK(set_at_home(&self->set, &self->home, &self->away, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_inject_setup(false, pmd_order(), &self->why), &self->why);
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	thp_inject_task(getpid(), true);
@@ -259,9 +267,9 @@ TEST_F(migrate, split_fallback_shared)
 	long long vmpte;
 	unsigned int i;
 
-	NUMA_NEEDS(THP_NEED_FAIL_PAGE);
-	SET_UP(THP_ANON);
-	SHARE();
+	THP_SKIP_IF(numa_missing(THP_NEED_FAIL_PAGE));
+	THP_REQUIRE_OK(set_at_home(&self->set, &self->home, &self->away, &self->why), &self->why);
+	THP_REQUIRE_OK(share_set(&self->child, &self->set, &self->why), &self->why);
 	vmpte = thp_obs_vmpte(self->child.pid);
 	THP_REQUIRE_OK(thp_inject_setup(false, pmd_order(), &self->why), &self->why);
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
@@ -297,8 +305,8 @@ TEST_F(migrate, starved)
 	char path[192];
 	int fd;
 
-	NUMA_NEEDS(THP_NEED_FAIL_PAGE);
-	SET_UP(THP_ANON);
+	THP_SKIP_IF(numa_missing(THP_NEED_FAIL_PAGE));
+	THP_REQUIRE_OK(set_at_home(&self->set, &self->home, &self->away, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_inject_setup(false, 0, &self->why), &self->why);
 	/* User pages, too. */
 	snprintf(path, sizeof(path), "%s/fail_page_alloc/ignore-gfp-highmem", thp_env.debugfs);
@@ -348,18 +356,3 @@ TEST_F(migrate, compaction)
 	THP_CHECK_OK(thp_set_zap(&self->set, thp_tables_mapped(THP_ANON), &self->why), &self->why);
 	thp_set_destroy(&self->set);
 }
-
-/* ---------------------------------------------------------------- NUMA hinting */
-
-/*
- * NUMA balancing takes the access to a range of a process away, round by round, to
- * see who wants it (task_numa_work()). A round begins where the last one has ended,
- * and that is in the middle of a THP if the VMA ended there: what follows was not
- * accessible then, and the two have been merged and collapsed since. Rounds come by
- * after so much CPU time of the process, so that it has to spend some.
- */
-#define BALANCING "/proc/sys/kernel/numa_balancing"
-
-/* CPU time between two rounds, about, and between two looks, ms. */
-#define HINT_PERIOD_MS 800
-#define HINT_LOOK_MS 50

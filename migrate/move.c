@@ -42,19 +42,19 @@ FIXTURE_TEARDOWN_PARENT(move)
 	thp_teardown(_metadata);
 }
 
-/* Maps THPs of a kind and finds a node to send them to. */
-#define SET_UP(kind) do {						\
-	THP_REQUIRE_OK(thp_set_new(&self->set, kind, &self->why), &self->why); \
-	self->home = node_of(self->set.map[0].thp);			\
-	if (self->home != nodes[0] && self->home != nodes[1])		\
-		self->home = nodes[0];					\
-	self->away = other_node(self->home);				\
-	THP_REQUIRE_OK(node_gives_thps(self->away, self->set.n, &self->why), &self->why); \
-	THP_REQUIRE_OK(node_gives_thps(self->home, self->set.n, &self->why), &self->why); \
-	/* Without this, THPs of several nodes to begin with. */	\
-	THP_REQUIRE_OK(set_move(&self->set, &mover_mbind, self->home, &self->why), \
-		       &self->why);					\
-} while (0)
+/* Maps THPs on the node *@home, and finds another one to send them to. */
+static int set_at_home(struct thp_set *set, long *home, long *away, struct thp_why *why)
+{
+	TRY(thp_set_new(set, THP_ANON, why));
+	*home = node_of(set->map[0].thp);
+	if (*home != nodes[0] && *home != nodes[1])
+		*home = nodes[0];
+	*away = other_node(*home);
+	TRY(node_gives_thps(*away, set->n, why));
+	TRY(node_gives_thps(*home, set->n, why));
+	/* Without this, THPs of several nodes to begin with. */
+	return set_move(set, &mover_mbind, *home, why);
+}
 
 THP_COVERS(move, whole, "migrate-pmd migrate-entry-restore zap-pmd");
 TEST_F(move, whole)
@@ -62,8 +62,8 @@ TEST_F(move, whole)
 	long to;
 	int i;
 
-	NUMA_NEEDS(0);
-	SET_UP(THP_ANON);
+	THP_SKIP_IF(numa_missing(0));
+	THP_REQUIRE_OK(set_at_home(&self->set, &self->home, &self->away, &self->why), &self->why);
 	for (i = 0; i < 2; i++) {
 		to = i ? self->home : self->away;
 		THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
@@ -84,8 +84,8 @@ TEST_F(move, pte_mapped)
 	long to;
 	int i;
 
-	NUMA_NEEDS(0);
-	SET_UP(THP_ANON);
+	THP_SKIP_IF(numa_missing(0));
+	THP_REQUIRE_OK(set_at_home(&self->set, &self->home, &self->away, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_set_split(&self->set, &self->why), &self->why);
 	THP_CHECK_OK(thp_set_stop_split(&self->set, &self->meter, "split",
@@ -111,8 +111,8 @@ TEST_F(move, partially_mapped)
 	struct thp_map *m;
 	unsigned int k;
 
-	NUMA_NEEDS(0);
-	SET_UP(THP_ANON);
+	THP_SKIP_IF(numa_missing(0));
+	THP_REQUIRE_OK(set_at_home(&self->set, &self->home, &self->away, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	for (k = 0; k < self->set.n; k++)
 		THP_REQUIRE(!madvise(thp_page(&self->set.map[k], hole), thp_env.page,
@@ -146,7 +146,7 @@ TEST_F(move, huge_zero)
 	unsigned int i;
 	int ret;
 
-	NUMA_NEEDS(THP_NEED_ZERO);
+	THP_SKIP_IF(numa_missing(THP_NEED_ZERO));
 	THP_REQUIRE_OK(thp_set_new(&self->set, THP_ZERO, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	for (i = 0; i < self->set.n; i++) {

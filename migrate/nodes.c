@@ -139,12 +139,6 @@ static const char *numa_missing(uint64_t needs)
 #endif
 }
 
-#define NUMA_NEEDS(needs) do {						\
-	const char *__reason = numa_missing(needs);			\
-	if (__reason)							\
-		THP_SKIP(__reason);					\
-} while (0)
-
 /* Node of the page at @addr, or -errno. */
 static int node_of(void *addr)
 {
@@ -269,10 +263,21 @@ static int move_migrate(struct thp_map *m, long node)
 	return ret < 0 ? ret : 0;
 }
 
-static const struct mover mover_one = { "move_pages of one page", move_one, -EFAULT };
-static const struct mover mover_all = { "move_pages of all pages", move_all, -EFAULT };
-static const struct mover mover_mbind = { "mbind", move_mbind, 0 };
-static const struct mover mover_migrate = { "migrate_pages", move_migrate, 0 };
+static const struct mover mover_one = {
+	.name = "move_pages of one page", .move = move_one, .zero = -EFAULT,
+};
+
+static const struct mover mover_all = {
+	.name = "move_pages of all pages", .move = move_all, .zero = -EFAULT,
+};
+
+static const struct mover mover_mbind = {
+	.name = "mbind", .move = move_mbind, .zero = 0,
+};
+
+static const struct mover mover_migrate = {
+	.name = "migrate_pages", .move = move_migrate, .zero = 0,
+};
 
 static int set_move(struct thp_set *s, const struct mover *mover, long node, struct thp_why *why)
 {

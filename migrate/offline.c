@@ -3,8 +3,6 @@
  * offline: Memory failure, soft and hard.
  */
 
-/* ---------------------------------------------------------------- pages that go bad */
-
 FIXTURE(offline) {
 	struct thp_map map;
 	struct thp_meter meter;
@@ -85,8 +83,7 @@ TEST_F(offline, soft)
 	uint64_t entry;
 	int try, ret;
 
-	if (missing)
-		THP_SKIP(missing);
+	THP_SKIP_IF(missing);
 	ret = thp_settings_set("/proc/sys/vm/enable_soft_offline", "1");
 	if (ret != -ENOENT)
 		THP_REQUIRE_RESULT(ret, &self->why);
@@ -145,8 +142,7 @@ TEST_F(offline, soft_starved)
 	uint64_t entry;
 	int try, ret;
 
-	if (missing)
-		THP_SKIP(missing);
+	THP_SKIP_IF(missing);
 	/* One page per run is enough where it does not come back. */
 	if (!self->unpoison[0])
 		THP_SKIP("needs CONFIG_HWPOISON_INJECT to give the page back");
@@ -262,8 +258,7 @@ TEST_F(offline, hard)
 	siginfo_t info;
 	int ret;
 
-	if (missing)
-		THP_SKIP(missing);
+	THP_SKIP_IF(missing);
 	THP_NEEDS(THP_NEED_POISON);
 	/* One page per run is enough where it does not come back. */
 	if (!self->unpoison[0])
@@ -279,13 +274,3 @@ TEST_F(offline, hard)
 	ret = self->pfn ? unpoison(self->unpoison, self->pfn) : 0;
 	THP_CHECK(!ret, "unpoison-pfn: %s, one page is lost until reboot", thp_errno_name(ret));
 }
-
-/* ---------------------------------------------------------------- races: actors */
-
-/*
- * Who may write what. Pages of a THP belong to the actor whose number they carry;
- * all others of a race keep the pattern that thp_map_fault() left. Races that zap
- * the whole THP use words instead: the first word of an actor's page is what it
- * wrote last or, after a zap, zero.
- */
-#define OWN_PAGES 4

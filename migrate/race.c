@@ -3,6 +3,10 @@
  * race: Bounded races of splits with everything else.
  */
 
+/* Steps of the first actor, and the time that ends most races before. */
+#define RACE_LOOPS 2000
+#define RACE_MS 400
+
 struct race_set {
 	struct thp_actor actors[THP_RACE_ACTORS];
 	uint64_t needs;
@@ -22,7 +26,7 @@ struct race_report {
 
 struct race_arg {
 	const struct race_set *set;
-	struct race_report *report;
+	struct race_report *report;	/* shared */
 };
 
 /* Gives everything back: the tables of the range are what its state says. */
@@ -172,40 +176,43 @@ static int race_body(struct thp_chan *chan, void *arg)
 	return ret ? ret : settle(&race, base, why);
 }
 
-#define RUN_RACE(race_set) do {						\
-	struct race_arg __arg = { .set = race_set };			\
-	const char *__missing;						\
-	long long __residue;						\
-	int __i;							\
-									\
-	__missing = (__arg.set->needs & THP_NEED_NODES) ?		\
-		    numa_missing(__arg.set->needs) : thp_env_missing(__arg.set->needs); \
-	if (__missing)							\
-		THP_SKIP(__missing);					\
-	__arg.report = mmap(NULL, sizeof(*__arg.report), PROT_READ | PROT_WRITE, \
-			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);		\
-	THP_REQUIRE(__arg.report != MAP_FAILED, "mmap: %s", strerror(errno)); \
-	THP_REQUIRE_OK(thp_map_new(&self->map, THP_ANON, &self->why), &self->why); \
-	thp_map_destroy(&self->map);					\
-	THP_REQUIRE_OK(thp_race_residue(&__residue), &self->why);	\
-	THP_CHECK_OK(thp_child_run(race_body, &__arg,			\
-				   THP_RACE_ACTORS * (THP_MEET_MS +	\
-						      5 * __arg.set->ms * (int)thp_env.scale), \
-				   &self->why), &self->why);		\
-	THP_CHECK_OK(thp_race_no_residue(__residue, SLACK_KB, &self->why), &self->why); \
-	for (__i = 0; __i < THP_RACE_ACTORS && __arg.set->actors[__i].step; __i++) { \
-		self->hits[__i] = __arg.report->hits[__i];		\
-		self->loops[__i] = __arg.report->loops[__i];		\
-		printf("# %s: %ld steps, %ld hits\n", __arg.set->actors[__i].name, \
-		       self->loops[__i], self->hits[__i]);		\
-	}								\
-} while (0)
+/* Runs a race in a process of its own; *@report is what its actors did. */
+static int run_race(const struct race_set *set, struct race_report *report, struct thp_why *why)
+{
+	int limit = THP_RACE_ACTORS * (THP_MEET_MS + 5 * set->ms * (int)thp_env.scale), ret, i;
+	struct race_arg arg = { .set = set };
+	struct thp_map map;
+	long long residue;
+
+	arg.report = mmap(NULL, sizeof(*arg.report), PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (arg.report == MAP_FAILED)
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	/* THPs can be had. */
+	TRY(thp_map_new(&map, THP_ANON, why));
+	thp_map_destroy(&map);
+	TRY(thp_race_residue(&residue));
+	ret = thp_child_run(race_body, &arg, limit, why);
+	if (!ret)
+		ret = thp_race_no_residue(residue, SLACK_KB, why);
+	for (i = 0; i < THP_RACE_ACTORS && set->actors[i].step; i++)
+		printf("# %s: %ld steps, %ld hits\n", set->actors[i].name,
+		       arg.report->loops[i], arg.report->hits[i]);
+	*report = *arg.report;
+	munmap(arg.report, sizeof(*arg.report));
+	return ret;
+}
+
+/* What a race needs: nodes, if any, are the two that were found. */
+static const char *race_missing(const struct race_set *set)
+{
+	return set->needs & THP_NEED_NODES ? numa_missing(set->needs) :
+					     thp_env_missing(set->needs);
+}
 
 FIXTURE(race) {
-	struct thp_map map;
+	struct race_report report;
 	struct thp_why why;
-	long hits[THP_RACE_ACTORS];
-	long loops[THP_RACE_ACTORS];
 };
 
 FIXTURE_VARIANT(race) {
@@ -228,65 +235,103 @@ FIXTURE_VARIANT(race) {
 #define RECLAIM	{ .name = "reclaim", .step = act_reclaim }
 
 FIXTURE_VARIANT_ADD(race, split_collapse) {
-	.set = { { SPLIT, COLLAPSE, TOUCH }, THP_NEED_COLLAPSE, false, RACE_MS, 0 },
+	.set = {
+		.actors = { SPLIT, COLLAPSE, TOUCH }, .needs = THP_NEED_COLLAPSE,
+		.ms = RACE_MS,
+	},
 };
 
 FIXTURE_VARIANT_ADD(race, split_fork) {
-	.set = { { SPLIT, COLLAPSE, FORK }, THP_NEED_COLLAPSE, false, RACE_MS, 0 },
+	.set = {
+		.actors = { SPLIT, COLLAPSE, FORK }, .needs = THP_NEED_COLLAPSE, .ms = RACE_MS,
+	},
 };
 
 FIXTURE_VARIANT_ADD(race, split_fork_fault) {
-	.set = { { SPLIT, COLLAPSE, FORK, TOUCH }, THP_NEED_COLLAPSE, false, RACE_MS, 0 },
+	.set = {
+		.actors = { SPLIT, COLLAPSE, FORK, TOUCH }, .needs = THP_NEED_COLLAPSE,
+		.ms = RACE_MS,
+	},
 };
 
 FIXTURE_VARIANT_ADD(race, collapse_fork) {
-	.set = { { COLLAPSE, FORK, TOUCH }, THP_NEED_COLLAPSE, false, RACE_MS, 0 },
+	.set = {
+		.actors = { COLLAPSE, FORK, TOUCH }, .needs = THP_NEED_COLLAPSE, .ms = RACE_MS,
+	},
 };
 
 FIXTURE_VARIANT_ADD(race, pin_collapse) {
-	.set = { { RECOLLAPSE, PIN }, THP_NEED_COLLAPSE, false, 6 * RACE_MS, 100 },
+	.set = {
+		.actors = { RECOLLAPSE, PIN }, .needs = THP_NEED_COLLAPSE, .ms = 6 * RACE_MS,
+		.min_hits = 100,
+	},
 };
 
 FIXTURE_VARIANT_ADD(race, zap_fault) {
-	.set = { { ZAP, TOUCH_W, TOUCH_W }, 0, true, RACE_MS, 0 },
+	.set = {
+		.actors = { ZAP, TOUCH_W, TOUCH_W }, .words = true, .ms = RACE_MS,
+	},
 };
 
 FIXTURE_VARIANT_ADD(race, zap_split) {
-	.set = { { ZAP, SPLIT_W, TOUCH_W }, 0, true, RACE_MS, 0 },
+	.set = {
+		.actors = { ZAP, SPLIT_W, TOUCH_W }, .words = true, .ms = RACE_MS,
+	},
 };
 
 FIXTURE_VARIANT_ADD(race, zap_collapse) {
-	.set = { { ZAP, COLLAPSE, TOUCH_W }, THP_NEED_COLLAPSE, true, RACE_MS, 0 },
+	.set = {
+		.actors = { ZAP, COLLAPSE, TOUCH_W }, .needs = THP_NEED_COLLAPSE,
+		.words = true, .ms = RACE_MS,
+	},
 };
 
 FIXTURE_VARIANT_ADD(race, zap_fork) {
-	.set = { { ZAP, FORK_W, TOUCH_W }, 0, true, RACE_MS, 0 },
+	.set = {
+		.actors = { ZAP, FORK_W, TOUCH_W }, .words = true, .ms = RACE_MS,
+	},
 };
 
 FIXTURE_VARIANT_ADD(race, pageout_split) {
-	.set = { { PAGEOUT, SPLIT, COLLAPSE, TOUCH }, THP_NEED_SWAP | THP_NEED_COLLAPSE, false,
-		 RACE_MS, 0 },
+	.set = {
+		.actors = { PAGEOUT, SPLIT, COLLAPSE, TOUCH },
+		.needs = THP_NEED_SWAP | THP_NEED_COLLAPSE, .ms = RACE_MS,
+	},
 };
 
 FIXTURE_VARIANT_ADD(race, pageout_fork) {
-	.set = { { PAGEOUT, FORK, COLLAPSE }, THP_NEED_SWAP | THP_NEED_COLLAPSE, false,
-		 RACE_MS, 0 },
+	.set = {
+		.actors = { PAGEOUT, FORK, COLLAPSE },
+		.needs = THP_NEED_SWAP | THP_NEED_COLLAPSE, .ms = RACE_MS,
+	},
 };
 
 FIXTURE_VARIANT_ADD(race, move_split) {
-	.set = { { MOVE, ZAP, SPLIT_W, TOUCH_W }, THP_NEED_NODES, true, RACE_MS, 0 },
+	.set = {
+		.actors = { MOVE, ZAP, SPLIT_W, TOUCH_W }, .needs = THP_NEED_NODES,
+		.words = true, .ms = RACE_MS,
+	},
 };
 
 FIXTURE_VARIANT_ADD(race, move_collapse) {
-	.set = { { MOVE, SPLIT, COLLAPSE }, THP_NEED_NODES | THP_NEED_COLLAPSE, false, RACE_MS, 0 },
+	.set = {
+		.actors = { MOVE, SPLIT, COLLAPSE },
+		.needs = THP_NEED_NODES | THP_NEED_COLLAPSE, .ms = RACE_MS,
+	},
 };
 
 FIXTURE_VARIANT_ADD(race, move_fork) {
-	.set = { { MOVE, FORK, COLLAPSE }, THP_NEED_NODES | THP_NEED_COLLAPSE, false, RACE_MS, 0 },
+	.set = {
+		.actors = { MOVE, FORK, COLLAPSE },
+		.needs = THP_NEED_NODES | THP_NEED_COLLAPSE, .ms = RACE_MS,
+	},
 };
 
 FIXTURE_VARIANT_ADD(race, move_zap) {
-	.set = { { MOVE, ZAP, TOUCH_W }, THP_NEED_NODES, true, RACE_MS, 0 },
+	.set = {
+		.actors = { MOVE, ZAP, TOUCH_W }, .needs = THP_NEED_NODES, .words = true,
+		.ms = RACE_MS,
+	},
 };
 
 FIXTURE_SETUP(race)
@@ -303,5 +348,6 @@ FIXTURE_TEARDOWN_PARENT(race)
 THP_COVERS(race, bounded, "race-split race-fault race-fork race-zap race-collapse");
 TEST_F(race, bounded)
 {
-	RUN_RACE(&variant->set);
+	THP_SKIP_IF(race_missing(&variant->set));
+	THP_REQUIRE_OK(run_race(&variant->set, &self->report, &self->why), &self->why);
 }

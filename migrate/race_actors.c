@@ -3,6 +3,14 @@
  * race_actors: The actors of the races.
  */
 
+/*
+ * Who may write what. Pages of a THP belong to the actor whose number they carry;
+ * all others of a race keep the pattern that thp_map_fault() left. Races that zap
+ * the whole THP use words instead: the first word of an actor's page is what it
+ * wrote last or, after a zap, zero.
+ */
+#define OWN_PAGES 4
+
 static size_t own_page(const struct thp_actor *a, size_t k)
 {
 	return (size_t)a->slot * OWN_PAGES + k;
@@ -377,9 +385,3 @@ static int act_fork_words(struct thp_race *r, struct thp_actor *a, struct thp_wh
 {
 	return fork_and_look(r, a, look_words, why);
 }
-
-/* ---------------------------------------------------------------- races: the frame */
-
-/* Steps of the first actor, and the time that ends most races before. */
-#define RACE_LOOPS 2000
-#define RACE_MS 400

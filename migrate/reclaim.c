@@ -3,11 +3,20 @@
  * reclaim: Reclaim splits what is partially mapped.
  */
 
+/* Enough for the shrinker to look at the list in earnest. */
+#define QUEUE_THPS 64
+#define QUEUE_BYTES (160UL << 20)
+
 struct queue {
 	char *base;		/* @n THPs in one VMA, the last one is split */
 	size_t n;
 	struct thp_burner burner;
 };
+
+/* What the child says, what it is told, and the values that it leaves. */
+enum { QUEUE_READY = 1, QUEUE_MAPPED, QUEUE_SPLIT };
+enum { QUEUE_MAP = 1, QUEUE_FULL, QUEUE_END };
+enum { QUEUE_ERRNO, QUEUE_DEFERRED };
 
 /*
  * Splitting a folio takes the lock of its anon_vma. If a page table is allocated
@@ -26,8 +35,8 @@ static int split_when_full(struct thp_chan *chan, void *arg)
 	/* Version 2 would kill where version 1 is told not to. */
 	(void)thp_write_file("/proc/self/oom_score_adj", "-1000");
 	thp_warm_up();
-	thp_chan_post_parent(chan, 1);
-	thp_chan_await_parent(chan, 1);
+	thp_chan_post_parent(chan, QUEUE_READY);
+	thp_chan_await_parent(chan, QUEUE_MAP);
 	area = mmap(NULL, (q->n + 2) * pmd, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (area == MAP_FAILED || madvise(area, (q->n + 2) * pmd, MADV_HUGEPAGE))
@@ -47,8 +56,8 @@ static int split_when_full(struct thp_chan *chan, void *arg)
 		return thp_why(why, ret, "burner: %s", thp_errno_name(ret));
 	thp_pin_cpu();
 	thp_obs_events(&before);
-	thp_chan_post_parent(chan, 2);
-	thp_chan_await_parent(chan, 2);
+	thp_chan_post_parent(chan, QUEUE_MAPPED);
+	thp_chan_await_parent(chan, QUEUE_FULL);
 	ret = thp_burner_burn(&q->burner);
 	if (ret)
 		return thp_why(why, ret, "the group could not be filled: %s", thp_errno_name(ret));
@@ -56,11 +65,11 @@ static int split_when_full(struct thp_chan *chan, void *arg)
 		if (madvise(q->base + i * pmd + 2 * thp_env.page, thp_env.page, MADV_DONTNEED))
 			return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
 	ret = madvise(p + thp_env.page, thp_env.page, MADV_COLD) ? errno : 0;
-	chan->val[0] = ret;
-	thp_chan_post_parent(chan, 3);
-	thp_chan_await_parent(chan, 3);
+	chan->val[QUEUE_ERRNO] = ret;
+	thp_chan_post_parent(chan, QUEUE_SPLIT);
+	thp_chan_await_parent(chan, QUEUE_END);
 	thp_obs_events(&after);
-	chan->val[1] = after.deferred - before.deferred;
+	chan->val[QUEUE_DEFERRED] = after.deferred - before.deferred;
 	return thp_check(p, q->n, 0, thp_env.nr, why);
 }
 
@@ -101,28 +110,28 @@ TEST_F_TIMEOUT(reclaim, split_when_full, 90)
 		THP_SKIP("needs 256 MiB of free memory");
 	THP_REQUIRE_OK(thp_cg_create(&self->cg, "migrate", &self->why), &self->why);
 	THP_REQUIRE_OK(thp_child_start(c, split_when_full, &self->queue), &self->why);
-	ret = thp_child_await(c, 1, THP_STEP_MS);
+	ret = thp_child_await(c, QUEUE_READY, THP_STEP_MS);
 	if (!ret)
 		ret = thp_cg_join(&self->cg, c->pid);
 	if (!ret) {
-		thp_chan_post_child(c->chan, 1);
-		ret = thp_child_await(c, 2, THP_STEP_MS);
+		thp_chan_post_child(c->chan, QUEUE_MAP);
+		ret = thp_child_await(c, QUEUE_MAPPED, THP_STEP_MS);
 	}
 	if (!ret) {
 		thp_cg_limit(&self->cg, thp_cg_usage(&self->cg) + (1 << 20));
-		thp_chan_post_child(c->chan, 2);
+		thp_chan_post_child(c->chan, QUEUE_FULL);
 		/* Nothing in it takes a second; a deadlock takes for ever. */
-		ret = thp_child_await(c, 3, THP_STEP_MS);
+		ret = thp_child_await(c, QUEUE_SPLIT, THP_STEP_MS);
 		THP_CHECK(ret != -ETIMEDOUT,
 			  "MADV_COLD in a full group does not return: deadlock or livelock");
 		thp_cg_limit(&self->cg, THP_CG_MAX);
 	}
 	if (!ret) {
-		THP_CHECK(!c->chan->val[0], "MADV_COLD is advice: expected 0, got %s",
-			  thp_errno_name(c->chan->val[0]));
-		thp_chan_post_child(c->chan, 3);
+		THP_CHECK(!c->chan->val[QUEUE_ERRNO], "MADV_COLD is advice: expected 0, got %s",
+			  thp_errno_name(c->chan->val[QUEUE_ERRNO]));
+		thp_chan_post_child(c->chan, QUEUE_END);
 		if (!waitid(P_PID, c->pid, &info, WEXITED | WNOWAIT)) {
-			queued = c->chan->val[1];
+			queued = c->chan->val[QUEUE_DEFERRED];
 			THP_CHECK(queued >= (long)self->queue.n - 1,
 				  "partially mapped THPs: expected at least %zu, got %ld",
 				  self->queue.n - 1, queued);

@@ -3,8 +3,6 @@
  * vma: A fault while the VMA is split.
  */
 
-/* ---------------------------------------------------------------- the race for the VMA boundary */
-
 /*
  * Splitting a VMA splits the PMD at its new boundary. A huge fault in between
  * would leave a PMD that belongs to two VMAs: the flag-only splits below never
@@ -74,18 +72,16 @@ static int act_refault(struct thp_race *r, struct thp_actor *a, struct thp_why *
 }
 
 static const struct race_set vma_race = {
-	{
+	.actors = {
 		{ .name = "vma_split", .step = act_vma_split },
 		{ .name = "touch", .step = act_refault },
 	},
-	0, true, 3 * RACE_MS, 20,
+	.words = true, .ms = 3 * RACE_MS, .min_hits = 20,
 };
 
 FIXTURE(vma) {
-	struct thp_map map;
+	struct race_report report;
 	struct thp_why why;
-	long hits[THP_RACE_ACTORS];
-	long loops[THP_RACE_ACTORS];
 };
 
 FIXTURE_SETUP(vma)
@@ -102,8 +98,9 @@ FIXTURE_TEARDOWN_PARENT(vma)
 THP_COVERS(vma, split_fault, "race-vma-split split-mprotect");
 TEST_F(vma, split_fault)
 {
-	RUN_RACE(&vma_race);
+	THP_SKIP_IF(race_missing(&vma_race));
+	THP_REQUIRE_OK(run_race(&vma_race, &self->report, &self->why), &self->why);
 	/* Nothing is known about the kernel then, only that CPUs were too busy. */
-	if (!self->hits[0])
+	if (!self->report.hits[0])
 		THP_SKIP("needs CPUs that are free for a fault to meet a VMA split");
 }

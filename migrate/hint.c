@@ -10,9 +10,9 @@
  * accessible then, and the two have been merged and collapsed since. Rounds come by
  * after so much CPU time of the process, so that it has to spend some.
  */
-#define HINT_MISSING "needs NUMA balancing and its settings in debugfs (no lockdown)"
-
 #define BALANCING "/proc/sys/kernel/numa_balancing"
+
+#define HINT_MISSING "needs NUMA balancing and its settings in debugfs (no lockdown)"
 
 /* CPU time between two rounds, about, and between two looks, ms. */
 #define HINT_PERIOD_MS 800

@@ -137,7 +137,13 @@ check: all $(check_progs)
 	@CACHE='$(CACHE)' KSRC='$(KSRC)' KTREES='$(KTREES)' \
 		OUTPUT='$(OUTPUT)' ./check/run.sh $(STEPS)
 
-.PHONY: check
+# What follows from the code in README.md and docs/
+documents: all $(objdir)/check/rows
+	@t=$$(mktemp -d) && OUTPUT='$(OUTPUT)' ./check/documents.sh "$$t" && \
+		cp "$$t/README.md" . && cp "$$t/contract.md" "$$t/call-sites.md" docs/; \
+		status=$$?; rm -rf "$$t"; exit $$status
+
+.PHONY: check documents
 
 -include lab/lab.mk
 
@@ -150,6 +156,7 @@ help:
 	@echo 'make            build the programs into $$(OUTPUT), here by default'
 	@echo 'make run_tests  build, then run them all; ARGS= goes to run_tests.sh'
 	@echo 'make check      check this repository itself; STEPS= picks some'
+	@echo 'make documents  make anew what README.md and docs/ say of the code'
 	@echo 'make clean      remove what was built'
 	@echo
 	@echo 'KSRC=/path/to/linux        kselftest rules and headers from this tree'

@@ -73,11 +73,13 @@ awk -F'\t' '$2 ~ /^none:/ { print $1 }' "$work/rows" | sort |
 grep -rnE --include='*.[ch]' 'thp_why\(.*-ENOTSUP' . |
 	none "every SKIP of a helper has its reason" "these should call thp_skip()"
 
-# What becomes of the bits: generated from the table of the tests.
-awk -f check/state-table.awk migrate/state_ops.c > "$work/state"
-awk '/^\| operation \| what it is/, /^$/' docs/contract.md | sed '$d' | diff "$work/state" - |
-	none "docs/contract.md has the table of migrate/state_ops.c" \
-		"awk -f check/state-table.awk migrate/state_ops.c prints it"
+# What documents say of the code in numbers and tables, made anew
+mkdir "$work/documents"
+try "documents can be made" check/documents.sh "$work/documents"
+for file in README.md docs/contract.md docs/call-sites.md; do
+	diff "$file" "$work/documents/${file##*/}" |
+		none "$file agrees with the programs" "make documents mends it; < is there, > is true"
+done
 
 # A test that skips for want of an option is no news where config was used.
 grep -rohE --include='*.[ch]' --include='*.def' '"(needs [^"]*|CONFIG_[^"]*)"' . |

@@ -53,7 +53,7 @@ static int wake_khugepaged(struct thp_why *why)
 	if (!ret)
 		ret = thp_settings_set(KHUGEPAGED "scan_sleep_millisecs", "20");
 	if (!ret)
-		ret = thp_settings_set(KHUGEPAGED "pages_to_scan", "65536");
+		ret = thp_settings_set(KHUGEPAGED "pages_to_scan", THP_GUARD_SCAN);
 	return ret ? thp_why_default(why, ret) : 0;
 }
 

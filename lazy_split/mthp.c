@@ -77,7 +77,7 @@ TEST_F_TIMEOUT(mthp, table_stays, 60)
 			    "MADV_HUGEPAGE: %s", strerror(errno));
 	/* In this order: restoring the second one wakes khugepaged. */
 	THP_REQUIRE_OK(thp_settings_set(KHUGEPAGED "scan_sleep_millisecs", "20"), &why);
-	THP_REQUIRE_OK(thp_settings_set(KHUGEPAGED "pages_to_scan", "65536"), &why);
+	THP_REQUIRE_OK(thp_settings_set(KHUGEPAGED "pages_to_scan", THP_GUARD_SCAN), &why);
 	want = thp_env.unit * (thp_env.nr / PART_PAGES - 1);
 	for (end = thp_now_ms() + PART_MS; thp_now_ms() < end; thp_sleep_ms(20)) {
 		THP_REQUIRE_OK(thp_read_u64(path, &done), &why);

@@ -197,7 +197,7 @@ TEST_F_TIMEOUT(collapse_starved, khugepaged, 60)
 	snprintf(path, sizeof(path), "%sscan_sleep_millisecs", dir);
 	THP_REQUIRE_OK(thp_settings_set(path, "20"), &why);
 	snprintf(path, sizeof(path), "%spages_to_scan", dir);
-	THP_REQUIRE_OK(thp_settings_set(path, "65536"), &why);
+	THP_REQUIRE_OK(thp_settings_set(path, THP_GUARD_SCAN), &why);
 	thp_deadline_start(&d, 0, THP_DAEMON_MS);
 	for (; !thp_deadline_over(&d); thp_sleep_ms(10)) {
 		THP_REQUIRE(!thp_obs_state(m->thp, thp_env.pmd, &state), "page map");

@@ -44,7 +44,10 @@ static void feed_khugepaged(void)
 
 	if (thp_read_u64(THP_SYSFS "hpage_pmd_size", &pmd))
 		return;
-	/* A scan is of 8 PMDs by default; if empty, of 8 per base page in Linux 7.3. */
+	/*
+	 * A scan is of 8 PMDs by default; if empty, of 8 per base page in Linux 7.3. A test
+	 * that wants to be scanned sets THP_GUARD_SCAN.
+	 */
 	len = 64 * (pmd / page) * pmd;
 	/* A size_t of 32 bits would wrap around to 0. */
 	if (len > SIZE_MAX / 4)

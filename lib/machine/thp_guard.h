@@ -49,6 +49,13 @@ void thp_guard_finished(void);
  */
 void thp_guard_await_khugepaged(void);
 
+/*
+ * khugepaged/pages_to_scan for such a test: more than the empty range that the guardian
+ * keeps it busy with, so that one scan gets to the process of the test. With less it sleeps
+ * hundreds of times on the way.
+ */
+#define THP_GUARD_SCAN "33554432"
+
 /* Restores what a killed run left; 0, or 1 with a message on stderr. */
 int thp_guard_repair(void);
 

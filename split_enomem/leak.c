@@ -286,17 +286,22 @@ static int leak_rounds(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
+/* Between two looks: what starts or ends during one is over. */
+#define LOOK_MS		5
+
 /*
  * Tables that belong to no process: those of others come and go, what is leaked
- * stays. The median of several looks, as a process may start or end during one.
+ * stays. The median of several looks, as a process may start or end during one; what
+ * has been freed is free before the first.
  */
 static int ownerless_tables(long long *kb)
 {
 	long long look[5];
 	size_t i;
 
+	thp_obs_settle();
 	for (i = 0; i < ARRAY_SIZE(look); i++) {
-		thp_obs_settle();
+		thp_sleep_ms(LOOK_MS);
 		TRY(thp_race_residue(&look[i]));
 	}
 	*kb = thp_median(look, ARRAY_SIZE(look));

@@ -376,3 +376,115 @@ TEST_F(race, exit_split)
 	THP_NEEDS(THP_NEED_DEBUGFS);
 	THP_SCENARIO(race_by_rmap, &race);
 }
+
+#define REFUSED_ROUNDS	40
+#define REFUSED_ALL_MS	20000
+/* Of the splitter, if nobody ends it. */
+#define REFUSED_MS	5000
+
+/* Between the processes of one round. */
+struct refused {
+	pid_t splitter;
+	int tries;		/* of the splitter */
+	int done;		/* by the splitter: 1 when it was right, or -errno */
+	unsigned int round;
+	struct thp_why why;
+};
+
+/*
+ * Splits without end while @creator lives. The walk comes to the creator first, whose VMA
+ * was the first with this anon_vma, and gets no table for it.
+ */
+static void refused_splitter(struct refused *s, struct thp_map *m, pid_t creator)
+{
+	long long end = thp_now_ms() + REFUSED_MS;
+	int ret = thp_inject_task(getpid(), true);
+
+	while (!ret && getppid() == creator && thp_now_ms() < end) {
+		(void)thp_split_folios(getpid(), (unsigned long)m->thp, thp_env.pmd);
+		__atomic_add_fetch(&s->tries, 1, __ATOMIC_SEQ_CST);
+	}
+	(void)thp_inject_task(getpid(), false);
+	if (!ret)
+		ret = thp_map_check(m, 0, thp_env.nr, &s->why);
+	__atomic_store_n(&s->done, ret ? ret : 1, __ATOMIC_SEQ_CST);
+	_exit(0);
+}
+
+static int refused_creator(struct thp_chan *chan, void *arg)
+{
+	static struct thp_map m;
+	struct refused *s = arg;
+	pid_t self = getpid();
+	struct thp_deadline d;
+	int ret;
+
+	ret = thp_map_new(&m, THP_ANON, &chan->why);
+	if (ret)
+		return ret;
+	s->splitter = fork();
+	if (s->splitter < 0)
+		return thp_why(&chan->why, -errno, "fork: %s", strerror(errno));
+	if (!s->splitter)
+		refused_splitter(s, &m, self);
+	thp_deadline_start(&d, 0, THP_STEP_MS);
+	while (__atomic_load_n(&s->tries, __ATOMIC_SEQ_CST) < 2 && !thp_deadline_over(&d))
+		sched_yield();
+	/* Not always as long after a try of the splitter. */
+	thp_spin_us(s->round * 37 % 500);
+	return 0;
+}
+
+static int refused_round(struct refused *s, unsigned int round, struct thp_why *why)
+{
+	struct thp_deadline d;
+
+	memset(s, 0, sizeof(*s));
+	s->round = round;
+	TRY(thp_child_run(refused_creator, s, 2 * THP_STEP_MS, why));
+	/* Its creator is gone: the splitter ends with the try that it is in. */
+	thp_deadline_start(&d, 0, THP_KILL_MS);
+	while (!__atomic_load_n(&s->done, __ATOMIC_SEQ_CST)) {
+		if (thp_deadline_over(&d)) {
+			kill(s->splitter, SIGKILL);
+			thp_run_suspect(s->splitter);
+			return thp_why(why, -EPROTO,
+				       "a folio split during an exit has not returned for %lld ms",
+				       d.wall);
+		}
+		thp_sleep_ms(1);
+	}
+	return s->done == 1 ? 0 : thp_why(why, s->done, "in the process that splits: %s",
+					  s->why.text[0] ? s->why.text : thp_errno_name(s->done));
+}
+
+static int race_refused(const void *arg, struct thp_why *why)
+{
+	long long end = thp_now_ms() + REFUSED_ALL_MS;
+	struct refused *s;
+	unsigned int i;
+	int ret;
+
+	(void)arg;
+	s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (s == MAP_FAILED)
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	ret = thp_inject_setup(true, 0, why);
+	for (i = 0; i < REFUSED_ROUNDS * thp_env.scale && thp_now_ms() < end && !ret; i++)
+		ret = refused_round(s, i, why);
+	munmap(s, sizeof(*s));
+	return ret;
+}
+
+/*
+ * A process exits while the rmap walk of a folio split holds a reference to its mm, to
+ * allocate a table. The walk may become its last user by that, and must leave exit_mmap()
+ * to others: it takes the rmap lock that the walk holds. Refused, the walk does little
+ * else, so most of the time it is just there.
+ */
+THP_COVERS(race, exit_refused, "multi-mm-split");
+TEST_F_TIMEOUT(race, exit_refused, 60)
+{
+	THP_NEEDS(THP_NEED_DEBUGFS | THP_NEED_FAIL_PAGE);
+	THP_SCENARIO(race_refused, NULL);
+}

@@ -53,6 +53,17 @@ try()
 	fi
 }
 
+# none NAME CAUSE: passes if the list on stdin is empty
+none()
+{
+	cat > "$log"
+	if [ -s "$log" ]; then
+		fail "$1" "$2"
+	else
+		pass "$1"
+	fi
+}
+
 # Programs and the runner as they stand in an installed tree, in $1
 install_to()
 {

@@ -7,20 +7,9 @@
 
 . check/lib.sh
 
+lines=20
 # From below to above
 rooms='base machine thp ops'
-
-# none NAME CAUSE: passes if the list on stdin is empty
-none()
-{
-	cat > "$log"
-	if [ -s "$log" ]; then
-		lines=20
-		fail "$1" "$2"
-	else
-		pass "$1"
-	fi
-}
 
 # The rooms that room $1 may use
 below()
@@ -74,3 +63,12 @@ OUTPUT=$OUTPUT ./run_tests.sh -l 2> "$log" |
 while IFS="$(printf '\t')" read -r test _ file; do
 	[ -e "$file" ] || echo "$test: $file"
 done | none "run_tests.sh -l has the file of every test" "these have none"
+
+# run_tests.sh has the list of programs; make and git cannot read it there.
+{
+	sed -n 's/^TEST_GEN_PROGS :*+*= //p' Makefile | tr ' ' '\n' | sort > "$work/made"
+	sed -n 's,^/\(thp_.*\),\1,p' .gitignore | sort > "$work/ignored"
+	echo "$programs" | tr ' ' '\n' | sort > "$work/listed"
+	diff "$work/listed" "$work/made"
+	diff "$work/listed" "$work/ignored"
+} | none "Makefile and .gitignore have the programs of run_tests.sh" "they differ"

@@ -94,10 +94,11 @@ called()
 	fi
 }
 
-check_shell()
-{
-	tap='echo "TAP version 13"; echo 1..2; echo "ok 1 a"'
+tap='echo "TAP version 13"; echo 1..2; echo "ok 1 a"'
 
+# Tests that fail, and programs that do not say so
+check_failures()
+{
 	verdict "all pass" 0 '^# Tests: pass:5 fail:0 skip:0$' ''
 	verdict "one test fails" 1 '^not ok 4 thp_mremap # exit=1$' \
 		"$tap; echo 'not ok 2 b # 3 tables, not 4'; exit 1"
@@ -119,6 +120,11 @@ check_shell()
 		"$tap; echo 'not ok 2 b'; exit 0"
 	verdict "exit code 1 and no failure" 1 \
 		'^#   thp_mremap: exit=1$' "$tap; echo 'ok 2 b'; exit 1"
+}
+
+# The facts that the first program prints before any test
+check_facts()
+{
 	# shellcheck disable=SC2089,SC2090 # it is for eval
 	FACTS='echo "Bail out! after the tests: kernel log: BUG: fake"; exit 1'
 	# shellcheck disable=SC2090
@@ -136,6 +142,11 @@ check_shell()
 	verdict "nothing can be tested" 4 '^ok 4 thp_mremap # SKIP one at a time$' 'exit 1'
 	try "$shell: ... and nothing is started" test ! -s "$CALLS"
 	FACTS=
+}
+
+# Programs that skip, crash, hang, or talk nonsense
+check_programs()
+{
 	verdict "a test is missing" 1 \
 		'^not ok 4 thp_mremap # planned 2 tests, reported 1$' \
 		"$tap; exit 0"
@@ -169,7 +180,11 @@ check_shell()
 		"$tap; echo 'ok 2 b'; printf '%s\n' 'a  b\\n\\c '; exit 0"
 	verdict "no newline at the end" 0 '^# ok 2 b$' \
 		"$tap; printf 'ok 2 b'; exit 0"
+}
 
+# Options that there are not, and values that they do not have
+check_refusals()
+{
 	refuses -y
 	refuses --nothing
 	refuses --help=all
@@ -182,6 +197,18 @@ check_shell()
 	refuses -e
 	refuses -e maybe
 	refuses -e ''
+	refuses -s 0
+	refuses -s -1
+	refuses -s 1001
+	refuses -s 99999999999999999999
+	refuses -s many
+	refuses thp_mremap
+	refuses -s 2 more
+}
+
+# THP_LAZY_EXPECT and -e
+check_expectation()
+{
 	THP_LAZY_EXPECT=maybe
 	export THP_LAZY_EXPECT
 	refuses -t thp_mremap
@@ -192,14 +219,11 @@ check_shell()
 	THP_LAZY_EXPECT=lazy
 	called "the environment instead of -e" "thp_mremap -e lazy -s 1" -t thp_mremap
 	unset THP_LAZY_EXPECT
-	refuses -s 0
-	refuses -s -1
-	refuses -s 1001
-	refuses -s 99999999999999999999
-	refuses -s many
-	refuses thp_mremap
-	refuses -s 2 more
+}
 
+# Which programs are called, with which options
+check_calls()
+{
 	called "a program" "thp_mremap -e auto -s 1" -t thp_mremap
 	called "tests of two programs, each once" \
 "thp_lazy_split -e lazy -s 7 -r split.anon.counts -r split.anon.keeps
@@ -211,7 +235,11 @@ thp_fork_copy -e lazy -s 7 -r split.anon.keeps" \
 thp_lazy_split -e auto -s 1" -t thp_mremap -t thp_lazy_split
 	called "a program and a test of it" "thp_mremap -e auto -s 1" \
 		-t thp_mremap:split.anon.keeps -t thp_mremap
+}
 
+# -x, and what has to be tidied up before it ends
+check_stop()
+{
 	# shellcheck disable=SC2016,SC2089,SC2090 # it is for eval
 	BEHAVIOUR='trap "echo restored >>\$CALLS; exit 143" TERM
 		echo 1..3; echo "ok 1 a"; echo "not ok 2 b # a cause"
@@ -230,7 +258,11 @@ thp_lazy_split -e auto -s 1" -t thp_mremap -t thp_lazy_split
 		fail "$shell: -x stops at the first failure" "exit=$status"
 	fi
 	called "-x does nothing else" "thp_mremap -e auto -s 1" -x -t thp_mremap
+}
 
+# Options that only print
+check_listing()
+{
 	run -l
 	if [ $status -eq 0 ] && [ "$(wc -l < "$log")" -eq 10 ] &&
 	   grep -q '^thp_migrate:split.anon.keeps	zap fork$' "$log"; then
@@ -250,7 +282,11 @@ thp_lazy_split -e auto -s 1" -t thp_mremap -t thp_lazy_split
 	(unset OUTPUT; $shell "$fake/run_tests.sh") > /dev/null 2> "$log" >&-
 	status=$?
 	try "$shell: nobody reads" test $status -eq 2
+}
 
+# What is missing, and who does not listen
+check_surroundings()
+{
 	mv "$fake/thp_migrate" "$work"
 	refuses
 	mv "$work/thp_migrate" "$fake"
@@ -267,6 +303,19 @@ thp_lazy_split -e auto -s 1" -t thp_mremap -t thp_lazy_split
 		head -n 5 > "$log"
 	BEHAVIOUR=
 	try "$shell: a closed pipe does not stop a program" grep -q finished "$CALLS"
+}
+
+check_shell()
+{
+	check_failures
+	check_facts
+	check_programs
+	check_refusals
+	check_expectation
+	check_calls
+	check_stop
+	check_listing
+	check_surroundings
 }
 
 for shell in dash 'busybox sh' bash; do

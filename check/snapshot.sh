@@ -26,12 +26,14 @@ done
 find /tmp /var/tmp /dev/shm /run -maxdepth 1 -name 'thp_lazy_pte*' -size +0 \
 	2>/dev/null | sed 's/^/file: /'
 # The kernel cuts names to 15 characters.
+programs=$(sed -n "s/^all_programs='\(.*\)'\$/\1/p" run_tests.sh)
+names=" $(echo "$programs" | tr ' ' '\n' | cut -c 1-15 | tr '\n' ' ')"
 for comm in /proc/[0-9]*/comm; do
 	read -r name < "$comm" || continue
 	# Dead, and only waiting for a process 1 that takes its time.
 	! grep -q '^State:[[:space:]]*Z' "${comm%comm}status" || continue
-	case $name in
-	thp_lazy_split | thp_split_enome* | thp_fork_copy | thp_mremap | thp_migrate)
+	case $names in
+	*" $name "*)
 		echo "process: $name";;
 	esac
 done 2>/dev/null

@@ -68,6 +68,7 @@ look_lab()
 {
 	have_command qemu-system-x86_64 || optional="$optional qemu-system-x86"
 	have_command qemu-system-ppc64 || optional="$optional qemu-system-ppc"
+	have_command qemu-system-aarch64 || optional="$optional qemu-system-arm"
 	for tool in cpio rsync flex bison bc patch perl git; do
 		have_command $tool || optional="$optional $tool"
 	done
@@ -75,6 +76,7 @@ look_lab()
 	[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ||
 		optional="$optional debian-archive-keyring"
 	want_cross powerpc64le ppc64el
+	want_cross aarch64 arm64
 }
 
 look_check()

@@ -38,7 +38,7 @@ refuses "unknown kernel" "no kernel 'v1'" run v1
 refuses "no kernel" 'no kernel' run
 refuses "no such image" 'no such file' run --kernel "$work/none"
 echo "not a kernel" > "$work/text"
-refuses "no image at all" 'neither bzImage nor vmlinux' run --kernel "$work/text"
+refuses "no image at all" 'none of bzImage or vmlinux of x86_64, ' run --kernel "$work/text"
 refuses "image for another architecture" 'is for x86_64' \
 	run --kernel /proc/self/exe --arch ppc64le
 refuses "number" 'needs a positive number' run --jobs many v7-x86_64

@@ -48,7 +48,7 @@ lab_baseline_timeout() (
 # statically. Prints their directory.
 lab_baseline_build() (
 	source=$1 sysroot=$2
-	triplet=x86_64-linux-gnu
+	triplet=$(lab_arch triplet "$K_ARCH")
 	key=$({
 		echo "$LAB_BASELINE_RECIPE ${source##*/} ${sysroot##*/}"
 		"${B_CROSS}gcc" --version | head -n 1

@@ -24,13 +24,9 @@ lab_build_sha() (
 lab_build_load() {
 	B_LAST=$LAB_CACHE/source/last-$(printf '%s %s\n' "$K_SUITES" \
 		"$K_MATCH" | cksum | tr ' ' '-')
-	case $K_ARCH in
-	x86_64)
-		B_KARCH=x86 B_TARGET=bzImage
-		B_IMAGE=arch/x86/boot/bzImage ;;
-	ppc64le)
-		B_KARCH=powerpc B_TARGET=vmlinux B_IMAGE=vmlinux ;;
-	esac
+	B_KARCH=$(lab_arch karch "$K_ARCH")
+	B_TARGET=$(lab_arch_word 1 target "$K_ARCH")
+	B_IMAGE=$(lab_arch_word 2 target "$K_ARCH")
 	B_CROSS=$(lab_cross_prefix "$K_ARCH") B_MAKE=''
 	[ -z "$B_GCOV" ] || B_MAKE=$(lab_build_gcov)
 }
@@ -88,7 +84,7 @@ lab_build_need_tools() {
 
 # "version suite package" of every match, newest first.
 lab_source_candidates() (
-	deb=$(lab_deb_arch "$(lab_host_arch)")
+	deb=$(lab_arch debian "$(lab_host_arch)")
 	for suite in $K_SUITES; do
 		lab_apt_update "$deb" "$suite"
 		for package in $(lab_apt "$deb" "$suite" apt-cache search \
@@ -112,7 +108,7 @@ lab_source_fetch_one() (
 		trap 'rm -rf "$tmp"' EXIT
 		trap 'exit 130' INT TERM HUP
 		lab_say "fetching $package $version from $suite"
-		lab_apt_download "$(lab_deb_arch "$(lab_host_arch)")" "$suite" \
+		lab_apt_download "$(lab_arch debian "$(lab_host_arch)")" "$suite" \
 			"$tmp" "$package" || exit
 		dpkg-deb --fsys-tarfile "$tmp"/*.deb |
 			tar -xO "./usr/src/$package.tar.xz" |

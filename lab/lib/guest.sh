@@ -2,19 +2,10 @@
 # shellcheck shell=sh
 # What runs in the guest: the suite, busybox, and the initramfs made of them.
 
-# The package that has the compiler for an architecture.
-lab_compiler_package() (
-	case $(lab_cross_prefix "$1") in
-	'') echo gcc ;;
-	*-) echo "gcc-$(lab_cross_prefix "$1" | sed 's/-$//;s/_/-/')" \
-		"libc6-dev-$(lab_deb_arch "$1")-cross" ;;
-	esac
-)
-
 # busybox and the libraries of the guest's architecture, static, in the release
 # that the host's C library comes from. Prints the directory.
 lab_sysroot_fetch() (
-	deb=$(lab_deb_arch "$1")
+	deb=$(lab_arch debian "$1")
 	suite=$(lab_apt_host_suite)
 	dir=$LAB_CACHE/sysroot/$deb-$suite
 	if [ ! -e "$dir/complete" ]; then
@@ -41,15 +32,11 @@ lab_suite_build() (
 	# Objects of one source directory are no use to another.
 	out=$LAB_CACHE/suite/$arch-$(printf '%s' "$LAB_SUITE_SRC" | cksum |
 		cut -d ' ' -f 1)
-	case $arch in
-	x86_64) karch=x86 triplet=x86_64-linux-gnu ;;
-	ppc64le) karch=powerpc triplet=powerpc64le-linux-gnu ;;
-	esac
 	mkdir -p "$out"
-	if ! make -C "$LAB_SUITE_SRC" ARCH="$karch" \
+	if ! make -C "$LAB_SUITE_SRC" ARCH="$(lab_arch karch "$arch")" \
 		CROSS_COMPILE="$(lab_cross_prefix "$arch")" \
 		USERCFLAGS="-isystem $sysroot/usr/include" \
-		USERLDFLAGS="-static -L$sysroot/usr/lib/$triplet" \
+		USERLDFLAGS="-static -L$sysroot/usr/lib/$(lab_arch triplet "$arch")" \
 		OUTPUT="$out" INSTALL_PATH="$install" \
 		install >"$out/build.log" 2>&1; then
 		tail -n 15 "$out/build.log" >&2
@@ -90,7 +77,7 @@ lab_initramfs() (
 	[ -e "$tree/lab/modules/order" ] || : >"$tree/lab/modules/order"
 	cat >"$tree/lab/env" <<-EOF
 		LAB_MODE=$mode
-		LAB_CHANNEL=$(lab_qemu_channel "$K_ARCH")
+		LAB_CHANNEL=$(lab_arch channel "$K_ARCH")
 		LAB_CGROUP=$K_CGROUP
 		LAB_LOOP=$((O_LOOP * 60))
 	EOF

@@ -70,7 +70,7 @@ lab_kernel_key() (
 
 # "release image|binary suite" of every match in the suites named.
 lab_kernel_matches() (
-	deb=$(lab_deb_arch "$K_ARCH")
+	deb=$(lab_arch debian "$K_ARCH")
 	for suite; do
 		lab_apt_update "$deb" "$suite"
 		lab_apt "$deb" "$suite" apt-cache search --names-only \
@@ -130,7 +130,7 @@ lab_kernel_complete() {
 # One candidate into the cache. Prints the directory.
 lab_kernel_fetch_one() (
 	suite=$1 package=$2
-	deb=$(lab_deb_arch "$K_ARCH")
+	deb=$(lab_arch debian "$K_ARCH")
 	dir=$LAB_CACHE/kernels/$deb-$package
 	if lab_kernel_complete "$dir"; then
 		printf '%s\n' "$dir"

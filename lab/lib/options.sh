@@ -77,9 +77,9 @@ parse_value() {
 	--loop)		lab_need_number "$@"; O_LOOP=$2 ;;
 	*)
 		case $1=$2 in
-		--arch=x86_64|--arch=ppc64le)	O_ARCH=$2 ;;
-		--arch=x86|--arch=amd64)	O_ARCH=x86_64 ;;
-		--arch=ppc64el|--arch=powerpc)	O_ARCH=ppc64le ;;
+		--arch=*)
+			O_ARCH=$(lab_arch_find "$2")
+			[ "$O_ARCH" ] || lab_die "$1 cannot be '$2': see $LAB_ME -h" ;;
 		--mmu=radix|--mmu=hash)		O_MMU=$2 ;;
 		--cgroup=v1|--cgroup=v2)	O_CGROUP=$2 ;;
 		--accel=kvm|--accel=tcg)	LAB_ACCEL=$2 ;;
@@ -96,11 +96,8 @@ check_image() {
 		lab_die "$O_KERNEL: no such file"
 	fi
 	found=$(lab_image_arch "$O_KERNEL")
-	case $found in
-	x86_64|ppc64le) ;;
-	*)	lab_die "$O_KERNEL: neither bzImage nor vmlinux of x86_64, nor" \
-			"vmlinux of ppc64le: $found" ;;
-	esac
+	[ "$(lab_arch arch "$found")" ] ||
+		lab_die "$O_KERNEL: none of $(lab_image_kinds): $found"
 	[ "${O_ARCH:-$found}" = "$found" ] ||
 		lab_die "$O_KERNEL is for $found, not for $O_ARCH"
 	O_ARCH=$found
@@ -123,9 +120,10 @@ load_kernel() {
 		K_MMU=$O_MMU K_CGROUP=v2 K_MEMORY=2048 K_APPEND=''
 		K_EXPECT=auto K_IMAGE=$O_KERNEL K_CONFIG=$O_CONFIG
 		K_MODULES='' K_ORIGIN=$O_KERNEL
-		[ "$K_ARCH" != ppc64le ] || K_MMU=${K_MMU:-radix}
-		[ -z "$K_MMU" ] || [ "$K_ARCH" = ppc64le ] ||
-			lab_die "--mmu goes with ppc64le"
+		mmus=$(lab_arch mmu "$K_ARCH")
+		K_MMU=${K_MMU:-${mmus%% *}}
+		[ -z "$K_MMU" ] || [ "$mmus" ] ||
+			lab_die "--mmu: $K_ARCH has but one"
 	else
 		lab_kernel_load "$1"
 	fi
@@ -150,8 +148,8 @@ check_host() {
 			load_kernel "$name"
 			echo "$K_ARCH"
 		done | sort -u); do
-		lab_need_tool "$(lab_qemu_binary "$arch")" \
-			"$(lab_qemu_package "$arch")"
+		lab_need_tool "$(lab_arch_word 1 qemu "$arch")" \
+			"$(lab_arch_word 2 qemu "$arch")"
 		[ -n "$LAB_SUITE" ] || {
 			lab_need_tool make make
 			lab_need_tool "$(lab_cross_prefix "$arch")gcc" \

@@ -8,28 +8,6 @@ LAB_GRACE=20
 # After its first failed test, where one is enough; empty: as long as it takes.
 LAB_FAIL_GRACE=${LAB_FAIL_GRACE:-}
 
-lab_qemu_binary() (
-	case $1 in
-	x86_64) echo qemu-system-x86_64 ;;
-	ppc64le) echo qemu-system-ppc64 ;;
-	esac
-)
-
-lab_qemu_package() (
-	case $1 in
-	x86_64) echo qemu-system-x86 ;;
-	ppc64le) echo qemu-system-ppc ;;
-	esac
-)
-
-# The guest's device behind the second serial port.
-lab_qemu_channel() (
-	case $1 in
-	x86_64) echo ttyS1 ;;
-	ppc64le) echo hvc1 ;;
-	esac
-)
-
 # Every second processor from $1 on, in QEMU's words.
 lab_qemu_cpus() (
 	cpu=$1
@@ -42,12 +20,8 @@ lab_qemu_cpus() (
 # The kernel's command line. A panic restarts, which ends the machine; stalls
 # are given the time that emulation needs.
 lab_qemu_append() (
-	case $K_ARCH in
-	# On a busy host the first ticks may come too late for the check.
-	x86_64) set -- console=ttyS0 earlyprintk=serial,ttyS0,115200 \
-			no_timer_check ;;
-	ppc64le) set -- console=hvc0 ;;
-	esac
+	# shellcheck disable=SC2046 # a list of words
+	set -- $(lab_arch console "$K_ARCH")
 	set -- "$@" rdinit=/init panic=-1 loglevel=7 printk.time=1 \
 		log_buf_len=4M \
 		rcupdate.rcu_cpu_stall_timeout=120 \
@@ -60,11 +34,13 @@ lab_qemu_append() (
 # kvm or tcg. A nested KVM may exist and still not be able to set up a virtual
 # CPU: so one is set up, and never started.
 lab_qemu_accel() (
+	machine=$(lab_arch kvm "$K_ARCH")
+	# shellcheck disable=SC2086 # a list of words
 	if [ -n "$LAB_ACCEL" ]; then
 		echo "$LAB_ACCEL"
-	elif [ "$(lab_host_arch)" = x86_64 ] && [ -w /dev/kvm ] &&
-	     echo quit | timeout -k 1 10 qemu-system-x86_64 -machine q35 \
-			-accel kvm -cpu max -S -nodefaults -display none \
+	elif [ -w /dev/kvm ] && [ "$machine" ] && [ "$K_ARCH" = "$(lab_host_arch)" ] &&
+	     echo quit | timeout -k 1 10 "$(lab_arch_word 1 qemu "$K_ARCH")" \
+			$machine -accel kvm -S -nodefaults -display none \
 			-monitor stdio >/dev/null 2>&1; then
 		echo kvm
 	else
@@ -77,32 +53,15 @@ lab_qemu_accel() (
 lab_qemu_run() {
 	call=$1 initramfs=$2 console=$3 channel=$4
 	half=$((K_MEMORY / 2))
-	accel=tcg
-	case $K_ARCH in
-	x86_64)
-		# QEMU 7.2 computes the flags of an emulated cmpxchg16b from a
-		# stale state. An interrupt right after it then returns to
-		# nonsense, seen as a double fault in the slab allocator, which
-		# does without the instruction where there is none.
-		set -- -machine q35 -cpu max,-cx16
-		if [ "$(lab_qemu_accel)" = kvm ]; then
-			accel=kvm
-			set -- -machine q35 -cpu max
-		fi
-		;;
-	ppc64le)
-		# 16M pages are off by default, and hash has no other THP.
-		machine=pseries
-		[ "$K_MMU" != hash ] || machine=pseries,cap-hpt-max-page-size=16M
-		set -- -machine "$machine" -cpu power9
-		# QEMU 7.2 does not wait for the other virtual CPUs when one
-		# flushes their TLBs (tlbie): what they still write to a page
-		# that was migrated is lost, base pages included. One thread
-		# that runs the CPUs in turn has no such window.
-		accel=tcg,thread=single
-		;;
-	esac
-	"$call" "$(lab_qemu_binary "$K_ARCH")" "$@" -accel $accel \
+	accel=$(lab_arch accel "$K_ARCH")
+	accel=${accel:-tcg}
+	machine=$(lab_arch "mmu-$K_MMU" "$K_ARCH")
+	machine=${machine:-$(lab_arch machine "$K_ARCH")}
+	kvm=$(lab_arch kvm "$K_ARCH")
+	[ -z "$kvm" ] || [ "$(lab_qemu_accel)" != kvm ] || accel=kvm machine=$kvm
+	serial=$(lab_arch serial "$K_ARCH")
+	# shellcheck disable=SC2086 # lists of words
+	"$call" "$(lab_arch_word 1 qemu "$K_ARCH")" $machine -accel $accel \
 		-smp "$K_CPUS,sockets=$K_CPUS,cores=1,threads=1" \
 		-m "${K_MEMORY}M" \
 		-object memory-backend-ram,id=m0,size=${half}M \
@@ -111,7 +70,7 @@ lab_qemu_run() {
 		-numa "node,nodeid=1,cpus=1,memdev=m1$(lab_qemu_cpus 3)" \
 		-nodefaults -no-reboot -display none \
 		-chardev "$console" -serial chardev:console \
-		-chardev "$channel" -serial chardev:channel \
+		-chardev "$channel" ${serial:--serial chardev:channel} \
 		-kernel "$K_IMAGE" -initrd "$initramfs" \
 		-append "$(lab_qemu_append)"
 }
@@ -211,19 +170,12 @@ lab_console_trouble() (
 	case $last in
 	'')
 		echo "nothing on the console: is it an $K_ARCH kernel with" \
-			"$(lab_console_option)?" ;;
+			"$(lab_arch needs "$K_ARCH")?" ;;
 	*bootconsole*disabled*)
 		echo "the console fell silent, does it have" \
-			"$(lab_console_option)? $last" ;;
+			"$(lab_arch needs "$K_ARCH")? $last" ;;
 	*)
 		echo "last line of the console: $last" ;;
-	esac
-)
-
-lab_console_option() (
-	case $K_ARCH in
-	x86_64) echo CONFIG_SERIAL_8250_CONSOLE ;;
-	ppc64le) echo CONFIG_HVC_CONSOLE and CONFIG_PPC_PSERIES ;;
 	esac
 )
 
@@ -251,7 +203,7 @@ lab_end_trouble() (
 			"CONFIG_BLK_DEV_INITRD?"
 	elif grep -q 'lab: no channel' "$log"; then
 		echo "the guest has no second serial port: the kernel needs" \
-			"two ($(lab_qemu_channel "$K_ARCH"))"
+			"two ($(lab_arch channel "$K_ARCH"))"
 	elif grep -q 'Kernel panic' "$log"; then
 		echo "$(grep -o 'Kernel panic.*' "$log" | head -n 1 |
 			tr -d '\r'); last test:" \

@@ -45,53 +45,6 @@ lab_need_space() (
 	}
 )
 
-lab_host_arch() (
-	arch=$(uname -m)
-	case $arch in
-	amd64) arch=x86_64 ;;
-	esac
-	printf '%s\n' "$arch"
-)
-
-# The distribution's name of an architecture.
-lab_deb_arch() (
-	case $1 in
-	x86_64) echo amd64 ;;
-	ppc64le) echo ppc64el ;;
-	*) exit 1 ;;
-	esac
-)
-
-# The prefix of the compiler for an architecture: empty if it is the host's.
-lab_cross_prefix() (
-	[ "$1" != "$(lab_host_arch)" ] || exit 0
-	case $1 in
-	x86_64) echo x86_64-linux-gnu- ;;
-	ppc64le) echo powerpc64le-linux-gnu- ;;
-	esac
-)
-
-# What file(1) would say about a kernel image, from its magic numbers:
-# prints x86_64, ppc64le, or what else it is.
-lab_image_arch() (
-	set -- "$1" "$(od -An -tx1 -N20 "$1" | tr -d ' \n')"
-	case $2 in
-	7f454c46????????????????????????????3e00) echo x86_64 ;;
-	7f454c460201????????????????????????1500) echo ppc64le ;;
-	7f454c460202*) echo "big-endian ELF" ;;
-	7f454c46*) echo "ELF of another architecture" ;;
-	1f8b*) echo "gzip file" ;;
-	*)
-		# "HdrS" of the x86 boot protocol.
-		if [ "$(od -An -tx1 -j514 -N4 "$1" 2>/dev/null |
-			tr -d ' \n')" = 48647253 ]; then
-			echo x86_64
-		else
-			echo "unknown format"
-		fi ;;
-	esac
-)
-
 # Run a command while holding a lock in the cache: two runs that need the same
 # thing make it once.
 lab_locked() (

@@ -300,7 +300,7 @@ static int after_rounds(const struct split_op *op, struct thp_map *m, struct thp
 	/* Others charge meanwhile: no more than half of what each refusal could leave. */
 	lost = thp_read_field("/proc/meminfo", "Committed_AS") - committed;
 	if (op->where == AT_UPPER && llabs(lost) > i * (long long)thp_env.pmd / 4 / 1024)
-		return thp_why(why, -EAGAIN, "Committed_AS: %+lld kB after %d refusals, expected +0",
+		return thp_why(why, -EAGAIN, "Committed_AS: %+lld kB after %d refusals, not +0",
 			       lost, i);
 	if (ballast != MAP_FAILED)
 		munmap(ballast, len);

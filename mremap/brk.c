@@ -8,11 +8,14 @@
 /* Sets up one THP in the heap; it has neighbours like that of a struct thp_map. */
 static int heap_thp(struct thp_map *m, enum thp_kind kind, char **old_end, struct thp_why *why)
 {
-	size_t pmd = thp_env.pmd;
+	size_t pmd = thp_env.pmd, span = thp_span();
 	char *top;
 
 	*old_end = sbrk(0);
 	top = (char *)(((uintptr_t)*old_end + pmd - 1) & ~(pmd - 1));
+	/* Of a span of its own, the page above the THP would take a PMD table along. */
+	if (span && !((uintptr_t)(top + 2 * pmd) % span))
+		top += pmd;
 	if (brk(top + 3 * pmd))
 		return thp_skip(why, HEAP_MISSING, "brk: %s", strerror(errno));
 	memset(m, 0, sizeof(*m));

@@ -64,6 +64,7 @@ FIXTURE_TEARDOWN_PARENT(lib)
 #include "selftest/injectors.c"
 #include "selftest/causes.c"
 #include "selftest/needs.c"
+#include "selftest/fatal.c"
 #include "selftest/kernel_log.c"
 #include "selftest/children.c"
 #include "selftest/guard.c"

@@ -18,12 +18,7 @@ make_tree()
 	cp -r "$1/$sel/Makefile" "$1/$sel/lib.mk" "$1/$sel"/kselftest* \
 		"$1/$sel/run_kselftest.sh" "$tree/$sel"
 	cp "$1/scripts/subarch.include" "$tree/scripts"
-	# What git would: no leftovers of a build
-	if git rev-parse --git-dir >/dev/null 2>&1; then
-		git ls-files -z --cached --others --exclude-standard
-	else
-		find . -type f -print0
-	fi | xargs -0 cp --parents -t "$tree/$sel/$target"
+	copy_tree_to "$tree/$sel/$target"
 }
 
 make_target()

@@ -73,3 +73,14 @@ install_to()
 	done
 	cp run_tests.sh settings "$1"
 }
+
+# What git would take of this directory, to $1: no leftovers of a build
+copy_tree_to()
+{
+	mkdir -p "$1"
+	if git rev-parse --git-dir >/dev/null 2>&1; then
+		git ls-files -z --cached --others --exclude-standard
+	else
+		find . -type f -print0
+	fi | xargs -0 cp --parents -t "$1"
+}

@@ -140,7 +140,8 @@ check: all $(check_progs)
 # What follows from the code in README.md and docs/
 documents: all $(objdir)/check/rows
 	@t=$$(mktemp -d) && OUTPUT='$(OUTPUT)' ./check/documents.sh "$$t" && \
-		cp "$$t/README.md" . && cp "$$t/contract.md" "$$t/call-sites.md" docs/; \
+		cp "$$t/README.md" . && cp "$$t/ids" check/ && \
+		cp "$$t/contract.md" "$$t/call-sites.md" docs/; \
 		status=$$?; rm -rf "$$t"; exit $$status
 
 .PHONY: check documents

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # documents.sh DIR: writes README.md, docs/contract.md and docs/call-sites.md into DIR
-# with all that follows from the code made anew. "make documents" puts them into their
-# places; check/docs.sh wants no difference. Needs OUTPUT, where the programs are.
+# with all that follows from the code made anew, and check/ids with the IDs that are new.
+# "make documents" puts them into their places; check/docs.sh wants no difference in the
+# documents. Needs OUTPUT, where the programs are.
 
 set -e
 dir=$1
@@ -26,6 +27,13 @@ block()
 for prog in $programs; do
 	"$OUTPUT/$prog" -L | sed "s/^/$prog	/"
 done > "$dir/tests"
+
+# What was an ID stays in the list: check/ids.sh tells of those that are gone.
+{
+	grep '^#' check/ids
+	{ grep -v '^#' check/ids; awk -F'\t' '{ print $1 ":" $2 }' "$dir/tests"; } |
+		LC_ALL=C sort -u
+} > "$dir/ids"
 
 # Numbers of tests: a column of the table of programs, and the plan in the sample. Of
 # mutants: those of the series, and the others.

@@ -69,7 +69,7 @@ struct thp_move_model {
 		bool table;		/* a live PTE table */
 		enum thp_kind kind;
 	} win[2][2];
-	int32_t id[2][2 * THP_MOVE_MAX_NR];	/* contents, see thp_move.c */
+	int32_t id[2][2 * THP_MOVE_MAX_NR];	/* contents, see thp_move_model.h */
 	bool present[2][2 * THP_MOVE_MAX_NR];
 	unsigned int splits;		/* PMDs split on the way here */
 	unsigned int allocs;		/* PTE tables allocated on the way here */

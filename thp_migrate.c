@@ -45,7 +45,14 @@
 #include "migrate/locks.c"
 #include "migrate/entry.c"
 #include "migrate/reclaim.c"
+#include "migrate/stale_probe.c"
+#include "migrate/stale_ops.c"
 #include "migrate/stale.c"
+#include "migrate/state_cell.c"
+#include "migrate/state_run.c"
+#include "migrate/state_ops.c"
+#include "migrate/state_set.c"
+#include "migrate/state_look.c"
 #include "migrate/state.c"
 
 static void init(void)

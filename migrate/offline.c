@@ -204,6 +204,9 @@ static void on_bus(int sig)
 		siglongjmp(bus_return, sig);
 }
 
+/* The value that the child leaves: the frame of the page, or 0. */
+enum { BAD_PFN };
+
 /* In a child: how memory_failure() kills must not reach the test. */
 static int poisoned(struct thp_chan *chan, void *arg)
 {
@@ -227,7 +230,7 @@ static int poisoned(struct thp_chan *chan, void *arg)
 	if (ret)
 		return thp_why(why, ret, "mprotect: %s", thp_errno_name(ret));
 	signal(SIGBUS, on_bus);
-	chan->val[0] = entry & PFN_MASK;
+	chan->val[BAD_PFN] = entry & PFN_MASK;
 	if (madvise(thp_page(m, bad), thp_env.page, MADV_HWPOISON))
 		return thp_why(why, -errno, "MADV_HWPOISON: expected 0, got %s",
 			       thp_errno_name(errno));
@@ -269,7 +272,7 @@ TEST_F(offline, hard)
 	/* Its channel goes with the join. */
 	THP_REQUIRE(!waitid(P_PID, child.pid, &info, WEXITED | WNOWAIT), "waitid: %s",
 		    strerror(errno));
-	self->pfn = child.chan->val[0];
+	self->pfn = child.chan->val[BAD_PFN];
 	THP_CHECK_OK(thp_child_join(&child, THP_STEP_MS, &self->why), &self->why);
 	ret = self->pfn ? unpoison(self->unpoison, self->pfn) : 0;
 	THP_CHECK(!ret, "unpoison-pfn: %s, one page is lost until reboot", thp_errno_name(ret));

@@ -19,6 +19,7 @@
 
 #include "thp_cgroup.h"
 #include "thp_family.h"
+#include "thp_hmm.h"
 #include "thp_race.h"
 #include "thp_uapi.h"
 

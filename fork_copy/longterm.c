@@ -67,7 +67,8 @@ TEST_F_TIMEOUT(longterm, fork_no_leak, 120)
 	const enum pin_at at = PIN_MIDDLE;
 	struct thp_why why = { 0 };
 
-	THP_NEEDS_RING();
+	THP_NEEDS(THP_NEED_URING);
+	THP_REQUIRE_OK(ring_works(&why), &why);
 	THP_NEEDS(THP_NEED_STATS);
 	THP_REQUIRE_OK(thp_race_residue(&before), &why);
 	THP_SCENARIO(fork_pinned_often, &at);
@@ -110,7 +111,10 @@ static int ring_after_fork(const void *arg, struct thp_why *why)
 THP_COVERS(longterm, write_pin, "cow-gup");
 TEST_F(longterm, write_pin)
 {
-	THP_NEEDS_RING();
+	struct thp_why why = { 0 };
+
+	THP_NEEDS(THP_NEED_URING);
+	THP_REQUIRE_OK(ring_works(&why), &why);
 	THP_SCENARIO(ring_after_fork, NULL);
 }
 

@@ -133,12 +133,15 @@ TEST_F(many, sequence_zero)
 #define BULK_THPS	16
 #define BULK_PEERS	THP_PEERS_MAX
 
+/* What a child that only exists says. */
+enum { IDLE = 1 };
+
 /* Only exists: many that poll for orders would keep a slow machine busy. */
 static int idle(struct thp_chan *chan, void *arg)
 {
 	(void)arg;
 	thp_warm_up();
-	thp_chan_post_parent(chan, 1);
+	thp_chan_post_parent(chan, IDLE);
 	while (pause())
 		continue;
 	return 0;
@@ -157,7 +160,7 @@ static int bulk_round(long long *kb, struct thp_why *why)
 	for (i = 0; i < BULK_PEERS && !ret; i++) {
 		ret = thp_child_start(&thp_peers[i].child, idle, NULL);
 		if (!ret)
-			ret = thp_child_await(&thp_peers[i].child, 1, THP_STEP_MS);
+			ret = thp_child_await(&thp_peers[i].child, IDLE, THP_STEP_MS);
 		if (ret)
 			return thp_why(why, ret, "child %u: %s", i, thp_errno_name(ret));
 	}

@@ -124,17 +124,18 @@ static int ring_copy(bool to_memory, unsigned int i, size_t page, struct thp_why
 }
 #endif
 
-/* SKIP where a sandbox forbids io_uring (EPERM, ENOSYS), despite the sysctl. */
-#define THP_NEEDS_RING() do {						\
-	int __ring;							\
-									\
-	THP_NEEDS(THP_NEED_URING);					\
-	__ring = ring_open();						\
-	if (__ring == -ENOSYS || __ring == -EPERM)			\
-		THP_SKIP("needs liburing and io_uring");		\
-	THP_REQUIRE(!__ring, "io_uring_queue_init: %s", thp_errno_name(__ring)); \
-	ring_close();							\
-} while (0)
+/* io_uring can be used: a sandbox may forbid it (EPERM, ENOSYS), despite the sysctl. */
+static int ring_works(struct thp_why *why)
+{
+	int ret = ring_open();
+
+	if (ret == -ENOSYS || ret == -EPERM)
+		return thp_skip(why, "needs liburing and io_uring");
+	if (ret)
+		return thp_why(why, ret, "io_uring_queue_init: %s", thp_errno_name(ret));
+	ring_close();
+	return 0;
+}
 
 /*
  * The pinned page is still the parent's: the device reads what the parent wrote
@@ -180,8 +181,11 @@ FIXTURE_VARIANT_ADD(pinned, whole) { .at = PIN_WHOLE, .needs = THP_NEED_LIMIT };
 
 FIXTURE_SETUP(pinned)
 {
+	struct thp_why why = { 0 };
+
 	THP_NEEDS(variant->needs);
-	THP_NEEDS_RING();
+	THP_NEEDS(THP_NEED_URING);
+	THP_REQUIRE_OK(ring_works(&why), &why);
 	thp_warm_up();
 }
 

@@ -26,6 +26,13 @@ struct rmap_area {
 	int done;
 };
 
+/* What a sharer says, or whoever counts for it, and what it is told. */
+enum { RMAP_READY = 1 };
+enum { RMAP_END = 1 };
+
+/* The value that they leave: spares that were counted, or whether they were right. */
+enum { RMAP_SPARES };
+
 static char *rmap_range(const struct rmap_area *a, size_t i)
 {
 	return a->base + i * thp_env.pmd;
@@ -102,7 +109,7 @@ static int spare_begin(struct rmap_area *a, struct thp_chan *chan)
 {
 	size_t len = SPARE_RANGES * thp_env.pmd;
 
-	chan->val[0] = 0;
+	chan->val[RMAP_SPARES] = 0;
 	thp_warm_up();
 	(void)thp_obs_pagetables_kb();
 	a->spare = mmap(NULL, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -125,7 +132,7 @@ static bool spare_cut(void)
 }
 
 /*
- * val[0]: whether the page that is used up with the last one was begun as counted. A
+ * RMAP_SPARES: whether the page that is used up with the last one was begun as counted. A
  * page that is freed at that moment hides it.
  */
 static int spare_use_up(struct rmap_area *a, struct thp_chan *chan)
@@ -140,7 +147,7 @@ static int spare_use_up(struct rmap_area *a, struct thp_chan *chan)
 		spare_take(a, i);
 	before = thp_obs_pagetables_kb();
 	spare_take(a, i++);
-	chan->val[0] = !spare_cut() || thp_obs_pagetables_kb() > before;
+	chan->val[RMAP_SPARES] = !spare_cut() || thp_obs_pagetables_kb() > before;
 	for (; i < a->spares; i++)
 		spare_take(a, i);
 	return 0;
@@ -154,8 +161,8 @@ static int rmap_sharer(struct thp_chan *chan, void *arg)
 
 	if (ret)
 		return ret;
-	thp_chan_post_parent(chan, 1);
-	while (__atomic_load_n(&chan->to_child, __ATOMIC_SEQ_CST) < 2)
+	thp_chan_post_parent(chan, RMAP_READY);
+	while (__atomic_load_n(&chan->to_child, __ATOMIC_SEQ_CST) < RMAP_END)
 		sched_yield();
 	return 0;
 }
@@ -182,7 +189,7 @@ static int rmap_meets_fork(struct rmap_area *a, struct thp_child *sharer, struct
 	if (pid < 0)
 		ret = thp_why(why, -errno, "fork: %s", strerror(errno));
 	pthread_join(thread, NULL);
-	thp_chan_post_child(sharer->chan, 2);
+	thp_chan_post_child(sharer->chan, RMAP_END);
 	return ret;
 }
 
@@ -200,7 +207,7 @@ static int rmap_meets_exit(struct rmap_area *a, struct thp_child *sharer, struct
 
 	(void)why;
 	a->by = getpid();
-	thp_chan_post_child(sharer->chan, 2);
+	thp_chan_post_child(sharer->chan, RMAP_END);
 	thp_spin_us(a->took_us * 2 * (round++ % EXIT_SWEEP) / EXIT_SWEEP);
 	begin = thp_now_us();
 	rmap_split(a);
@@ -229,10 +236,10 @@ static int spare_count(struct thp_chan *chan, void *arg)
 			/* Others have tables, too, and there are PMD tables. */
 			for (k = 0; k < n; k++)
 				if (jumps[k] + per == i)
-					chan->val[0] = i;
+					chan->val[RMAP_SPARES] = i;
 			jumps[n++] = i;
-			if (chan->val[0]) {
-				thp_chan_post_parent(chan, 1);
+			if (chan->val[RMAP_SPARES]) {
+				thp_chan_post_parent(chan, RMAP_READY);
 				return 0;
 			}
 		}
@@ -249,8 +256,8 @@ static int spare_find(struct rmap_area *a, struct thp_why *why)
 	ret = thp_child_start(&child, spare_count, a);
 	if (ret)
 		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
-	if (!thp_child_await(&child, 1, THP_STEP_MS))
-		a->spares = child.chan->val[0];
+	if (!thp_child_await(&child, RMAP_READY, THP_STEP_MS))
+		a->spares = child.chan->val[RMAP_SPARES];
 	return thp_child_join(&child, THP_STEP_MS, why);
 }
 
@@ -305,17 +312,17 @@ static int race_by_rmap(const void *arg, struct thp_why *why)
 			break;
 		ret = thp_child_start(&sharer, rmap_sharer, &a);
 		if (!ret)
-			ret = thp_child_await(&sharer, 1, THP_STEP_MS);
+			ret = thp_child_await(&sharer, RMAP_READY, THP_STEP_MS);
 		if (ret) {
 			ret = thp_why(why, ret, "fork: %s", thp_errno_name(ret));
 			break;
 		}
 		/* With another count, this can do harm that ends the kernel unnoticed. */
-		meets = !race->spare || sharer.chan->val[0];
+		meets = !race->spare || sharer.chan->val[RMAP_SPARES];
 		if (meets)
 			ret = race->meet(&a, &sharer, why);
 		else
-			thp_chan_post_child(sharer.chan, 2);
+			thp_chan_post_child(sharer.chan, RMAP_END);
 		if (!ret)
 			ret = thp_child_join(&sharer, THP_STEP_MS, why);
 		if (!ret && a.ret && a.ret != -ESRCH && a.ret != -EINVAL)

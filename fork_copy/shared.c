@@ -139,10 +139,10 @@ static int ignored_advice(const void *arg, struct thp_why *why)
 		const char *name;
 		bool whole;
 	} advices[] = {
-		{ MADV_COLD, "MADV_COLD of a page", false },
-		{ MADV_FREE, "MADV_FREE of a page", false },
-		{ MADV_PAGEOUT, "MADV_PAGEOUT of a page", false },
-		{ MADV_PAGEOUT, "MADV_PAGEOUT of the whole", true },
+		{ .advice = MADV_COLD, .name = "MADV_COLD of a page" },
+		{ .advice = MADV_FREE, .name = "MADV_FREE of a page" },
+		{ .advice = MADV_PAGEOUT, .name = "MADV_PAGEOUT of a page" },
+		{ .advice = MADV_PAGEOUT, .name = "MADV_PAGEOUT of the whole", .whole = true },
 	};
 	size_t a;
 	unsigned int i;

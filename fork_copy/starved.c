@@ -17,15 +17,19 @@ FIXTURE_VARIANT(starved) {
 	struct starved_case c;
 };
 
-FIXTURE_VARIANT_ADD(starved, anon) { .c = { THP_ANON, false } };
-FIXTURE_VARIANT_ADD(starved, zero) { .c = { THP_ZERO, false } };
-FIXTURE_VARIANT_ADD(starved, pinned) { .c = { THP_ANON, true } };
+FIXTURE_VARIANT_ADD(starved, anon) { .c = { .kind = THP_ANON } };
+FIXTURE_VARIANT_ADD(starved, zero) { .c = { .kind = THP_ZERO } };
+FIXTURE_VARIANT_ADD(starved, pinned) { .c = { .kind = THP_ANON, .pinned = true } };
 
 FIXTURE_SETUP(starved)
 {
+	struct thp_why why = { 0 };
+
 	THP_NEEDS(thp_kind_needs(variant->c.kind));
-	if (variant->c.pinned)
-		THP_NEEDS_RING();
+	if (variant->c.pinned) {
+		THP_NEEDS(THP_NEED_URING);
+		THP_REQUIRE_OK(ring_works(&why), &why);
+	}
 	thp_warm_up();
 }
 
@@ -186,97 +190,110 @@ static int sweep_group(const struct starved_case *c, struct thp_why *why)
 	return ret;
 }
 
+struct sweep {
+	const struct starved_case *c;
+	int nth_fd;
+	enum thp_state state;		/* of the range, in the parent */
+	bool fired;			/* an allocation failed in the last fork() */
+	int failures;			/* of fork() */
+	uint64_t failed_splits;
+	struct thp_meter m;
+};
+
+/* With memory it works, and the child gets everything. */
+static int sweep_again(struct sweep *w, struct thp_why *why)
+{
+	bool ok;
+	int err = fork_and_reap(why, &ok);
+
+	if (err)
+		return thp_why(why, -EPROTO, "fork after the failure: %s", thp_errno_name(err));
+	return ok ? thp_group_state(&w->state, why) : -EPROTO;
+}
+
+/* What a fork() that returned @err has done to the parent. */
+static int sweep_judge(struct sweep *w, int nth, int err, struct thp_why *why)
+{
+	enum thp_state fresh = thp_kind_state(w->c->kind);
+	bool split;
+
+	if (err && (err != ENOMEM || !w->fired))
+		return thp_why(why, -EPROTO,
+			       "fork, allocation %d failing: %s, expected ENOMEM", nth,
+			       thp_errno_name(err));
+	w->failures += !!err;
+	w->failed_splits += w->m.ev[1].split_pmd_failed - w->m.ev[0].split_pmd_failed;
+	/* They are looked at after all of them. */
+	w->m.ev[1].split_pmd_failed = w->m.ev[0].split_pmd_failed;
+	split = w->c->pinned && w->state == THP_STATE_PTE;
+	if (!split && w->state != fresh)
+		return thp_why(why, -EPROTO,
+			       "fork, allocation %d failing: range is %s, expected %s", nth,
+			       thp_state_name(w->state), thp_state_name(fresh));
+	TRY(thp_meter_expect(&w->m, split ? thp_group_split() : 0, split ? thp_group.n : 0,
+			     "fork that may fail", why));
+	return w->c->pinned ? ring_coherent(middle(), why) : thp_group_check(why);
+}
+
+/* fork() while allocation @nth of it fails. */
+static int sweep_shot(struct sweep *w, int nth, struct thp_why *why)
+{
+	int err, fired;
+	bool ok;
+
+	/* A fork that failed late has split what was pinned: start afresh. */
+	if (w->state != thp_kind_state(w->c->kind))
+		TRY(sweep_group(w->c, why));
+	TRY(thp_meter_start(&w->m, 0, why));
+	if (w->c->pinned && thp_inject_drain(w->nth_fd))
+		return thp_why(why, -EIO, "PTE tables cannot be used up");
+	if (thp_inject_nth_arm(w->nth_fd, nth))
+		return thp_why(why, -EIO, "fail-nth cannot be armed");
+	err = fork_and_reap(why, &ok);
+	fired = thp_inject_nth_disarm(w->nth_fd);
+	TRY(thp_meter_read(&w->m, why));
+	if (fired < 0)
+		return thp_why(why, fired, "fail-nth cannot be disarmed");
+	w->fired = fired;
+	TRY(thp_group_state(&w->state, why));
+	if (!err && !ok)
+		return -EPROTO;
+	TRY(sweep_judge(w, nth, err, why));
+	return err ? sweep_again(w, why) : 0;
+}
+
 /* Fails one allocation after the other: each time all or nothing. */
 static int fork_sweep(const void *arg, struct thp_why *why)
 {
-	const struct starved_case *c = arg;
-	enum thp_state fresh = thp_kind_state(c->kind), s = THP_STATE_NONE;
-	bool splits = c->pinned && thp_env.contract == THP_LAZY;
-	int ret, err, nth, nth_fd, fired = 1, failures = 0, again = 0;
-	uint64_t failed_splits = 0;
-	struct thp_meter m;
-	bool ok, split;
+	struct sweep w = { .c = arg, .state = THP_STATE_NONE, .fired = true };
+	bool splits = w.c->pinned && thp_env.contract == THP_LAZY;
+	int ret, nth, again = 0;
 
-	nth_fd = thp_inject_nth_open();
-	if (nth_fd < 0)
-		return thp_why(why, nth_fd, "fail-nth: %s", thp_errno_name(nth_fd));
+	w.nth_fd = thp_inject_nth_open();
+	if (w.nth_fd < 0)
+		return thp_why(why, w.nth_fd, "fail-nth: %s", thp_errno_name(w.nth_fd));
 	ret = thp_inject_setup(false, 0, why);
-	for (nth = 1; nth < SWEEP_MAX && fired == 1 && !ret; nth++) {
-		/* A fork that failed late has split what was pinned: start afresh. */
-		if (s != fresh)
-			ret = sweep_group(c, why);
-		if (!ret)
-			ret = thp_meter_start(&m, 0, why);
-		if (!ret && c->pinned && thp_inject_drain(nth_fd))
-			ret = thp_why(why, -EIO, "PTE tables cannot be used up");
-		if (!ret && thp_inject_nth_arm(nth_fd, nth))
-			ret = thp_why(why, -EIO, "fail-nth cannot be armed");
-		if (ret)
-			break;
-		err = fork_and_reap(why, &ok);
-		fired = thp_inject_nth_disarm(nth_fd);
-		ret = thp_meter_read(&m, why);
-		if (!ret && fired < 0)
-			ret = thp_why(why, fired, "fail-nth cannot be disarmed");
-		if (!ret)
-			ret = thp_group_state(&s, why);
-		if (ret)
-			break;
-		if (err && (err != ENOMEM || !fired)) {
-			ret = thp_why(why, -EPROTO,
-				      "fork, allocation %d failing: %s, expected ENOMEM",
-				      nth, thp_errno_name(err));
-			break;
-		}
-		if (!err && !ok) {
-			ret = -EPROTO;
-			break;
-		}
-		failures += !!err;
-		failed_splits += m.ev[1].split_pmd_failed - m.ev[0].split_pmd_failed;
-		m.ev[1].split_pmd_failed = m.ev[0].split_pmd_failed;
-		split = c->pinned && s == THP_STATE_PTE;
-		if (!split && s != fresh)
-			ret = thp_why(why, -EPROTO,
-				      "fork, allocation %d failing: range is %s, expected %s",
-				      nth, thp_state_name(s), thp_state_name(fresh));
-		if (!ret)
-			ret = thp_meter_expect(&m, split ? thp_group_split() : 0,
-					       split ? thp_group.n : 0, "fork that may fail", why);
-		if (!ret && c->pinned)
-			ret = ring_coherent(middle(), why);
-		else if (!ret)
-			ret = thp_group_check(why);
-		/* With memory it works, and the child gets everything. */
-		if (!ret && err) {
-			err = fork_and_reap(why, &ok);
-			if (err)
-				ret = thp_why(why, -EPROTO, "fork after the failure: %s",
-					      thp_errno_name(err));
-			else if (!ok)
-				ret = -EPROTO;
-			if (!ret)
-				ret = thp_group_state(&s, why);
-		}
+	for (nth = 1; nth < SWEEP_MAX && w.fired && !ret; nth++) {
+		ret = sweep_shot(&w, nth, why);
 		/* A slab that needed a page may have drawn the shot at the table. */
-		if (!fired && splits && !failed_splits && again++ < 3) {
+		if (!w.fired && splits && !w.failed_splits && again++ < 3) {
 			nth = 0;
-			fired = 1;
+			w.fired = true;
 		}
 	}
-	close(nth_fd);
+	close(w.nth_fd);
 	if (ret)
 		return ret;
-	thp_inject_report("fail-nth", splits, failures, "thp_split_pmd_failed %+lld",
-			  (long long)failed_splits);
-	if (fired)
+	thp_inject_report("fail-nth", splits, w.failures, "thp_split_pmd_failed %+lld",
+			  (long long)w.failed_splits);
+	if (w.fired)
 		return thp_why(why, -EPROTO, "fork makes more than %d allocations", SWEEP_MAX);
-	if (!failures)
+	if (!w.failures)
 		return thp_why(why, -EPROTO, "no allocation was made to fail");
-	if (splits && !failed_splits && m.ev[0].split_pmd_failed != THP_EVENT_NONE)
+	if (splits && !w.failed_splits && w.m.ev[0].split_pmd_failed != THP_EVENT_NONE)
 		return thp_why(why, -EPROTO,
 			       "%d forks failed, thp_split_pmd_failed +0, expected +1",
-			       failures);
+			       w.failures);
 	return thp_group_finish(why);
 }
 

@@ -104,38 +104,38 @@ FIXTURE_VARIANT(writer) {
 };
 
 FIXTURE_VARIANT_ADD(writer, read_anon) {
-	.c = { THP_ANON, { .write = write_by_read } },
+	.c = { .kind = THP_ANON, .writer = { .write = write_by_read } },
 };
 
 FIXTURE_VARIANT_ADD(writer, read_zero) {
-	.c = { THP_ZERO, { .write = write_by_read } }, .needs = THP_NEED_ZERO,
+	.c = { .kind = THP_ZERO, .writer = { .write = write_by_read } }, .needs = THP_NEED_ZERO,
 };
 
 FIXTURE_VARIANT_ADD(writer, populate_anon) {
-	.c = { THP_ANON, { .write = write_by_populate, .prefault = true } },
+	.c = { .kind = THP_ANON, .writer = { .write = write_by_populate, .prefault = true } },
 	.needs = THP_NEED_POPULATE,
 };
 
 FIXTURE_VARIANT_ADD(writer, populate_zero) {
-	.c = { THP_ZERO, { .write = write_by_populate, .prefault = true } },
+	.c = { .kind = THP_ZERO, .writer = { .write = write_by_populate, .prefault = true } },
 	.needs = THP_NEED_POPULATE | THP_NEED_ZERO,
 };
 
 FIXTURE_VARIANT_ADD(writer, proc_mem_anon) {
-	.c = { THP_ANON, { .write = write_by_proc_mem } },
+	.c = { .kind = THP_ANON, .writer = { .write = write_by_proc_mem } },
 };
 
 FIXTURE_VARIANT_ADD(writer, vm_writev_anon) {
-	.c = { THP_ANON, { .write = write_by_vm_writev, .to_child = true } },
+	.c = { .kind = THP_ANON, .writer = { .write = write_by_vm_writev, .to_child = true } },
 };
 
 FIXTURE_VARIANT_ADD(writer, vm_writev_zero) {
-	.c = { THP_ZERO, { .write = write_by_vm_writev, .to_child = true } },
+	.c = { .kind = THP_ZERO, .writer = { .write = write_by_vm_writev, .to_child = true } },
 	.needs = THP_NEED_ZERO,
 };
 
 FIXTURE_VARIANT_ADD(writer, ptrace_anon) {
-	.c = { THP_ANON, { .write = write_by_ptrace, .to_child = true } },
+	.c = { .kind = THP_ANON, .writer = { .write = write_by_ptrace, .to_child = true } },
 };
 
 FIXTURE_SETUP(writer)

@@ -420,14 +420,12 @@ static int exit_code(int status, int sig, struct thp_why *why)
 	return WEXITSTATUS(status);
 }
 
-int thp_guard_run(int (*body)(void *arg), void *arg, struct thp_why *end)
+/* What has to be there before the first test: 0, or -errno with a cause. */
+static int set_up(struct thp_why *end)
 {
 	const struct rlimit no_core = { 0, 0 };
-	struct thp_why why = { 0 };
-	int status = 0, sig = 0, code, ret;
 	char cause[THP_RUN_NAME];
-	sigset_t set, old;
-	pid_t child;
+	int ret;
 
 	/* Who started this may ignore it, and then there is no child to wait for. */
 	signal(SIGCHLD, SIG_DFL);
@@ -456,7 +454,49 @@ int thp_guard_run(int (*body)(void *arg), void *arg, struct thp_why *end)
 	(void)thp_kmsg_open(&thp_log);
 	setrlimit(RLIMIT_CORE, &no_core);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	return 0;
+}
 
+/*
+ * After the last test: nothing of it lives, settings are as before, and the kernel has
+ * not complained. Returns the exit code, which is @code if all of that is so.
+ */
+static int clean_up(int code, struct thp_why *end)
+{
+	struct thp_why why = { 0 };
+
+	if (kill_all()) {
+		printf("# a process of this test cannot be killed\n");
+		code = thp_why(end, 1, "a process of this test cannot be killed");
+	}
+	thp_cg_sweep();
+	if (thp_settings_restore(0, &why)) {
+		printf("# %s\n", why.text);
+		code = thp_why(end, 1, "%s", why.text);
+	}
+	memset(&why, 0, sizeof(why));
+	thp_kmsg_flush_mms();
+	if (thp_kmsg_check(&thp_log, &why) == -EPROTO)
+		thp_run_unowned("%s", why.text);
+	if (thp_run_unowned_count() || thp_run_broken()) {
+		printf("# after the tests: %s%s\n", thp_run_unowned_count() ?
+		       thp_run_unowned_first() : THP_RUN_BROKEN,
+		       thp_run_unowned_count() > 1 ? ", and more" : "");
+		thp_why(end, 1, "after the tests: %s", thp_run_unowned_count() ?
+			thp_run_unowned_first() : THP_RUN_BROKEN);
+		if (!code || code == 4)
+			code = 1;
+	}
+	return code;
+}
+
+int thp_guard_run(int (*body)(void *arg), void *arg, struct thp_why *end)
+{
+	int status = 0, sig = 0, code, ret;
+	sigset_t set, old;
+	pid_t child;
+
+	TRY(set_up(end));
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
@@ -483,29 +523,7 @@ int thp_guard_run(int (*body)(void *arg), void *arg, struct thp_why *end)
 	ret = await_child(child, &set, &sig, &status);
 	code = ret ? thp_why(end, 1, "the test program cannot be killed") :
 		     exit_code(status, sig, end);
-
-	if (kill_all()) {
-		printf("# a process of this test cannot be killed\n");
-		code = thp_why(end, 1, "a process of this test cannot be killed");
-	}
-	thp_cg_sweep();
-	if (thp_settings_restore(0, &why)) {
-		printf("# %s\n", why.text);
-		code = thp_why(end, 1, "%s", why.text);
-	}
-	memset(&why, 0, sizeof(why));
-	thp_kmsg_flush_mms();
-	if (thp_kmsg_check(&thp_log, &why) == -EPROTO)
-		thp_run_unowned("%s", why.text);
-	if (thp_run_unowned_count() || thp_run_broken()) {
-		printf("# after the tests: %s%s\n", thp_run_unowned_count() ?
-		       thp_run_unowned_first() : THP_RUN_BROKEN,
-		       thp_run_unowned_count() > 1 ? ", and more" : "");
-		thp_why(end, 1, "after the tests: %s", thp_run_unowned_count() ?
-			thp_run_unowned_first() : THP_RUN_BROKEN);
-		if (!code || code == 4)
-			code = 1;
-	}
+	code = clean_up(code, end);
 	fflush(stdout);
 	return code;
 }

@@ -22,33 +22,22 @@ static int wipe_on_fork(const void *arg, struct thp_why *why)
 {
 	struct thp_peer *p = thp_peers;
 	struct thp_meter m;
-	int ret;
 
 	(void)arg;
-	ret = thp_group_new(THP_ANON, 0, why);
-	if (!ret)
-		ret = thp_peers_prepare(1, why);
-	if (ret)
-		return ret;
+	TRY(thp_group_new(THP_ANON, 0, why));
+	TRY(thp_peers_prepare(1, why));
 	if (madvise(thp_group.base, thp_group.n * thp_env.pmd, MADV_WIPEONFORK))
 		return thp_why(why, -errno, "MADV_WIPEONFORK: %s", strerror(errno));
-	ret = thp_meter_start(&m, 0, why);
-	if (!ret)
-		ret = thp_peer_start(p, why);
-	if (!ret)
-		ret = thp_meter_stop(&m, 0, 0, "fork with MADV_WIPEONFORK", why);
-	if (!ret)
-		ret = thp_peer_order(p, THP_ORDER_ZERO, 0, 0, NULL, why);
-	if (!ret)
-		ret = thp_peer_order(p, THP_ORDER_FILL, SEED_CHILD, 0, NULL, why);
-	if (!ret)
-		ret = child_sees(p, THP_STATE_UNKNOWN, why);
+	TRY(thp_meter_start(&m, 0, why));
+	TRY(thp_peer_start(p, why));
+	TRY(thp_meter_stop(&m, 0, 0, "fork with MADV_WIPEONFORK", why));
+	TRY(thp_peer_order(p, THP_ORDER_ZERO, 0, 0, NULL, why));
+	TRY(thp_peer_order(p, THP_ORDER_FILL, SEED_CHILD, 0, NULL, why));
+	TRY(child_sees(p, THP_STATE_UNKNOWN, why));
 	/* Nothing is shared: the parent's write costs nothing. */
-	if (!ret)
-		ret = sole_owner_writes("write of what is not shared", why);
-	if (!ret)
-		ret = thp_peer_end(p, why);
-	return ret ? ret : thp_group_finish(why);
+	TRY(sole_owner_writes("write of what is not shared", why));
+	TRY(thp_peer_end(p, why));
+	return thp_group_finish(why);
 }
 
 THP_COVERS(advice, wipeonfork, "fork-wipeonfork");
@@ -65,39 +54,27 @@ static int dontfork_half(const void *arg, struct thp_why *why)
 	struct thp_meter m;
 	long long freed;
 	unsigned int i;
-	int ret;
 
 	(void)arg;
-	ret = thp_group_new(THP_ANON, 0, why);
-	if (!ret)
-		ret = thp_peers_prepare(1, why);
-	if (!ret)
-		ret = thp_meter_start(&m, 0, why);
-	if (ret)
-		return ret;
+	TRY(thp_group_new(THP_ANON, 0, why));
+	TRY(thp_peers_prepare(1, why));
+	TRY(thp_meter_start(&m, 0, why));
 	for (i = 0; i < thp_group.n; i++)
 		if (madvise(thp_group.map[i].thp + half, half, MADV_DONTFORK))
 			return thp_why(why, -errno, "MADV_DONTFORK: %s", strerror(errno));
-	ret = thp_meter_stop(&m, thp_group_split(), thp_group.n, "MADV_DONTFORK of one half", why);
-	if (!ret)
-		ret = thp_meter_start(&m, 0, why);
-	if (!ret)
-		ret = thp_peer_start(p, why);
-	if (!ret)
-		ret = thp_meter_stop(&m, 0, 0, "fork of split THPs", why);
-	if (!ret)
-		ret = parent_sees(THP_STATE_PTE, why);
-	if (ret)
-		return ret;
+	TRY(thp_meter_stop(&m, thp_group_split(), thp_group.n, "MADV_DONTFORK of one half", why));
+	TRY(thp_meter_start(&m, 0, why));
+	TRY(thp_peer_start(p, why));
+	TRY(thp_meter_stop(&m, 0, 0, "fork of split THPs", why));
+	TRY(parent_sees(THP_STATE_PTE, why));
 	thp_group_write(page, SEED_PARENT);
 	/* One THP of the unit is enough to see that there is a table in the child. */
-	ret = thp_peer_order(p, THP_ORDER_ZAP, 0, thp_group.n * thp_env.pmd, &freed, why);
-	if (!ret && freed != (long long)(thp_group.n * thp_env.table))
-		ret = thp_why(why, -EPROTO, "child frees %lld B of tables, expected %zu", freed,
-			      thp_group.n * thp_env.table);
-	if (!ret)
-		ret = thp_peer_end(p, why);
-	return ret ? ret : thp_group_finish(why);
+	TRY(thp_peer_order(p, THP_ORDER_ZAP, 0, thp_group.n * thp_env.pmd, &freed, why));
+	if (freed != (long long)(thp_group.n * thp_env.table))
+		return thp_why(why, -EPROTO, "child frees %lld B of tables, expected %zu", freed,
+			       thp_group.n * thp_env.table);
+	TRY(thp_peer_end(p, why));
+	return thp_group_finish(why);
 }
 
 THP_COVERS(advice, dontfork_half, "fork-dontfork split-madvise-flags");

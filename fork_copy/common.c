@@ -129,30 +129,24 @@ static int parent_write(size_t page, uint64_t seed, struct thp_why *why)
 {
 	struct thp_meter m;
 	enum thp_state s;
-	int ret;
 
 	TRY(thp_meter_start(&m, 0, why));
 	thp_group_write(page, seed);
-	ret = thp_meter_read(&m, why);
-	if (!ret)
-		ret = thp_group_state(&s, why);
-	return ret ? ret : expect_write(&m, s, "parent writes", why);
+	TRY(thp_meter_read(&m, why));
+	TRY(thp_group_state(&s, why));
+	return expect_write(&m, s, "parent writes", why);
 }
 
 static int child_write(struct thp_peer *p, size_t page, uint64_t seed, struct thp_why *why)
 {
 	struct thp_meter m;
 	long long s = 0;
-	int ret;
 
-	ret = thp_meter_start(&m, p->child.pid, why);
-	if (!ret)
-		ret = thp_peer_order(p, THP_ORDER_WRITE, page, seed, NULL, why);
-	if (!ret)
-		ret = thp_meter_read(&m, why);
-	if (!ret)
-		ret = thp_peer_order(p, THP_ORDER_STATE, 0, 0, &s, why);
-	return ret ? ret : expect_write(&m, s, "child writes", why);
+	TRY(thp_meter_start(&m, p->child.pid, why));
+	TRY(thp_peer_order(p, THP_ORDER_WRITE, page, seed, NULL, why));
+	TRY(thp_meter_read(&m, why));
+	TRY(thp_peer_order(p, THP_ORDER_STATE, 0, 0, &s, why));
+	return expect_write(&m, s, "child writes", why);
 }
 
 /* Contents of a child, and its state if @state is one. */
@@ -177,15 +171,11 @@ static int sole_owner_writes(const char *what, struct thp_why *why)
 {
 	enum thp_state s;
 	struct thp_meter m;
-	int ret;
 
 	TRY(thp_meter_start(&m, 0, why));
 	thp_group_write(middle(), SEED_PARENT);
-	ret = thp_meter_read(&m, why);
-	if (!ret)
-		ret = thp_group_state(&s, why);
-	if (ret)
-		return ret;
+	TRY(thp_meter_read(&m, why));
+	TRY(thp_group_state(&s, why));
 	/* Compaction may hold a reference for a moment: then splitting is right. */
 	if (s == THP_STATE_PTE)
 		return thp_why(why, -EAGAIN, "%s: range is PTE-mapped, expected reuse of the PMD",

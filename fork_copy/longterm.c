@@ -80,32 +80,21 @@ static int ring_after_fork(const void *arg, struct thp_why *why)
 {
 	struct thp_peer *p = thp_peers;
 	struct thp_meter m;
-	int ret;
 
 	(void)arg;
-	ret = open_pipe(why);
-	if (!ret && ring_open())
-		ret = thp_why(why, -EIO, "io_uring_queue_init failed");
-	if (!ret)
-		ret = share(THP_ANON, 1, &m, why);
-	if (!ret)
-		ret = thp_meter_start(&m, 0, why);
-	if (!ret)
-		ret = ring_pin(middle(), 1, why);
-	if (!ret)
-		ret = thp_meter_stop(&m, thp_group_split(), thp_group.n, "pinning shared THPs",
-				     why);
-	if (!ret)
-		ret = parent_sees(THP_STATE_PTE, why);
-	if (!ret)
-		ret = ring_coherent(middle(), why);
-	if (!ret)
-		ret = child_sees(p, THP_STATE_PMD, why);
-	if (!ret)
-		ret = thp_peer_end(p, why);
-	if (!ret)
-		ret = ring_unpin(why);
-	return ret ? ret : thp_group_finish(why);
+	TRY(open_pipe(why));
+	if (ring_open())
+		return thp_why(why, -EIO, "io_uring_queue_init failed");
+	TRY(share(THP_ANON, 1, &m, why));
+	TRY(thp_meter_start(&m, 0, why));
+	TRY(ring_pin(middle(), 1, why));
+	TRY(thp_meter_stop(&m, thp_group_split(), thp_group.n, "pinning shared THPs", why));
+	TRY(parent_sees(THP_STATE_PTE, why));
+	TRY(ring_coherent(middle(), why));
+	TRY(child_sees(p, THP_STATE_PMD, why));
+	TRY(thp_peer_end(p, why));
+	TRY(ring_unpin(why));
+	return thp_group_finish(why);
 }
 
 THP_COVERS(longterm, write_pin, "cow-gup");

@@ -30,15 +30,11 @@ static int generation(struct thp_chan *chan, void *arg)
 	struct thp_meter m;
 
 	thp_warm_up();
-	ret = parent_sees(THP_STATE_PMD, why);
-	if (!ret && depth < DEPTH)
-		ret = thp_child_run(generation, &next, THP_STEP_MS, why);
-	if (!ret)
-		ret = parent_sees(THP_STATE_PMD, why);
-	if (!ret)
-		ret = thp_meter_start(&m, 0, why);
-	if (ret)
-		return ret;
+	TRY(parent_sees(THP_STATE_PMD, why));
+	if (depth < DEPTH)
+		TRY(thp_child_run(generation, &next, THP_STEP_MS, why));
+	TRY(parent_sees(THP_STATE_PMD, why));
+	TRY(thp_meter_start(&m, 0, why));
 	thp_group_write(depth, SEED_CHILD + depth);
 	ret = thp_meter_stop(&m, thp_group_split(), thp_group.n, "descendant writes", why);
 	/* An exit code cannot ask for another try; other tests look at excess splits. */
@@ -54,23 +50,18 @@ static int generation(struct thp_chan *chan, void *arg)
 static int nested(const void *arg, struct thp_why *why)
 {
 	struct thp_meter m;
-	int first = 1, ret;
+	int first = 1;
 
 	(void)arg;
-	ret = thp_group_new(THP_ANON, 0, why);
-	if (!ret)
-		ret = thp_peers_prepare(1, why);
-	if (!ret)
-		ret = thp_meter_start(&m, 0, why);
-	if (!ret && thp_child_start(&thp_peers[0].child, generation, &first))
-		ret = thp_why(why, -errno, "fork: %s", strerror(errno));
-	if (!ret)
-		ret = thp_child_join(&thp_peers[0].child, THP_STEP_MS, why);
-	if (!ret)
-		ret = parent_sees(THP_STATE_PMD, why);
-	if (!ret)
-		ret = sole_owner_writes("write after all descendants", why);
-	return ret ? ret : thp_group_finish(why);
+	TRY(thp_group_new(THP_ANON, 0, why));
+	TRY(thp_peers_prepare(1, why));
+	TRY(thp_meter_start(&m, 0, why));
+	if (thp_child_start(&thp_peers[0].child, generation, &first))
+		return thp_why(why, -errno, "fork: %s", strerror(errno));
+	TRY(thp_child_join(&thp_peers[0].child, THP_STEP_MS, why));
+	TRY(parent_sees(THP_STATE_PMD, why));
+	TRY(sole_owner_writes("write after all descendants", why));
+	return thp_group_finish(why);
 }
 
 THP_COVERS(many, nested, "fork-anon cow-write cow-reuse");

@@ -207,22 +207,18 @@ static size_t pin_page(enum pin_at at)
 static int pin_group(enum pin_at at, struct thp_why *why)
 {
 	struct thp_meter m;
-	int ret;
 
-	ret = open_pipe(why);
-	if (!ret && ring_open())
-		ret = thp_why(why, -EIO, "io_uring_queue_init failed");
-	if (!ret)
-		ret = thp_group_new(THP_ANON, 0, why);
-	if (!ret)
-		ret = thp_peers_prepare(1, why);
-	if (!ret)
-		ret = thp_meter_start(&m, 0, why);
-	if (!ret && at == PIN_WHOLE)
-		ret = ring_pin(0, thp_env.nr, why);
-	else if (!ret)
-		ret = ring_pin(pin_page(at), 1, why);
-	return ret ? ret : thp_meter_stop(&m, 0, 0, "pinning", why);
+	TRY(open_pipe(why));
+	if (ring_open())
+		return thp_why(why, -EIO, "io_uring_queue_init failed");
+	TRY(thp_group_new(THP_ANON, 0, why));
+	TRY(thp_peers_prepare(1, why));
+	TRY(thp_meter_start(&m, 0, why));
+	if (at == PIN_WHOLE)
+		TRY(ring_pin(0, thp_env.nr, why));
+	else
+		TRY(ring_pin(pin_page(at), 1, why));
+	return thp_meter_stop(&m, 0, 0, "pinning", why);
 }
 
 /*
@@ -235,38 +231,23 @@ static int fork_pinned(const void *arg, struct thp_why *why)
 	size_t page = pin_page(*at);
 	struct thp_peer *p = thp_peers;
 	struct thp_meter m;
-	int ret;
 
-	ret = pin_group(*at, why);
-	if (!ret)
-		ret = thp_meter_start(&m, 0, why);
-	if (!ret)
-		ret = thp_peer_start(p, why);
-	if (!ret)
-		ret = thp_meter_stop(&m, thp_group_split(), thp_group.n, "fork of pinned THPs",
-				     why);
-	if (!ret)
-		ret = parent_sees(THP_STATE_PTE, why);
-	if (!ret)
-		ret = child_sees(p, THP_STATE_PTE, why);
-	if (!ret)
-		ret = ring_coherent(page, why);
-	if (!ret)
-		ret = child_sees(p, THP_STATE_UNKNOWN, why);
+	TRY(pin_group(*at, why));
+	TRY(thp_meter_start(&m, 0, why));
+	TRY(thp_peer_start(p, why));
+	TRY(thp_meter_stop(&m, thp_group_split(), thp_group.n, "fork of pinned THPs", why));
+	TRY(parent_sees(THP_STATE_PTE, why));
+	TRY(child_sees(p, THP_STATE_PTE, why));
+	TRY(ring_coherent(page, why));
+	TRY(child_sees(p, THP_STATE_UNKNOWN, why));
 	/* The child's copy is its own, too. */
-	if (!ret)
-		ret = thp_peer_order(p, THP_ORDER_WRITE, page, SEED_CHILD, NULL, why);
-	if (!ret)
-		ret = child_sees(p, THP_STATE_UNKNOWN, why);
-	if (!ret)
-		ret = ring_coherent(page, why);
-	if (!ret)
-		ret = ring_unpin(why);
-	if (!ret)
-		ret = thp_peer_zap(p, thp_group.n, why);
-	if (!ret)
-		ret = thp_peer_end(p, why);
-	return ret ? ret : thp_group_finish(why);
+	TRY(thp_peer_order(p, THP_ORDER_WRITE, page, SEED_CHILD, NULL, why));
+	TRY(child_sees(p, THP_STATE_UNKNOWN, why));
+	TRY(ring_coherent(page, why));
+	TRY(ring_unpin(why));
+	TRY(thp_peer_zap(p, thp_group.n, why));
+	TRY(thp_peer_end(p, why));
+	return thp_group_finish(why);
 }
 
 THP_COVERS(pinned, fork, "fork-pinned");
@@ -280,25 +261,18 @@ static int dontfork_pinned(const void *arg, struct thp_why *why)
 {
 	const enum pin_at *at = arg;
 	struct thp_meter m;
-	int ret;
 
 	TRY(pin_group(*at, why));
 	if (madvise(thp_group.base, thp_group.n * thp_env.pmd, MADV_DONTFORK))
 		return thp_why(why, -errno, "MADV_DONTFORK: %s", strerror(errno));
-	ret = thp_meter_start(&m, 0, why);
-	if (!ret)
-		ret = thp_peer_start(&thp_peers[0], why);
-	if (!ret)
-		ret = ring_coherent(pin_page(*at), why);
-	if (!ret)
-		ret = thp_meter_stop(&m, 0, 0, "fork without the pinned THPs", why);
-	if (!ret)
-		ret = thp_group_expect(THP_STATE_PMD, why);
-	if (!ret)
-		ret = thp_peer_end(&thp_peers[0], why);
-	if (!ret)
-		ret = ring_unpin(why);
-	return ret ? ret : thp_group_finish(why);
+	TRY(thp_meter_start(&m, 0, why));
+	TRY(thp_peer_start(&thp_peers[0], why));
+	TRY(ring_coherent(pin_page(*at), why));
+	TRY(thp_meter_stop(&m, 0, 0, "fork without the pinned THPs", why));
+	TRY(thp_group_expect(THP_STATE_PMD, why));
+	TRY(thp_peer_end(&thp_peers[0], why));
+	TRY(ring_unpin(why));
+	return thp_group_finish(why);
 }
 
 THP_COVERS(pinned, dontfork, "fork-dontfork");
@@ -313,29 +287,20 @@ static int fork_unpinned(const void *arg, struct thp_why *why)
 	const enum pin_at *at = arg;
 	struct thp_peer *p = thp_peers;
 	struct thp_meter m;
-	int ret;
 
-	ret = pin_group(*at, why);
-	if (!ret)
-		ret = ring_unpin(why);
-	if (!ret)
-		ret = thp_meter_start(&m, 0, why);
-	if (!ret)
-		ret = thp_peer_start(p, why);
-	if (ret)
-		return ret;
+	TRY(pin_group(*at, why));
+	TRY(ring_unpin(why));
+	TRY(thp_meter_start(&m, 0, why));
+	TRY(thp_peer_start(p, why));
 	TRY(thp_meter_read(&m, why));
 	/* The kernel may drop the pins of a freed buffer a moment later. */
 	if (m.ev[1].split_pmd != m.ev[0].split_pmd)
 		return thp_why(why, -EAGAIN, "fork after unpinning splits");
-	ret = thp_meter_expect(&m, 0, 0, "fork after unpinning", why);
-	if (!ret)
-		ret = child_sees(p, THP_STATE_PMD, why);
-	if (!ret)
-		ret = thp_peer_zap(p, thp_group_mapped(), why);
-	if (!ret)
-		ret = thp_peer_end(p, why);
-	return ret ? ret : thp_group_finish(why);
+	TRY(thp_meter_expect(&m, 0, 0, "fork after unpinning", why));
+	TRY(child_sees(p, THP_STATE_PMD, why));
+	TRY(thp_peer_zap(p, thp_group_mapped(), why));
+	TRY(thp_peer_end(p, why));
+	return thp_group_finish(why);
 }
 
 THP_COVERS(pinned, released, "fork-anon");

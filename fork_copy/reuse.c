@@ -20,19 +20,14 @@ FIXTURE_TEARDOWN_PARENT(reuse)
 static int after_exit(const void *arg, struct thp_why *why)
 {
 	struct thp_meter m;
-	int ret;
 
 	(void)arg;
-	ret = share(THP_ANON, 1, &m, why);
-	if (!ret)
-		ret = child_sees(&thp_peers[0], THP_STATE_PMD, why);
-	if (!ret)
-		ret = thp_peer_end(&thp_peers[0], why);
-	if (!ret)
-		ret = sole_owner_writes("write after the child's exit", why);
-	if (!ret)
-		ret = parent_sees(THP_STATE_PMD, why);
-	return ret ? ret : thp_group_finish(why);
+	TRY(share(THP_ANON, 1, &m, why));
+	TRY(child_sees(&thp_peers[0], THP_STATE_PMD, why));
+	TRY(thp_peer_end(&thp_peers[0], why));
+	TRY(sole_owner_writes("write after the child's exit", why));
+	TRY(parent_sees(THP_STATE_PMD, why));
+	return thp_group_finish(why);
 }
 
 THP_COVERS(reuse, after_exit, "cow-reuse");
@@ -45,21 +40,15 @@ TEST_F(reuse, after_exit)
 static int after_copies(const void *arg, struct thp_why *why)
 {
 	struct thp_meter m;
-	int ret;
 
 	(void)arg;
-	ret = share(THP_ANON, 1, &m, why);
-	if (!ret)
-		ret = thp_peer_order(&thp_peers[0], THP_ORDER_FILL, SEED_CHILD, 0, NULL, why);
-	if (!ret)
-		ret = sole_owner_writes("write after the child copied all", why);
-	if (!ret)
-		ret = parent_sees(THP_STATE_PMD, why);
-	if (!ret)
-		ret = child_sees(&thp_peers[0], THP_STATE_PTE, why);
-	if (!ret)
-		ret = thp_peer_end(&thp_peers[0], why);
-	return ret ? ret : thp_group_finish(why);
+	TRY(share(THP_ANON, 1, &m, why));
+	TRY(thp_peer_order(&thp_peers[0], THP_ORDER_FILL, SEED_CHILD, 0, NULL, why));
+	TRY(sole_owner_writes("write after the child copied all", why));
+	TRY(parent_sees(THP_STATE_PMD, why));
+	TRY(child_sees(&thp_peers[0], THP_STATE_PTE, why));
+	TRY(thp_peer_end(&thp_peers[0], why));
+	return thp_group_finish(why);
 }
 
 THP_COVERS(reuse, after_copies, "cow-reuse cow-write");
@@ -77,13 +66,9 @@ static int lent_page(const void *arg, struct thp_why *why)
 	struct thp_meter m;
 	int ret;
 
-	ret = open_pipe(why);
-	if (!ret)
-		ret = thp_group_new(THP_ANON, 0, why);
-	if (!ret)
-		ret = thp_peers_prepare(1, why);
-	if (ret)
-		return ret;
+	TRY(open_pipe(why));
+	TRY(thp_group_new(THP_ANON, 0, why));
+	TRY(thp_peers_prepare(1, why));
 	iov.iov_len = thp_env.page;
 	for (i = 0; i < thp_group.n; i++) {
 		iov.iov_base = thp_page(&thp_group.map[i], middle());

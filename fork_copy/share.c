@@ -30,24 +30,16 @@ static int fork_counts(const void *arg, struct thp_why *why)
 	const enum thp_kind *kind = arg;
 	struct thp_peer *p = thp_peers;
 	struct thp_meter m;
-	int ret;
 
-	ret = share(*kind, 1, &m, why);
-	if (!ret)
-		ret = child_sees(p, thp_kind_state(*kind), why);
-	if (!ret)
-		ret = thp_meter_start(&m, 0, why);
-	if (!ret)
-		ret = thp_peer_zap(p, thp_group_mapped(), why);
-	if (!ret)
-		ret = thp_meter_stop(&m, 0, 0, "parent while the child unmaps", why);
-	if (!ret)
-		ret = expect_shared(false, "after the child's munmap", why);
-	if (!ret)
-		ret = parent_sees(thp_kind_state(*kind), why);
-	if (!ret)
-		ret = thp_peer_end(p, why);
-	return ret ? ret : thp_group_finish(why);
+	TRY(share(*kind, 1, &m, why));
+	TRY(child_sees(p, thp_kind_state(*kind), why));
+	TRY(thp_meter_start(&m, 0, why));
+	TRY(thp_peer_zap(p, thp_group_mapped(), why));
+	TRY(thp_meter_stop(&m, 0, 0, "parent while the child unmaps", why));
+	TRY(expect_shared(false, "after the child's munmap", why));
+	TRY(parent_sees(thp_kind_state(*kind), why));
+	TRY(thp_peer_end(p, why));
+	return thp_group_finish(why);
 }
 
 THP_COVERS_VARIANT(share, anon, counts, "fork-anon zap-pmd");
@@ -65,36 +57,25 @@ static int fork_difference(const void *arg, struct thp_why *why)
 	long long with, without;
 	struct thp_meter m;
 	long got;
-	int ret;
 
-	ret = thp_group_new(*kind, 0, why);
-	if (!ret)
-		ret = thp_peers_prepare(2, why);
-	if (!ret)
-		ret = thp_peer_start(&thp_peers[0], why);
-	if (ret)
-		return ret;
+	TRY(thp_group_new(*kind, 0, why));
+	TRY(thp_peers_prepare(2, why));
+	TRY(thp_peer_start(&thp_peers[0], why));
 	if (madvise(thp_group.base, len, MADV_DONTFORK))
 		return thp_why(why, -errno, "MADV_DONTFORK: %s", strerror(errno));
-	ret = thp_meter_start(&m, 0, why);
-	if (!ret)
-		ret = thp_peer_start(&thp_peers[1], why);
-	if (!ret)
-		ret = thp_meter_stop(&m, 0, 0, "parent at fork", why);
-	if (ret)
-		return ret;
+	TRY(thp_meter_start(&m, 0, why));
+	TRY(thp_peer_start(&thp_peers[1], why));
+	TRY(thp_meter_stop(&m, 0, 0, "parent at fork", why));
 	with = thp_obs_vmpte(thp_peers[0].child.pid);
 	without = thp_obs_vmpte(thp_peers[1].child.pid);
 	if (!thp_env_tables(with - without, &got) || got != thp_group_mapped())
 		return thp_why(why, -EPROTO,
 			       "child with %u THPs has VmPTE %lld, without %lld: expected %+ld tables",
 			       thp_group.n, with, without, thp_group_mapped());
-	ret = thp_peer_end(&thp_peers[0], why);
-	if (!ret)
-		ret = thp_peer_end(&thp_peers[1], why);
-	if (!ret)
-		ret = parent_sees(thp_kind_state(*kind), why);
-	return ret ? ret : thp_group_finish(why);
+	TRY(thp_peer_end(&thp_peers[0], why));
+	TRY(thp_peer_end(&thp_peers[1], why));
+	TRY(parent_sees(thp_kind_state(*kind), why));
+	return thp_group_finish(why);
 }
 
 THP_COVERS_VARIANT(share, anon, difference, "fork-anon fork-dontfork");
@@ -109,30 +90,22 @@ static int parent_writes(const void *arg, struct thp_why *why)
 	const enum thp_kind *kind = arg;
 	struct thp_peer *p = thp_peers;
 	struct thp_meter m;
-	int ret;
 
-	ret = share(*kind, 1, &m, why);
-	if (!ret)
-		ret = thp_meter_start(&m, p->child.pid, why);
-	if (!ret)
-		ret = parent_write(middle(), SEED_PARENT, why);
+	TRY(share(*kind, 1, &m, why));
+	TRY(thp_meter_start(&m, p->child.pid, why));
+	TRY(parent_write(middle(), SEED_PARENT, why));
 	/* The counter is the parent's; of the child it is the tables that matter. */
-	if (!ret)
-		ret = thp_meter_read(&m, why);
-	if (!ret && m.vmpte[0] != m.vmpte[1])
-		ret = thp_why(why, -EPROTO,
-			      "child at the parent's write: VmPTE %+lld B, expected +0",
-			      m.vmpte[1] - m.vmpte[0]);
-	if (!ret)
-		ret = child_sees(p, thp_kind_state(*kind), why);
-	if (!ret)
-		ret = thp_group_check(why);
+	TRY(thp_meter_read(&m, why));
+	if (m.vmpte[0] != m.vmpte[1])
+		return thp_why(why, -EPROTO,
+			       "child at the parent's write: VmPTE %+lld B, expected +0",
+			       m.vmpte[1] - m.vmpte[0]);
+	TRY(child_sees(p, thp_kind_state(*kind), why));
+	TRY(thp_group_check(why));
 	/* What only one of the two still maps whole is not shared any more. */
-	if (!ret)
-		ret = thp_peer_zap(p, thp_group_mapped(), why);
-	if (!ret)
-		ret = thp_peer_end(p, why);
-	return ret ? ret : thp_group_finish(why);
+	TRY(thp_peer_zap(p, thp_group_mapped(), why));
+	TRY(thp_peer_end(p, why));
+	return thp_group_finish(why);
 }
 
 THP_COVERS_VARIANT(share, anon, parent_writes, "cow-write");
@@ -147,18 +120,13 @@ static int child_writes(const void *arg, struct thp_why *why)
 	const enum thp_kind *kind = arg;
 	struct thp_peer *p = thp_peers;
 	struct thp_meter m;
-	int ret;
 
-	ret = share(*kind, 1, &m, why);
-	if (!ret)
-		ret = child_write(p, 0, SEED_CHILD, why);
-	if (!ret)
-		ret = child_sees(p, THP_STATE_UNKNOWN, why);
-	if (!ret)
-		ret = parent_sees(thp_kind_state(*kind), why);
-	if (!ret)
-		ret = thp_peer_end(p, why);
-	return ret ? ret : thp_group_finish(why);
+	TRY(share(*kind, 1, &m, why));
+	TRY(child_write(p, 0, SEED_CHILD, why));
+	TRY(child_sees(p, THP_STATE_UNKNOWN, why));
+	TRY(parent_sees(thp_kind_state(*kind), why));
+	TRY(thp_peer_end(p, why));
+	return thp_group_finish(why);
 }
 
 THP_COVERS_VARIANT(share, anon, child_writes, "cow-write");
@@ -173,27 +141,18 @@ static int both_write(const void *arg, struct thp_why *why)
 	const enum thp_kind *kind = arg;
 	struct thp_peer *p = thp_peers;
 	struct thp_meter m;
-	int ret;
 
-	ret = share(*kind, 2, &m, why);
-	if (!ret)
-		ret = child_write(&p[0], thp_env.nr - 1, SEED_CHILD, why);
-	if (!ret)
-		ret = parent_write(thp_env.nr - 1, SEED_PARENT, why);
-	if (!ret)
-		ret = child_write(&p[1], 1, SEED_CHILD + 1, why);
-	if (!ret)
-		ret = child_sees(&p[0], THP_STATE_UNKNOWN, why);
-	if (!ret)
-		ret = child_sees(&p[1], THP_STATE_UNKNOWN, why);
-	if (!ret)
-		ret = thp_peer_end(&p[0], why);
+	TRY(share(*kind, 2, &m, why));
+	TRY(child_write(&p[0], thp_env.nr - 1, SEED_CHILD, why));
+	TRY(parent_write(thp_env.nr - 1, SEED_PARENT, why));
+	TRY(child_write(&p[1], 1, SEED_CHILD + 1, why));
+	TRY(child_sees(&p[0], THP_STATE_UNKNOWN, why));
+	TRY(child_sees(&p[1], THP_STATE_UNKNOWN, why));
+	TRY(thp_peer_end(&p[0], why));
 	/* The pages of a child that is gone are nobody else's business. */
-	if (!ret)
-		ret = child_sees(&p[1], THP_STATE_UNKNOWN, why);
-	if (!ret)
-		ret = thp_peer_end(&p[1], why);
-	return ret ? ret : thp_group_finish(why);
+	TRY(child_sees(&p[1], THP_STATE_UNKNOWN, why));
+	TRY(thp_peer_end(&p[1], why));
+	return thp_group_finish(why);
 }
 
 THP_COVERS_VARIANT(share, anon, both_write, "cow-write");
@@ -214,28 +173,17 @@ static int parent_drops(const void *arg, struct thp_why *why)
 	unsigned int i;
 	int ret;
 
-	ret = share(*kind, 1, &m, why);
-	if (!ret)
-		ret = thp_meter_start(&m, 0, why);
-	if (ret)
-		return ret;
+	TRY(share(*kind, 1, &m, why));
+	TRY(thp_meter_start(&m, 0, why));
 	if (madvise(thp_group.base, len, MADV_DONTNEED))
 		return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
-	ret = thp_meter_stop(&m, -thp_group_mapped(), 0, "MADV_DONTNEED of the whole", why);
-	if (!ret)
-		ret = thp_group_expect(THP_STATE_NONE, why);
-	if (!ret)
-		ret = child_sees(p, thp_kind_state(*kind), why);
-	if (!ret)
-		ret = thp_meter_start(&m, p->child.pid, why);
-	if (!ret)
-		ret = thp_peer_order(p, THP_ORDER_WRITE, middle(), SEED_CHILD, NULL, why);
-	if (!ret)
-		ret = thp_meter_read(&m, why);
-	if (!ret)
-		ret = thp_peer_order(p, THP_ORDER_STATE, 0, 0, &s, why);
-	if (ret)
-		return ret;
+	TRY(thp_meter_stop(&m, -thp_group_mapped(), 0, "MADV_DONTNEED of the whole", why));
+	TRY(thp_group_expect(THP_STATE_NONE, why));
+	TRY(child_sees(p, thp_kind_state(*kind), why));
+	TRY(thp_meter_start(&m, p->child.pid, why));
+	TRY(thp_peer_order(p, THP_ORDER_WRITE, middle(), SEED_CHILD, NULL, why));
+	TRY(thp_meter_read(&m, why));
+	TRY(thp_peer_order(p, THP_ORDER_STATE, 0, 0, &s, why));
 	if (s == THP_STATE_PTE && *kind == THP_ANON)
 		return thp_why(why, -EAGAIN, "sole owner: range is PTE-mapped, expected reuse");
 	if (s == THP_STATE_PTE)
@@ -265,11 +213,8 @@ static int parent_punches(const void *arg, struct thp_why *why)
 	unsigned int i;
 	int ret;
 
-	ret = share(*kind, 1, &m, why);
-	if (!ret)
-		ret = thp_meter_start(&m, 0, why);
-	if (ret)
-		return ret;
+	TRY(share(*kind, 1, &m, why));
+	TRY(thp_meter_start(&m, 0, why));
 	for (i = 0; i < thp_group.n; i++)
 		if (madvise(thp_page(&thp_group.map[i], 1), thp_env.page, MADV_DONTNEED))
 			return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));

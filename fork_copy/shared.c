@@ -200,10 +200,9 @@ static long swapped(void)
 static long long swapped_kb(pid_t pid)
 {
 	struct thp_smaps sm;
-	int ret;
 
-	ret = thp_obs_smaps(pid, thp_group.base, thp_group.n * thp_env.pmd, &sm);
-	return ret ? ret : (long long)sm.swap_kb;
+	TRY(thp_obs_smaps(pid, thp_group.base, thp_group.n * thp_env.pmd, &sm));
+	return (long long)sm.swap_kb;
 }
 
 /* Rounds of reclaim after which all has to be out. */
@@ -219,11 +218,8 @@ static int reclaim_everywhere(const void *arg, struct thp_why *why)
 	int ret, i, round;
 
 	snprintf(path, sizeof(path), "%s/memory.force_empty", cg->path);
-	ret = share(THP_ANON, SHARERS, &m[0], why);
-	if (!ret)
-		ret = meters_start(m, why);
-	if (ret)
-		return ret;
+	TRY(share(THP_ANON, SHARERS, &m[0], why));
+	TRY(meters_start(m, why));
 	want = thp_group.n * thp_env.nr;
 	for (round = 0; round < RECLAIM_ROUNDS && got != want; round++) {
 		/* Both report failure when they fall short of what was asked for. */
@@ -271,18 +267,13 @@ static int pageout_after_exit(const void *arg, struct thp_why *why)
 	struct thp_peer *p = thp_peers;
 	struct thp_meter m;
 	long want, got = 0;
-	int ret, round;
+	int round;
 
 	(void)arg;
-	ret = share(THP_ANON, 1, &m, why);
-	if (!ret)
-		ret = thp_peer_end(&p[0], why);
-	if (!ret)
-		ret = thp_peers_prepare(1, why);
-	if (!ret)
-		ret = thp_meter_start(&m, 0, why);
-	if (ret)
-		return ret;
+	TRY(share(THP_ANON, 1, &m, why));
+	TRY(thp_peer_end(&p[0], why));
+	TRY(thp_peers_prepare(1, why));
+	TRY(thp_meter_start(&m, 0, why));
 	want = thp_group.n * thp_env.nr;
 	for (round = 0; round < RECLAIM_ROUNDS && got != want; round++) {
 		if (madvise(thp_group.base, thp_group.n * thp_env.pmd, MADV_PAGEOUT))
@@ -293,26 +284,17 @@ static int pageout_after_exit(const void *arg, struct thp_why *why)
 		return thp_why(why, -EPROTO,
 			       "%ld pages in swap after %d times MADV_PAGEOUT, expected %ld",
 			       got, RECLAIM_ROUNDS, want);
-	ret = thp_meter_stop(&m, thp_group_split(), thp_group.n, "MADV_PAGEOUT", why);
-	if (!ret)
-		ret = thp_meter_start(&m, 0, why);
-	if (!ret)
-		ret = thp_peer_start(p, why);
-	if (!ret)
-		ret = thp_meter_stop(&m, 0, 0, "fork of swapped memory", why);
-	if (!ret)
-		ret = child_sees(p, THP_STATE_UNKNOWN, why);
-	if (!ret)
-		ret = thp_peer_order(p, THP_ORDER_WRITE, middle(), SEED_CHILD, NULL, why);
-	if (!ret)
-		ret = thp_group_check(why);
-	if (!ret)
-		ret = child_sees(p, THP_STATE_UNKNOWN, why);
-	if (!ret)
-		ret = thp_peer_zap(p, thp_group.n, why);
-	if (!ret)
-		ret = thp_peer_end(p, why);
-	return ret ? ret : thp_group_finish(why);
+	TRY(thp_meter_stop(&m, thp_group_split(), thp_group.n, "MADV_PAGEOUT", why));
+	TRY(thp_meter_start(&m, 0, why));
+	TRY(thp_peer_start(p, why));
+	TRY(thp_meter_stop(&m, 0, 0, "fork of swapped memory", why));
+	TRY(child_sees(p, THP_STATE_UNKNOWN, why));
+	TRY(thp_peer_order(p, THP_ORDER_WRITE, middle(), SEED_CHILD, NULL, why));
+	TRY(thp_group_check(why));
+	TRY(child_sees(p, THP_STATE_UNKNOWN, why));
+	TRY(thp_peer_zap(p, thp_group.n, why));
+	TRY(thp_peer_end(p, why));
+	return thp_group_finish(why);
 }
 
 THP_COVERS(shared, pageout_after_exit, "reclaim-unmap");

@@ -95,25 +95,19 @@ static int fork_without_tables(const void *arg, struct thp_why *why)
 	int ret, err;
 	bool ok;
 
-	ret = open_pipe(why);
-	if (!ret && c->pinned && ring_open())
-		ret = thp_why(why, -EIO, "io_uring_queue_init failed");
-	if (!ret)
-		ret = group_low(c->kind, why);
-	if (!ret && c->pinned)
-		ret = ring_pin(middle(), 1, why);
-	if (!ret)
-		ret = thp_peers_prepare(1, why);
-	if (!ret)
-		ret = thp_inject_setup(true, 0, why);
-	if (!ret)
-		ret = thp_meter_start(&m, 0, why);
-	if (!ret && thp_inject_task(getpid(), true))
-		ret = thp_why(why, -EIO, "make-it-fail cannot be set");
-	if (!ret && c->pinned && thp_inject_drain(-1))
-		ret = thp_why(why, -EIO, "PTE tables cannot be used up");
-	if (ret)
-		return ret;
+	TRY(open_pipe(why));
+	if (c->pinned && ring_open())
+		return thp_why(why, -EIO, "io_uring_queue_init failed");
+	TRY(group_low(c->kind, why));
+	if (c->pinned)
+		TRY(ring_pin(middle(), 1, why));
+	TRY(thp_peers_prepare(1, why));
+	TRY(thp_inject_setup(true, 0, why));
+	TRY(thp_meter_start(&m, 0, why));
+	if (thp_inject_task(getpid(), true))
+		return thp_why(why, -EIO, "make-it-fail cannot be set");
+	if (c->pinned && thp_inject_drain(-1))
+		return thp_why(why, -EIO, "PTE tables cannot be used up");
 	err = fork_and_reap(why, &ok);
 	if (thp_inject_task(getpid(), false))
 		return thp_why(why, -EIO, "make-it-fail cannot be cleared");
@@ -177,17 +171,14 @@ TEST_F(starved, no_tables)
 
 static int sweep_group(const struct starved_case *c, struct thp_why *why)
 {
-	int ret;
-
 	reset();
-	ret = open_pipe(why);
-	if (!ret && c->pinned && ring_open())
-		ret = thp_why(why, -EIO, "io_uring_queue_init failed");
-	if (!ret)
-		ret = thp_group_new(c->kind, 0, why);
-	if (!ret && c->pinned)
-		ret = ring_pin(middle(), 1, why);
-	return ret;
+	TRY(open_pipe(why));
+	if (c->pinned && ring_open())
+		return thp_why(why, -EIO, "io_uring_queue_init failed");
+	TRY(thp_group_new(c->kind, 0, why));
+	if (c->pinned)
+		TRY(ring_pin(middle(), 1, why));
+	return 0;
 }
 
 struct sweep {

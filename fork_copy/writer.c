@@ -161,11 +161,8 @@ static int foreign_write(const void *arg, struct thp_why *why)
 	unsigned int i;
 	int ret;
 
-	ret = open_pipe(why);
-	if (!ret)
-		ret = share(c->kind, 1, &m, why);
-	if (ret)
-		return ret;
+	TRY(open_pipe(why));
+	TRY(share(c->kind, 1, &m, why));
 	if (c->writer.to_child)
 		target = p->child.pid;
 	ret = thp_meter_start(&m, target, why);

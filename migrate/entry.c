@@ -71,11 +71,9 @@ static int look_entry(struct thp_race *r, struct thp_actor *a)
 
 static int meet_fork(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
-	int ret;
-
 	await_entry(r, a);
-	ret = fork_and_look(r, a, look_entry, why);
-	return ret ? ret : check_all(r, why);
+	TRY(fork_and_look(r, a, look_entry, why));
+	return check_all(r, why);
 }
 
 /* A page can be written to, or not: also what has come back from an entry. */
@@ -145,18 +143,13 @@ static int meet_split(struct thp_race *r, struct thp_actor *a, struct thp_why *w
 {
 	size_t mid = thp_env.nr / 2;
 	char *p = thp_page(&r->map, mid);
-	int ret;
 
 	await_entry(r, a);
 	if (mprotect(p, thp_env.page, PROT_READ))
 		return thp_why(why, -errno, "mprotect: %s", strerror(errno));
-	ret = check_all(r, why);
-	if (!ret)
-		ret = expect_writable(r, mid, 0, why);
-	if (!ret)
-		ret = expect_writable(r, mid + 1, 1, why);
-	if (ret)
-		return ret;
+	TRY(check_all(r, why));
+	TRY(expect_writable(r, mid, 0, why));
+	TRY(expect_writable(r, mid + 1, 1, why));
 	if (mprotect(p, thp_env.page, PROT_READ | PROT_WRITE))
 		return thp_why(why, -errno, "mprotect: %s", strerror(errno));
 	return renew_filled(r, why);
@@ -165,17 +158,14 @@ static int meet_split(struct thp_race *r, struct thp_actor *a, struct thp_why *w
 static int meet_zap_page(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
 	size_t k = thp_env.nr / 2;
-	int ret;
 
 	await_entry(r, a);
 	if (madvise(thp_page(&r->map, k), thp_env.page, MADV_DONTNEED))
 		return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
-	ret = thp_map_check(&r->map, 0, k, why);
-	if (!ret)
-		ret = thp_check_zero(thp_page(&r->map, k), 1, why);
-	if (!ret)
-		ret = thp_map_check(&r->map, k + 1, thp_env.nr - k - 1, why);
-	return ret ? ret : renew_filled(r, why);
+	TRY(thp_map_check(&r->map, 0, k, why));
+	TRY(thp_check_zero(thp_page(&r->map, k), 1, why));
+	TRY(thp_map_check(&r->map, k + 1, thp_env.nr - k - 1, why));
+	return renew_filled(r, why);
 }
 
 static int meet_zap(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
@@ -243,13 +233,10 @@ static int meet_collapse(struct thp_race *r, struct thp_actor *a, struct thp_why
 /* Advice that splits the folio: it waits for the entry, or goes away empty-handed. */
 static int meet_cold(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
-	int ret;
-
 	await_entry(r, a);
-	ret = cold(r, a, why);
-	if (!ret)
-		ret = check_all(r, why);
-	return ret ? ret : renew_filled(r, why);
+	TRY(cold(r, a, why));
+	TRY(check_all(r, why));
+	return renew_filled(r, why);
 }
 
 FIXTURE(entry) {

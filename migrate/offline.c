@@ -234,15 +234,10 @@ static int poisoned(struct thp_chan *chan, void *arg)
 	if (madvise(thp_page(m, bad), thp_env.page, MADV_HWPOISON))
 		return thp_why(why, -errno, "MADV_HWPOISON: expected 0, got %s",
 			       thp_errno_name(errno));
-	ret = thp_set_stop_split(s, &before, "memory failure", why);
-	if (!ret)
-		ret = thp_map_expect(m, THP_STATE_PTE, why);
-	if (!ret)
-		ret = thp_map_check(m, 0, bad, why);
-	if (!ret)
-		ret = thp_map_check(m, bad + 1, thp_env.nr - bad - 1, why);
-	if (ret)
-		return ret;
+	TRY(thp_set_stop_split(s, &before, "memory failure", why));
+	TRY(thp_map_expect(m, THP_STATE_PTE, why));
+	TRY(thp_map_check(m, 0, bad, why));
+	TRY(thp_map_check(m, bad + 1, thp_env.nr - bad - 1, why));
 	bus_jumps = true;
 	if (!sigsetjmp(bus_return, 1)) {
 		thp_peek(thp_page(m, bad));

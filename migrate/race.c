@@ -159,11 +159,8 @@ static int race_body(struct thp_chan *chan, void *arg)
 	/* Bound to the memory of whoever opens it: not inherited. */
 	pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	base = thp_obs_vmpte(0);
-	ret = thp_map_new(&race.map, THP_ANON, why);
-	if (!ret)
-		ret = prove_actors(&race, actors, n, why);
-	if (ret)
-		return ret;
+	TRY(thp_map_new(&race.map, THP_ANON, why));
+	TRY(prove_actors(&race, actors, n, why));
 	if (ra->set->words)
 		madvise(race.map.thp, thp_env.pmd, MADV_DONTNEED);
 	ret = thp_race_run(&race, actors, n, why);

@@ -360,14 +360,11 @@ static int child_zap(struct thp_race *r, long most)
 static int look_stable(struct thp_race *r, struct thp_actor *a)
 {
 	size_t first = THP_RACE_ACTORS * OWN_PAGES + 1;
-	int ret;
 
-	ret = check_stable(r, a, &r->chan->why);
-	if (!ret)
-		ret = thp_map_check(&r->map, first, 4, &r->chan->why);
-	if (!ret)
-		thp_touch(thp_page(&r->map, own_page(a, 0)));
-	return ret ? ret : child_zap(r, 1);
+	TRY(check_stable(r, a, &r->chan->why));
+	TRY(thp_map_check(&r->map, first, 4, &r->chan->why));
+	thp_touch(thp_page(&r->map, own_page(a, 0)));
+	return child_zap(r, 1);
 }
 
 static int look_words(struct thp_race *r, struct thp_actor *a)

@@ -157,10 +157,10 @@ static int state_run(struct state *s, struct thp_why *why)
 		(void)thp_map_zap(&s->m);
 		thp_chan_post_child(child.chan, STATE_LOOK);
 	}
-	ret = thp_child_join(&child, THP_STEP_MS, why);
-	if (!ret && s->bit == BIT_EXCLUSIVE)
-		ret = thp_map_check(&s->m, 0, thp_env.nr, why);
-	return ret;
+	TRY(thp_child_join(&child, THP_STEP_MS, why));
+	if (s->bit == BIT_EXCLUSIVE)
+		TRY(thp_map_check(&s->m, 0, thp_env.nr, why));
+	return 0;
 }
 
 /* ---------------------------------------------------------------- the tests */

@@ -401,11 +401,8 @@ static int state_starve(struct state *s, int (*run)(struct state *s, struct thp_
 	enum thp_state state;
 	int ret;
 
-	ret = thp_inject_setup(true, 0, why);
-	if (!ret)
-		ret = thp_inject_task(getpid(), true);
-	if (ret)
-		return ret;
+	TRY(thp_inject_setup(true, 0, why));
+	TRY(thp_inject_task(getpid(), true));
 	ret = run(s, why);
 	(void)thp_inject_task(getpid(), false);
 	if (thp_obs_state(s->m.thp, thp_env.pmd, &state) || state != THP_STATE_PMD)

@@ -122,18 +122,14 @@ static enum thp_state state_before(const struct state *s)
 static int state_set_up(struct state *s, struct thp_why *why)
 {
 	size_t i;
-	int ret;
 
 	s->prot = PROT_READ | PROT_WRITE;
 	s->after = s->op->after;
 	/* Map everything before clear_refs: a new VMA is VM_SOFTDIRTY. */
-	ret = thp_map_new(&s->m, THP_ANON, why);
-	if (!ret)
-		ret = thp_map_create(&s->dst, THP_NONE, why);
-	if (!ret && s->op->needs & THP_NEED_HMM_HUGE)
-		ret = thp_hmm_open(why);
-	if (ret)
-		return ret;
+	TRY(thp_map_new(&s->m, THP_ANON, why));
+	TRY(thp_map_create(&s->dst, THP_NONE, why));
+	if (s->op->needs & THP_NEED_HMM_HUGE)
+		TRY(thp_hmm_open(why));
 	if (s->contents != PATTERN)
 		state_fill(s);
 	for (i = 0; i < thp_env.nr; i++)
@@ -141,11 +137,11 @@ static int state_set_up(struct state *s, struct thp_why *why)
 	TRY(s->op->flags & ST_SPLIT ? state_split(s, why) : 0);
 	if (s->bit != BIT_UFFD_WP && s->bit != BIT_UFFD_RWP && s->op->flags & ST_TARGET)
 		s->m.uffd = thp_uffd_open(UFFD_FEATURE_MOVE);
-	ret = state_set(s, why);
-	if (!ret && s->op->flags & ST_TARGET)
-		ret = thp_uffd_register(s->m.uffd, s->dst.thp, thp_env.pmd,
-					UFFDIO_REGISTER_MODE_MISSING);
-	return ret ? ret : thp_map_expect(&s->m, state_before(s), why);
+	TRY(state_set(s, why));
+	if (s->op->flags & ST_TARGET)
+		TRY(thp_uffd_register(s->m.uffd, s->dst.thp, thp_env.pmd,
+				      UFFDIO_REGISTER_MODE_MISSING));
+	return thp_map_expect(&s->m, state_before(s), why);
 }
 
 static void state_tear_down(struct state *s)

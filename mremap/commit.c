@@ -210,8 +210,8 @@ static int commit_round(struct commit *m, int fd, int nth, struct thp_why *why)
 	if (err && !fired)
 		return thp_why(why, -EPROTO, "mremap: %s without an injection",
 			       thp_errno_name(err));
-	ret = commit_judge(m, err, why);
-	return ret ? ret : fired;
+	TRY(commit_judge(m, err, why));
+	return fired;
 }
 
 /* kB that are charged for good by rounds at this shot: the least of several. */

@@ -23,7 +23,7 @@ FIXTURE_TEARDOWN_PARENT(mremap)
 static int check_untouched(const struct thp_map *m, struct thp_meter *meter, const char *what,
 			   struct thp_why *why)
 {
-	int disturbed, ret;
+	int disturbed;
 
 	TRY(thp_meter_read(meter, why));
 	disturbed = thp_meter_splits(meter, 0, what, why);
@@ -32,10 +32,9 @@ static int check_untouched(const struct thp_map *m, struct thp_meter *meter, con
 	if (thp_meter_bytes(meter))
 		return thp_why(why, -EPROTO, "%s: VmPTE %+lld B, expected +0", what,
 			       thp_meter_bytes(meter));
-	ret = thp_map_expect(m, thp_kind_state(m->kind), why);
-	if (!ret)
-		ret = thp_map_check(m, 0, thp_env.nr, why);
-	return ret ? ret : disturbed;
+	TRY(thp_map_expect(m, thp_kind_state(m->kind), why));
+	TRY(thp_map_check(m, 0, thp_env.nr, why));
+	return disturbed;
 }
 
 /*

@@ -4,10 +4,8 @@
  * is all or nothing, reports what it could not do, never loops, never leaks, and
  * works once there is memory again. Memory without any THP must not notice.
  *
- * An operation runs in a child, the victim, which prepares everything, then can
- * allocate nothing until its parent, the watchdog, feeds it again. They talk
- * over shared memory. The watchdog is never starved itself, so that even an
- * unkillable livelock ends: more memory ends it.
+ * lib/starve runs an operation so: in a child that can allocate nothing, watched by
+ * its parent.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -18,6 +16,7 @@
 #include <sys/wait.h>
 
 #include "split_ops.h"
+#include "starve.h"
 #include "thp_cgroup.h"
 #include "thp_contract.h"
 #include "thp_harness.h"
@@ -29,7 +28,7 @@
 #include "thp_uapi.h"
 #include "thp_uffd.h"
 
-#include "split_enomem/starve.c"
+#include "split_enomem/common.c"
 #include "split_enomem/split.c"
 #include "split_enomem/unasked.c"
 #include "split_enomem/edges_ops.c"

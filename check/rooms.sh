@@ -9,7 +9,7 @@
 
 lines=20
 # From below to above
-rooms='base machine thp ops'
+rooms='base machine thp ops starve'
 
 # The rooms that room $1 may use
 below()

@@ -169,7 +169,6 @@ static const struct split_op after_fork_event = {
 
 FIXTURE(after) {
 	struct thp_cg cg;
-	struct thp_child child;
 };
 
 FIXTURE_VARIANT(after) {
@@ -208,7 +207,7 @@ FIXTURE_VARIANT_ADD(after, fork_event) {
 
 static const struct split_op *after_op(const struct after_of *of)
 {
-	return of->row ? op_by_name(of->row) : of->op;
+	return of->row ? split_op_by_name(of->row) : of->op;
 }
 
 FIXTURE_SETUP(after)
@@ -230,13 +229,17 @@ FIXTURE_TEARDOWN_PARENT(after)
 }
 
 /* Steps of child and parent. */
-enum {
+enum after_step {
 	AFTER_READY = 1, AFTER_JOINED, AFTER_REFUSED, AFTER_NOTED, AFTER_PIPED,
 	AFTER_LIMITED, AFTER_FULL, AFTER_NEVER
 };
 
-/* What the child tells: refusals, bytes in the pipe, the errno of filling its group. */
-enum { AFTER_N, AFTER_BYTES, AFTER_BURNT };
+/* What the child tells. */
+struct after_told {
+	int refused;		/* rounds */
+	long long bytes;	/* in a pipe, or -errno */
+	int full;		/* 0: the limit binds it, or -errno of thp_burner_burn() */
+};
 
 /* Refused once: 1; 0 if it had its way; -errno. */
 static int after_round(const struct split_op *op, struct thp_map *m, struct thp_why *why)
@@ -244,13 +247,7 @@ static int after_round(const struct split_op *op, struct thp_map *m, struct thp_
 	enum thp_state state;
 	int ret, err;
 
-	ret = thp_inject_task(getpid(), true);
-	if (!ret)
-		ret = thp_inject_drain(-1);
-	if (ret) {
-		(void)thp_inject_task(getpid(), false);
-		return thp_why(why, ret, "PTE tables cannot be used up: %s", thp_errno_name(ret));
-	}
+	TRY(thp_inject_self(why));
 	err = split_run(op, m);
 	(void)thp_inject_task(getpid(), false);
 	ret = thp_obs_state(m->thp, thp_env.pmd, &state);
@@ -324,70 +321,70 @@ static long long after_fill_pipe(void)
 	return bytes;
 }
 
-static int after_child(struct thp_chan *chan, void *arg)
+/* A mapping, and a burner; all in the group of the child. */
+static int after_prepare(const struct after_of *of, struct thp_map *m, struct thp_burner *burner,
+			 struct thp_why *why)
 {
-	const struct after_of *of = arg;
-	const struct split_op *op = after_op(of);
-	struct thp_why *why = &chan->why;
-	static struct thp_burner burner;
-	static struct thp_map m;
-	int ret, try;
+	int ret;
 
-	/* Nobody may be killed here: see victim(). */
-	ret = thp_write_file("/proc/self/oom_score_adj", "-1000");
-	if (ret && thp_env.memcg == 2)
-		return thp_why(why, ret, "oom_score_adj: %s", thp_errno_name(ret));
-	thp_warm_up();
-	thp_chan_post_parent(chan, AFTER_READY);
-	thp_chan_await_parent(chan, AFTER_JOINED);
-	ret = thp_burner_create(&burner);
+	ret = thp_burner_create(burner);
 	if (!ret)
 		ret = thp_pin_cpu();
 	if (!ret)
-		ret = thp_map_new(&m, of->kind, why);
+		ret = thp_map_new(m, of->kind, why);
 	if (!ret)
-		ret = split_prepare(op, &m, why);
-	if (ret)
-		return thp_why(why, ret, "setup: %s", thp_errno_name(ret));
-	/* Everything that is used once is used once before; then what others do. */
-	ret = after_round(op, &m, why);
+		ret = split_prepare(after_op(of), m, why);
+	return ret ? thp_why(why, ret, "setup: %s", thp_errno_name(ret)) : 0;
+}
+
+/* Once beforehand, as some things are allocated once; then all rounds, undisturbed. */
+static int after_refusals(const struct after_of *of, struct thp_map *m, struct thp_why *why)
+{
+	int try, ret = after_round(after_op(of), m, why);
+
 	for (try = 0; try < 4 && (ret == 1 || (try && ret == -EAGAIN)); try++) {
-		why->text[0] = '\0';
-		ret = after_rounds(op, &m, why);
+		thp_why_clear(why);
+		ret = after_rounds(after_op(of), m, why);
 		if (ret >= 0)
 			break;
 	}
+	return ret;
+}
+
+static int after_child(struct thp_chan *chan, void *arg)
+{
+	struct after_told *told = thp_chan_data(chan, struct after_told);
+	const struct after_of *of = arg;
+	struct thp_why *why = &chan->why;
+	static struct thp_burner burner;
+	static struct thp_map m;
+	int ret;
+
+	TRY(thp_cg_spare_self(why));
+	thp_warm_up();
+	thp_chan_post_parent(chan, AFTER_READY);
+	thp_chan_await_parent(chan, AFTER_JOINED);
+	TRY(after_prepare(of, &m, &burner, why));
+	ret = after_refusals(of, &m, why);
 	if (ret < 0)
 		return ret;
-	chan->val[AFTER_N] = ret;
+	told->refused = ret;
 	if (m.uffd >= 0 && of->op) {
 		ret = thp_uffd_copy(m.uffd, thp_page(&m, thp_env.nr + 8), burner.base,
 				    thp_env.page);
 		if (ret)
-			return thp_why(why, -EPROTO, "UFFDIO_COPY after %lld refusals: %s",
-				       chan->val[AFTER_N], thp_errno_name(ret));
+			return thp_why(why, -EPROTO, "UFFDIO_COPY after %d refusals: %s",
+				       told->refused, thp_errno_name(ret));
 	}
 	thp_chan_post_parent(chan, AFTER_REFUSED);
 	thp_chan_await_parent(chan, AFTER_NOTED);
-	chan->val[AFTER_BYTES] = after_fill_pipe();
+	told->bytes = after_fill_pipe();
 	thp_chan_post_parent(chan, AFTER_PIPED);
 	thp_chan_await_parent(chan, AFTER_LIMITED);
-	chan->val[AFTER_BURNT] = thp_burner_burn(&burner);
+	told->full = thp_burner_burn(&burner);
 	thp_chan_post_parent(chan, AFTER_FULL);
 	thp_chan_await_parent(chan, AFTER_NEVER);
 	return 0;
-}
-
-/* Groups of the suite that were removed and are still there, or -errno (version 1). */
-static long long after_dying(void)
-{
-	char path[192], text[4096];
-	uint64_t n;
-
-	snprintf(path, sizeof(path), "%s/thp_lazy_pte/cgroup.stat", thp_env.memcg_root);
-	if (thp_env.memcg != 2 || thp_read_file(path, text, sizeof(text)) < 0)
-		return -ENOENT;
-	return thp_field_u64(text, "nr_dying_descendants", &n) ? -ENOENT : (long long)n;
 }
 
 /* Kills it at the limit of its group. */
@@ -417,13 +414,80 @@ static int after_remove(struct thp_cg *cg, long long before, struct thp_why *why
 	if (ret)
 		return thp_why(why, ret, "the group cannot be removed: %s", thp_errno_name(ret));
 	thp_deadline_start(&d, 0, THP_SETTLE_MS);
-	while ((dying = after_dying()) > before && !thp_deadline_over(&d))
+	while ((dying = thp_cg_dying()) > before && !thp_deadline_over(&d))
 		thp_sleep_ms(20);
 	if (dying <= before)
 		return 0;
 	return thp_why(why, -EPROTO,
 		       "%lld removed groups are still there after %lld ms, expected %lld", dying,
 		       d.wall, before);
+}
+
+struct after_case {
+	const struct after_of *of;
+	struct thp_cg *cg;
+};
+
+/* Starts the child in its group, until it has been refused, as often as it could be. */
+static int after_start(const struct after_case *a, struct thp_child *c, struct thp_why *why)
+{
+	const struct after_told *told;
+	int ret;
+
+	TRY(thp_cg_create(a->cg, "after", why));
+	TRY(thp_child_start(c, after_child, (void *)a->of));
+	TRY(thp_child_await(c, AFTER_READY, THP_STEP_MS));
+	TRY(thp_cg_join(a->cg, c->pid));
+	thp_chan_post_child(c->chan, AFTER_JOINED);
+	ret = thp_child_await(c, AFTER_REFUSED, THP_LONG_MS);
+	if (ret)
+		return thp_child_join(c, 0, why) ? : ret;
+	told = thp_chan_data(c->chan, struct after_told);
+	printf("# after: %s: %d refused\n", after_op(a->of)->name, told->refused);
+	if (starve_needs_table(after_op(a->of), a->of->kind) && told->refused != AFTER_ROUNDS)
+		return thp_why(why, -EPROTO, "%d of %d rounds were refused", told->refused,
+			       AFTER_ROUNDS);
+	return 0;
+}
+
+/* What the task allocates is charged to its group, and the limit of that binds it. */
+static int after_charged(const struct thp_cg *cg, struct thp_child *c, struct thp_why *why)
+{
+	const struct after_told *told = thp_chan_data(c->chan, struct after_told);
+	long long usage = thp_cg_usage(cg), rose, limit;
+
+	thp_chan_post_child(c->chan, AFTER_NOTED);
+	TRY(thp_child_await(c, AFTER_PIPED, THP_STEP_MS));
+	rose = thp_cg_usage(cg) - usage;
+	if (rose < told->bytes / 2 || told->bytes <= 0)
+		return thp_why(why, -EPROTO,
+			       "%lld B in a pipe: %+lld B charged to the group of the task",
+			       told->bytes, rose);
+	limit = thp_cg_limit_near(cg);
+	if (limit < 0)
+		return limit;
+	thp_chan_post_child(c->chan, AFTER_LIMITED);
+	TRY(thp_child_await(c, AFTER_FULL, THP_STEP_MS));
+	if (told->full)
+		return thp_why(why, -EPROTO,
+			       "the limit of the group does not bind the task any more: usage is %+lld B from it",
+			       thp_cg_usage(cg) - limit);
+	return 0;
+}
+
+static int same_after_refusals(const void *arg, struct thp_why *why)
+{
+	const struct after_case *a = arg;
+	long long dying = thp_cg_dying();
+	struct thp_child c = { 0 };
+
+	TRY(thp_inject_setup(true, 0, why));
+	TRY(after_start(a, &c, why));
+	TRY(after_charged(a->cg, &c, why));
+	TRY(after_kill(&c, why));
+	(void)thp_cg_limit(a->cg, THP_CG_MAX);
+	thp_child_kill(&c);
+	return after_remove(a->cg, dying, why);
 }
 
 THP_COVERS(after, same, "split-munmap split-mlock zap-dontneed protect-uffd-wp folio-split");
@@ -435,44 +499,7 @@ THP_COVERS_VARIANT(after, mremap_event, same, "move-partial move-fail");
 THP_COVERS_VARIANT(after, fork_event, same, "fork-anon");
 TEST_F_TIMEOUT(after, same, 90)
 {
-	const struct after_of *of = &variant->of;
-	struct thp_child *c = &self->child;
-	long long dying, usage, rose, limit;
-	struct thp_why why = { 0 };
+	const struct after_case a = { .of = &variant->of, .cg = &self->cg };
 
-	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
-	dying = after_dying();
-	THP_REQUIRE_OK(thp_cg_create(&self->cg, "after", &why), &why);
-	THP_REQUIRE_OK(thp_child_start(c, after_child, (void *)of), &why);
-	THP_REQUIRE_OK(thp_child_await(c, AFTER_READY, THP_STEP_MS), &why);
-	THP_REQUIRE_OK(thp_cg_join(&self->cg, c->pid), &why);
-	thp_chan_post_child(c->chan, AFTER_JOINED);
-	if (thp_child_await(c, AFTER_REFUSED, THP_LONG_MS)) {
-		THP_REQUIRE_OK(thp_child_join(c, 0, &why), &why);
-		return;
-	}
-	printf("# after: %s: %lld refused\n", after_op(of)->name, c->chan->val[AFTER_N]);
-	if (needs_table(after_op(of), of->kind))
-		THP_CHECK(c->chan->val[AFTER_N] == AFTER_ROUNDS, "%lld of %d rounds were refused",
-			  c->chan->val[AFTER_N], AFTER_ROUNDS);
-
-	usage = thp_cg_usage(&self->cg);
-	thp_chan_post_child(c->chan, AFTER_NOTED);
-	THP_REQUIRE_OK(thp_child_await(c, AFTER_PIPED, THP_STEP_MS), &why);
-	rose = thp_cg_usage(&self->cg) - usage;
-	THP_CHECK(rose >= c->chan->val[AFTER_BYTES] / 2 && c->chan->val[AFTER_BYTES] > 0,
-		  "%lld B in a pipe: %+lld B charged to the group of the task",
-		  c->chan->val[AFTER_BYTES], rose);
-
-	limit = (thp_cg_usage(&self->cg) + (1 << 20)) & -(long long)thp_env.page;
-	THP_REQUIRE_OK(thp_cg_limit(&self->cg, limit), &why);
-	thp_chan_post_child(c->chan, AFTER_LIMITED);
-	THP_REQUIRE_OK(thp_child_await(c, AFTER_FULL, THP_STEP_MS), &why);
-	THP_CHECK(!c->chan->val[AFTER_BURNT],
-		  "the limit of the group does not bind the task any more: usage is %+lld B from it",
-		  thp_cg_usage(&self->cg) - limit);
-	THP_CHECK_OK(after_kill(c, &why), &why);
-	(void)thp_cg_limit(&self->cg, THP_CG_MAX);
-	thp_child_kill(c);
-	THP_CHECK_OK(after_remove(&self->cg, dying, &why), &why);
+	THP_SCENARIO(same_after_refusals, &a);
 }

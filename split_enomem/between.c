@@ -24,7 +24,7 @@ struct between_op {
 	uint64_t features, mode;	/* of a userfaultfd, or 0 */
 };
 
-enum { REST, GO, QUIT };
+enum refaulter_order { REFAULT_REST, REFAULT_GO, REFAULT_QUIT };
 
 /* The other thread, and what it works on. */
 static struct {
@@ -41,7 +41,7 @@ static int refaulter_wants(void)
 /*
  * On the CPU of the operation and with a higher priority: it interrupts the operation,
  * also on machines, and virtual ones, where two CPUs seldom run at the same time. Not
- * for ever: who starts over as long as the PMD becomes huge again may do so.
+ * for ever: an operation may start over as long as the PMD becomes huge again.
  */
 static void *refault(void *arg)
 {
@@ -52,8 +52,8 @@ static void *refault(void *arg)
 	(void)arg;
 	/* Without the right to that it is the same, less often at the right time. */
 	(void)pthread_setschedparam(pthread_self(), SCHED_FIFO, &fifo);
-	while ((want = refaulter_wants()) != QUIT) {
-		if (want != GO) {
+	while ((want = refaulter_wants()) != REFAULT_QUIT) {
+		if (want != REFAULT_GO) {
 			end = thp_now_ms() + REFAULT_MS;
 		} else if (thp_now_ms() < end) {
 			madvise(refaulter.tail, thp_env.pmd, MADV_DONTNEED);
@@ -66,10 +66,11 @@ static void *refault(void *arg)
 }
 
 /* Returns when it rests; the rest is not waited for. */
-static void refaulter_set(int want)
+static void refaulter_set(enum refaulter_order want)
 {
 	__atomic_store_n(&refaulter.want, want, __ATOMIC_RELEASE);
-	while (want == REST && __atomic_load_n(&refaulter.is, __ATOMIC_ACQUIRE) != REST)
+	while (want == REFAULT_REST &&
+	       __atomic_load_n(&refaulter.is, __ATOMIC_ACQUIRE) != REFAULT_REST)
 		usleep(100);
 }
 
@@ -120,14 +121,25 @@ static bool between_reclaims(struct thp_map *m)
 	return !thp_obs_state(m->thp, thp_env.pmd, &state) && state == THP_STATE_PMD_ZERO;
 }
 
+/* One run, and what the victim found out about this kernel. */
+struct between_run {
+	const struct between_op *between;
+	bool *reclaims;		/* empty PTE tables are freed: CONFIG_PT_RECLAIM */
+};
+
+/* How one operation went. */
+enum between_hit {
+	BETWEEN_MISSED,		/* no table was refused */
+	BETWEEN_REPORTED,	/* one was, and the operation says so */
+	BETWEEN_SILENT,		/* one was, and it does not say so */
+};
+
 /*
- * One operation against the other thread. -errno; 0 if it was refused no table; 1 if it
- * was and says so; 2 if it does not. Once in a while that is no lie, as the other thread
- * may have zapped what the table was for.
+ * One operation against the other thread: enum between_hit, or -errno with a cause. Once
+ * in a while silence is no lie: the thread may have zapped what the table was for.
  */
-static int between_once(struct job *job, struct thp_map *m, struct thp_why *why)
+static int between_once(const struct starve_job *job, struct thp_map *m, struct thp_why *why)
 {
-	struct trial *self = job->trial;
 	const struct split_op *op = job->op;
 	struct thp_deadline d;
 	long fired;
@@ -139,77 +151,100 @@ static int between_once(struct job *job, struct thp_map *m, struct thp_why *why)
 	fired = thp_inject_fired();
 	if (ret || fired < 0)
 		return thp_why(why, -EIO, "PTE tables cannot be limited");
-	refaulter_set(GO);
+	refaulter_set(REFAULT_GO);
 	thp_deadline_start(&d, getpid(), THP_RETURN_MS);
-	self->ret = split_run_at(op, m, m->area, m->area_len - thp_env.pmd / 2);
-	refaulter_set(REST);
+	ret = split_run_at(op, m, m->area, m->area_len - thp_env.pmd / 2);
+	refaulter_set(REFAULT_REST);
 	(void)thp_inject_task(getpid(), false);
 	fired = thp_inject_fired() - fired;
+	job->result->ret = ret;
 	if (thp_deadline_over(&d))
 		return thp_why(why, -EPROTO, "%s took %lld ms, %lld ms of it on a CPU: livelock",
 			       op->name, d.wall, d.cpu);
-	if (fired && !self->ret)
-		return 2;
-	if (self->ret && (!fired || !split_errno_ok(op, self->ret)))
+	if (fired && !ret)
+		return BETWEEN_SILENT;
+	if (ret && (!fired || !split_errno_ok(op, ret)))
 		return thp_why(why, -EPROTO, "%s returned %s, with %ld tables refused", op->name,
-			       thp_errno_name(self->ret), fired);
-	return fired > 0;
+			       thp_errno_name(ret), fired);
+	return fired > 0 ? BETWEEN_REPORTED : BETWEEN_MISSED;
 }
 
-static int between_victim(struct thp_chan *chan, void *arg)
+/* A new range, and one operation on it, with a delay of its own. As between_once(). */
+static int between_try(const struct starve_job *job, int try, struct thp_why *why)
 {
-	struct job *job = arg;
-	struct trial *self = job->trial;
-	struct thp_why *why = &chan->why;
-	long long end = thp_now_ms() + BETWEEN_MS;
+	const struct between_run *run = job->arg;
 	static struct thp_map m;
-	int want = job->between->installs ? MARKER_HITS : BETWEEN_HITS;
-	int ret, try, hits[3] = { 0 };
-	pthread_t thread;
+	int ret;
 
-	thp_warm_up();
-	TRY(between_new(&m, job->between, why));
-	self->reclaims = between_reclaims(&m);
+	/* What prepares it gets its tables. */
+	ret = thp_inject_task(getpid(), false);
+	if (!ret)
+		ret = between_new(&m, run->between, why);
+	if (ret)
+		return ret;
+	refaulter.tail = m.thp;
+	refaulter.period_us = 100 + try % 5 * 200;
+	ret = between_once(job, &m, why);
+	thp_map_destroy(&m);
+	return ret;
+}
+
+/* The first steps of the victim; its other thread runs then. */
+static int between_prepare(const struct between_run *run, pthread_t *thread, struct thp_why *why)
+{
+	struct thp_map m;
+	int ret;
+
+	TRY(between_new(&m, run->between, why));
+	*run->reclaims = between_reclaims(&m);
 	thp_map_destroy(&m);
 	ret = thp_pin_cpu();
 	if (ret)
 		return thp_why(why, ret, "sched_setaffinity: %s", thp_errno_name(ret));
-	if (pthread_create(&thread, NULL, refault, NULL))
+	if (pthread_create(thread, NULL, refault, NULL))
 		return thp_why(why, -EAGAIN, "no thread");
-	thp_chan_post_parent(chan, 1);
-	thp_chan_await_parent(chan, 2);
-	for (try = 0; try < BETWEEN_TRIES && hits[1] < want && hits[2] < want &&
-	     thp_now_ms() < end && self->reclaims; try++) {
+	return 0;
+}
+
+static int between_victim(struct thp_chan *chan, void *arg)
+{
+	const struct starve_job *job = arg;
+	const struct between_run *run = job->arg;
+	struct thp_why *why = &chan->why;
+	long long end = thp_now_ms() + BETWEEN_MS;
+	int want = run->between->installs ? MARKER_HITS : BETWEEN_HITS;
+	int ret = 0, try, hits[] = { [BETWEEN_SILENT] = 0 };
+	pthread_t thread;
+
+	thp_warm_up();
+	TRY(between_prepare(run, &thread, why));
+	thp_chan_post_parent(chan, STARVE_READY);
+	thp_chan_await_parent(chan, STARVE_GO);
+	for (try = 0; try < BETWEEN_TRIES && hits[BETWEEN_REPORTED] < want &&
+	     hits[BETWEEN_SILENT] < want && thp_now_ms() < end && *run->reclaims; try++) {
 		thp_chan_beat(chan);
-		/* What prepares it gets its tables. */
-		ret = thp_inject_task(getpid(), false);
-		if (!ret)
-			ret = between_new(&m, job->between, why);
-		if (ret)
-			break;
-		refaulter.tail = m.thp;
-		refaulter.period_us = 100 + try % 5 * 200;
-		ret = between_once(job, &m, why);
-		thp_map_destroy(&m);
+		ret = between_try(job, try, why);
 		if (ret < 0)
 			break;
 		hits[ret]++;
 	}
-	refaulter_set(QUIT);
-	self->drained = thp_inject_drained();
-	thp_chan_post_parent(chan, 3);
-	thp_chan_await_parent(chan, 4);
+	refaulter_set(REFAULT_QUIT);
+	job->result->drained = thp_inject_drained();
+	thp_chan_post_parent(chan, STARVE_DONE);
+	thp_chan_await_parent(chan, STARVE_FED);
 	pthread_join(thread, NULL);
 	if (ret < 0)
 		return thp_why(why, ret, "try %d: %s", try, thp_errno_name(ret));
-	if (hits[2] > hits[1])
+	if (hits[BETWEEN_SILENT] > hits[BETWEEN_REPORTED])
 		return thp_why(why, -EPROTO, "%s was refused a table %d times and said so %d times",
-			       job->op->name, hits[1] + hits[2], hits[1]);
+			       job->op->name, hits[BETWEEN_REPORTED] + hits[BETWEEN_SILENT],
+			       hits[BETWEEN_REPORTED]);
 	return 0;
 }
 
 FIXTURE(between) {
-	struct trial trial;
+	struct starve_result result;
+	bool reclaims;
 };
 
 FIXTURE_VARIANT(between) {
@@ -239,7 +274,7 @@ FIXTURE_VARIANT_ADD(between, uffd_rwp) {
 
 FIXTURE_SETUP(between)
 {
-	const struct split_op *op = op_by_name(variant->op.row);
+	const struct split_op *op = split_op_by_name(variant->op.row);
 
 	THP_REQUIRE(op, "no operation %s", variant->op.row);
 	THP_NEEDS(op->needs | THP_NEED_FAIL_PAGE | THP_NEED_ZERO);
@@ -250,27 +285,36 @@ FIXTURE_TEARDOWN_PARENT(between)
 	thp_teardown(_metadata);
 }
 
+/* An operation that was refused its second table says so. */
+static int refusal_reported(const void *arg, struct thp_why *why)
+{
+	const struct starve_job *job = arg;
+	const struct between_run *run = job->arg;
+	bool lazy = thp_env.contract == THP_LAZY;
+	struct starve_result *r = job->result;
+
+	memset(r, 0, sizeof(*r));
+	TRY(thp_inject_setup(true, 0, why));
+	TRY(starve_run(job, why));
+	if (!*run->reclaims)
+		return thp_skip(why, "needs a kernel that frees empty PTE tables (PT_RECLAIM)");
+	thp_inject_report("targeted", lazy || run->between->installs, r->fired,
+			  "another PMD became huge, then %s", starve_outcome(r));
+	if (!lazy && r->fired && !run->between->installs)
+		return thp_why(why, -EPROTO, "asked for %ld tables, expected none", r->fired);
+	if (lazy && !r->fired)
+		return thp_skip(why, "no PMD became huge at the right time");
+	return 0;
+}
+
 TEST_F_TIMEOUT(between, reported, 120)
 {
-	bool lazy = thp_env.contract == THP_LAZY;
-	struct trial *t = &self->trial;
-	struct job job = {
-		.op = op_by_name(variant->op.row), .between = &variant->op, .trial = t,
-		.fn = between_victim, .injector = TARGETED, .return_ms = THP_RETURN_MS + REFAULT_MS,
+	const struct between_run run = { &variant->op, &self->reclaims };
+	const struct starve_job job = {
+		.op = split_op_by_name(variant->op.row), .by = STARVE_TABLES,
+		.victim = between_victim, .arg = &run, .return_ms = THP_RETURN_MS + REFAULT_MS,
+		.result = &self->result,
 	};
-	struct thp_why why = { 0 };
 
-	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
-	THP_REQUIRE_OK(watch(&job, &why), &why);
-	if (!t->reclaims)
-		THP_SKIP("needs a kernel that frees empty PTE tables (PT_RECLAIM)");
-	thp_inject_report("targeted", lazy || variant->op.installs, t->fired,
-			  "another PMD became huge, then %s", outcome(t));
-	if (!lazy) {
-		THP_CHECK(!t->fired || variant->op.installs, "asked for %ld tables, expected none",
-			  t->fired);
-		return;
-	}
-	if (!t->fired)
-		THP_SKIP("no PMD became huge at the right time");
+	THP_SCENARIO(refusal_reported, &job);
 }

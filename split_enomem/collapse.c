@@ -7,8 +7,7 @@
  */
 
 FIXTURE(collapse_starved) {
-	struct thp_map map;
-	pid_t khugepaged;
+	pid_t khugepaged;	/* while it is starved, else 0 */
 };
 
 FIXTURE_SETUP(collapse_starved)
@@ -76,48 +75,97 @@ static int collapse_retry(struct thp_map *m, struct thp_why *why)
 	return ret ? ret : thp_map_check(m, 0, thp_env.nr, why);
 }
 
+/* One MADV_COLLAPSE without tables. *@fired: tables that it was refused. */
+static int collapse_once(struct thp_map *m, int *err, long *fired, struct thp_why *why)
+{
+	long long tables;
+	long drained;
+
+	TRY(thp_inject_self(why));
+	drained = thp_inject_drained();
+	tables = thp_obs_vmpte(0);
+	*err = madvise(m->thp, thp_env.pmd, MADV_COLLAPSE) ? -errno : 0;
+	TRY(thp_inject_task(getpid(), false));
+	*fired = thp_inject_fired() - drained;
+	return collapse_judge(m, *err, tables, why);
+}
+
 /* Every PTE table is refused. */
+static int collapse_without_tables(const void *arg, struct thp_why *why)
+{
+	struct thp_deadline d;
+	struct thp_map m;
+	long fired;
+	int err;
+
+	(void)arg;
+	TRY(thp_inject_setup(true, 0, why));
+	TRY(collapse_map(&m, why));
+	/* A busy page or fragmentation are no want of a table: then it is tried again. */
+	thp_deadline_start(&d, 0, THP_SETTLE_MS);
+	do
+		TRY(collapse_once(&m, &err, &fired, why));
+	while (err && !fired && !thp_deadline_over(&d));
+	printf("# collapse: %s, %ld tables refused\n", thp_errno_name(err), fired);
+	if (thp_env.contract == THP_LAZY && fired)
+		return thp_why(why, -EPROTO, "MADV_COLLAPSE asked for %ld tables, expected none",
+			       fired);
+	if (err && !fired)
+		return thp_skip(why, THP_FRAGMENTED);
+	if (err)
+		TRY(collapse_retry(&m, why));
+	TRY(thp_map_zap(&m));
+	thp_map_destroy(&m);
+	return 0;
+}
+
 THP_COVERS(collapse_starved, targeted, "collapse collapse-fails");
 TEST_F_TIMEOUT(collapse_starved, targeted, 60)
 {
-	struct thp_map *m = &self->map;
-	struct thp_why why = { 0 };
-	struct thp_deadline d;
-	long fired, drained;
-	long long tables;
-	int err;
-
 	THP_NEEDS(THP_NEED_FAIL_PAGE);
-	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
-	THP_REQUIRE_OK(collapse_map(m, &why), &why);
-	/* A busy page or fragmentation are no want of a table: then it is tried again. */
-	thp_deadline_start(&d, 0, THP_SETTLE_MS);
-	do {
-		THP_REQUIRE_OK(thp_inject_task(getpid(), true), &why);
-		THP_REQUIRE_OK(thp_inject_drain(-1), &why);
-		drained = thp_inject_drained();
-		tables = thp_obs_vmpte(0);
-		err = madvise(m->thp, thp_env.pmd, MADV_COLLAPSE) ? -errno : 0;
-		THP_REQUIRE_OK(thp_inject_task(getpid(), false), &why);
-		fired = thp_inject_fired() - drained;
-		THP_CHECK_OK(collapse_judge(m, err, tables, &why), &why);
-	} while (err && !fired && !thp_deadline_over(&d));
-	printf("# collapse: %s, %ld tables refused\n", thp_errno_name(err), fired);
-	if (thp_env.contract == THP_LAZY)
-		THP_CHECK(!fired, "MADV_COLLAPSE asked for %ld tables, expected none", fired);
-	if (err && !fired)
-		THP_SKIP(THP_FRAGMENTED);
-	THP_REQUIRE_OK(err ? collapse_retry(m, &why) : 0, &why);
-	THP_CHECK_OK(thp_map_zap(m), &why);
+	THP_SCENARIO(collapse_without_tables, NULL);
+}
+
+/* What the child of the sweep tells. */
+struct collapse_told {
+	long refused;		/* allocations */
+};
+
+enum collapse_step { COLLAPSE_SWEPT = 1 };
+
+/* MADV_COLLAPSE of a new range, with its @nth allocation refused. 1 if it was, 0, -errno. */
+static int collapse_shoot(int fd, int nth, struct thp_why *why)
+{
+	static struct thp_map m;
+	long long tables;
+	int ret, err, fired;
+
+	ret = collapse_map(&m, why);
+	if (!ret)
+		ret = thp_inject_drain(fd);
+	tables = thp_obs_vmpte(0);
+	if (!ret)
+		ret = thp_inject_nth_arm(fd, nth);
+	if (ret)
+		return thp_why(why, ret, "setup: %s", thp_errno_name(ret));
+	err = madvise(m.thp, thp_env.pmd, MADV_COLLAPSE) ? -errno : 0;
+	fired = thp_inject_nth_disarm(fd);
+	if (fired < 0)
+		return thp_why(why, fired, "fail-nth: %s", thp_errno_name(fired));
+	TRY(collapse_judge(&m, err, tables, why));
+	if (err && fired)
+		TRY(collapse_retry(&m, why));
+	TRY(thp_map_zap(&m));
+	thp_map_destroy(&m);
+	return fired;
 }
 
 /* One allocation is refused, the first, the second, ... until none is left. */
 static int collapse_sweep(struct thp_chan *chan, void *arg)
 {
+	struct collapse_told *told = thp_chan_data(chan, struct collapse_told);
 	struct thp_why *why = &chan->why;
-	static struct thp_map m;
-	int fd, nth, err, ret, fired = 1;
-	long long tables;
+	int fd, nth, fired = 1;
 
 	(void)arg;
 	thp_warm_up();
@@ -125,97 +173,104 @@ static int collapse_sweep(struct thp_chan *chan, void *arg)
 	if (fd < 0)
 		return thp_why(why, fd, "fail-nth: %s", thp_errno_name(fd));
 	for (nth = 1; nth <= NTH_MAX && fired; nth++) {
-		ret = collapse_map(&m, why);
-		if (!ret)
-			ret = thp_inject_drain(fd);
-		tables = thp_obs_vmpte(0);
-		if (!ret)
-			ret = thp_inject_nth_arm(fd, nth);
-		if (ret)
-			return thp_why(why, ret, "setup: %s", thp_errno_name(ret));
-		err = madvise(m.thp, thp_env.pmd, MADV_COLLAPSE) ? -errno : 0;
-		fired = thp_inject_nth_disarm(fd);
+		fired = collapse_shoot(fd, nth, why);
 		if (fired < 0)
-			return thp_why(why, fired, "fail-nth: %s", thp_errno_name(fired));
-		chan->val[0] += fired;
-		ret = collapse_judge(&m, err, tables, why);
-		if (!ret && err && fired)
-			ret = collapse_retry(&m, why);
-		if (!ret)
-			ret = thp_map_zap(&m);
-		thp_map_destroy(&m);
-		if (ret)
-			return thp_why_from(why, ret, why, "nth=%d", nth);
+			return why->skip ? fired : thp_why_from(why, fired, why, "nth=%d", nth);
+		told->refused += fired;
 	}
-	thp_chan_post_parent(chan, 1);
-	return nth <= NTH_MAX ? 0 : thp_why(why, -EPROTO, "still failing at nth=%d", NTH_MAX);
+	thp_chan_post_parent(chan, COLLAPSE_SWEPT);
+	return fired ? thp_why(why, -EPROTO, "still failing at nth=%d", NTH_MAX) : 0;
+}
+
+static int collapse_swept(const void *arg, struct thp_why *why)
+{
+	struct thp_child c = { 0 };
+	long refused;
+
+	(void)arg;
+	TRY(nth_with_thps(why));
+	TRY(thp_child_prepare(&c));
+	TRY(thp_child_start(&c, collapse_sweep, NULL));
+	(void)thp_child_await(&c, COLLAPSE_SWEPT, THP_LONG_MS);
+	refused = thp_chan_data(c.chan, struct collapse_told)->refused;
+	printf("# collapse: %ld allocations were refused\n", refused);
+	TRY(thp_child_join(&c, THP_STEP_MS, why));
+	if (!refused)
+		return thp_why(why, -EPROTO, "no allocation of MADV_COLLAPSE was refused");
+	return 0;
 }
 
 THP_COVERS(collapse_starved, fail_nth, "collapse collapse-fails");
 TEST_F_TIMEOUT(collapse_starved, fail_nth, 90)
 {
-	struct thp_child c = { 0 };
-	struct thp_why why = { 0 };
-	char knob[192];
-
 	(void)self;
 	THP_NEEDS(THP_NEED_FAIL_NTH);
-	THP_REQUIRE_OK(thp_inject_setup(false, 0, &why), &why);
-	/* The THP, too. */
-	snprintf(knob, sizeof(knob), "%s/fail_page_alloc/ignore-gfp-highmem", thp_env.debugfs);
-	THP_REQUIRE_OK(thp_settings_set(knob, "N"), &why);
-	THP_REQUIRE_OK(thp_child_prepare(&c), &why);
-	THP_REQUIRE_OK(thp_child_start(&c, collapse_sweep, NULL), &why);
-	(void)thp_child_await(&c, 1, THP_LONG_MS);
-	printf("# collapse: %lld allocations were refused\n", c.chan->val[0]);
-	THP_CHECK(c.chan->val[0] > 0, "no allocation of MADV_COLLAPSE was refused");
-	THP_CHECK_OK(thp_child_join(&c, THP_STEP_MS, &why), &why);
+	THP_SCENARIO(collapse_swept, NULL);
 }
 
+/*
+ * Wakes khugepaged and waits until it has made a THP of @m, or was refused three tables:
+ * then it tries again and again, and must not get through once.
+ */
+static int await_khugepaged(const struct thp_map *m, enum thp_state *state)
+{
+	struct thp_deadline d;
+
+	/* In this order: restoring the second one wakes khugepaged. */
+	TRY(thp_settings_set(THP_SYSFS "khugepaged/scan_sleep_millisecs", "20"));
+	TRY(thp_settings_set(THP_SYSFS "khugepaged/pages_to_scan", THP_GUARD_SCAN));
+	thp_deadline_start(&d, 0, THP_DAEMON_MS);
+	for (; !thp_deadline_over(&d); thp_sleep_ms(10)) {
+		TRY(thp_obs_state(m->thp, thp_env.pmd, state));
+		if (*state == THP_STATE_PMD || thp_inject_fired() >= 3)
+			break;
+	}
+	return 0;
+}
+
+struct khugepaged_case {
+	pid_t *starved;		/* for the clean-up: a kernel thread outlives the test */
+};
+
 /* khugepaged is refused every table. */
+static int khugepaged_without_tables(const void *arg, struct thp_why *why)
+{
+	const struct khugepaged_case *k = arg;
+	enum thp_state state = THP_STATE_PTE;
+	pid_t pid = find_kthread("khugepaged");
+	struct thp_map m;
+	long long tables;
+	long fired;
+
+	if (!pid)
+		return thp_why(why, -ENOENT, "no kernel thread khugepaged");
+	TRY(thp_inject_setup(true, 0, why));
+	TRY(collapse_map(&m, why));
+	TRY(drain_own_tables(why));
+	tables = thp_obs_vmpte(0);
+	*k->starved = pid;
+	TRY(thp_inject_task(pid, true));
+	TRY(await_khugepaged(&m, &state));
+	fired = thp_inject_fired();
+	TRY(thp_inject_task(pid, false));
+	printf("# collapse: khugepaged was refused %ld tables, the range is %s\n", fired,
+	       thp_state_name(state));
+	if (thp_env.contract == THP_LAZY && fired > thp_inject_drained())
+		return thp_why(why, -EPROTO, "khugepaged asked for %ld tables, expected none",
+			       fired);
+	if (state != THP_STATE_PMD && fired <= thp_inject_drained())
+		return thp_skip(why, "needs a khugepaged with less to scan");
+	/* It may have come through by now. */
+	TRY(thp_obs_state(m.thp, thp_env.pmd, &state));
+	TRY(collapse_judge(&m, state == THP_STATE_PMD ? 0 : -ENOMEM, tables, why));
+	return thp_map_zap(&m);
+}
+
 THP_COVERS(collapse_starved, khugepaged, "collapse collapse-fails");
 TEST_F_TIMEOUT(collapse_starved, khugepaged, 60)
 {
-	const char *dir = THP_SYSFS "khugepaged/";
-	enum thp_state state = THP_STATE_PTE;
-	struct thp_map *m = &self->map;
-	struct thp_why why = { 0 };
-	struct thp_deadline d;
-	long long tables;
-	char path[128];
-	long fired;
+	const struct khugepaged_case k = { .starved = &self->khugepaged };
 
 	THP_NEEDS(THP_NEED_FAIL_PAGE);
-	self->khugepaged = kthread("khugepaged");
-	THP_REQUIRE(self->khugepaged, "no kernel thread khugepaged");
-	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
-	THP_REQUIRE_OK(collapse_map(m, &why), &why);
-	THP_REQUIRE_OK(drain_self(&why), &why);
-	tables = thp_obs_vmpte(0);
-	THP_REQUIRE_OK(thp_inject_task(self->khugepaged, true), &why);
-	/* In this order: restoring the second one wakes khugepaged. */
-	snprintf(path, sizeof(path), "%sscan_sleep_millisecs", dir);
-	THP_REQUIRE_OK(thp_settings_set(path, "20"), &why);
-	snprintf(path, sizeof(path), "%spages_to_scan", dir);
-	THP_REQUIRE_OK(thp_settings_set(path, THP_GUARD_SCAN), &why);
-	thp_deadline_start(&d, 0, THP_DAEMON_MS);
-	for (; !thp_deadline_over(&d); thp_sleep_ms(10)) {
-		THP_REQUIRE(!thp_obs_state(m->thp, thp_env.pmd, &state), "page map");
-		/* Refused, it tries again and again, and must not get through once. */
-		if (state == THP_STATE_PMD || thp_inject_fired() >= 3)
-			break;
-	}
-	fired = thp_inject_fired();
-	THP_REQUIRE_OK(thp_inject_task(self->khugepaged, false), &why);
-	printf("# collapse: khugepaged was refused %ld tables, the range is %s\n", fired,
-	       thp_state_name(state));
-	if (thp_env.contract == THP_LAZY)
-		THP_CHECK(fired <= thp_inject_drained(),
-			  "khugepaged asked for %ld tables, expected none", fired);
-	if (state != THP_STATE_PMD && fired <= thp_inject_drained())
-		THP_SKIP("needs a khugepaged with less to scan");
-	/* It may have come through by now. */
-	THP_REQUIRE(!thp_obs_state(m->thp, thp_env.pmd, &state), "page map");
-	THP_CHECK_OK(collapse_judge(m, state == THP_STATE_PMD ? 0 : -ENOMEM, tables, &why), &why);
-	THP_CHECK_OK(thp_map_zap(m), &why);
+	THP_SCENARIO(khugepaged_without_tables, &k);
 }

@@ -3,69 +3,92 @@
  * edges: Ranges that begin in one THP and end in another, with some of the tables.
  */
 
-static int edge_victim(struct thp_chan *chan, void *arg)
-{
-	struct job *job = arg;
-	const struct edge_op *e = job->edge;
-	struct trial *self = job->trial;
-	static struct edge_before before;
-	struct thp_why *why = &chan->why;
-	static struct thp_map m;
-	long reached;
-	int ret;
+/* One run: @granted tables, and what the victim found that starve_result has no place for. */
+struct edge_run {
+	const struct edge_op *edge;
+	unsigned int granted;	/* tables that can still be had */
+	bool *partial;		/* success, and the rest is for another call */
+};
 
-	thp_warm_up();
-	ret = thp_pin_cpu();
+/* A row of THPs, as the edge wants it. */
+static int edge_prepare(const struct edge_op *e, struct thp_map *m, struct thp_why *why)
+{
+	int ret = thp_pin_cpu();
+
 	if (ret)
 		return thp_why(why, ret, "sched_setaffinity: %s", thp_errno_name(ret));
-	ret = edges_new(&m, e, why);
+	ret = edges_new(m, e, why);
 	if (!ret && e->two_vmas &&
-	    madvise(m.thp + (EDGE_THPS - 1) * thp_env.pmd, 2 * thp_env.pmd, MADV_DONTDUMP))
+	    madvise(m->thp + (EDGE_THPS - 1) * thp_env.pmd, 2 * thp_env.pmd, MADV_DONTDUMP))
 		ret = thp_why(why, -errno, "MADV_DONTDUMP: %s", strerror(errno));
 	if (!ret && e->prepare)
-		ret = e->prepare(&m, why);
+		ret = e->prepare(m, why);
 	if (!ret)
-		ret = check_bits(e, &m, 0, 0, why);
-	if (ret)
-		return thp_why(why, ret, "setup: %s", thp_errno_name(ret));
-	before.huge = edges_huge(&m, &before.sm, why);
+		ret = check_bits(e, m, 0, 0, why);
+	return ret ? thp_why(why, ret, "setup: %s", thp_errno_name(ret)) : 0;
+}
 
-	thp_chan_post_parent(chan, 1);
-	thp_chan_await_parent(chan, 2);
-	ret = thp_inject_grant(job->granted);
-	if (ret) {
-		thp_chan_post_parent(chan, 3);
-		return thp_why(why, ret, "PTE tables cannot be limited: %s", thp_errno_name(ret));
-	}
-	self->drained = thp_inject_drained();
-	before.vmpte = thp_obs_vmpte(0);
-	self->ret = edge_run(e, &m, edge_first(e));
-	thp_chan_post_parent(chan, 3);
-	thp_chan_await_parent(chan, 4);
+/* With memory at hand: the result, and after a failure or a part the rest. */
+static int edge_judge(const struct edge_run *run, struct thp_map *m,
+		      const struct edge_before *before, int op_ret, struct thp_why *why)
+{
+	const struct edge_op *e = run->edge;
+	long reached = op_ret ? edge_first(e) : edge_end(e);
+	int ret;
 
-	reached = self->ret ? edge_first(e) : edge_end(e);
-	if (e->scan && !self->ret) {
-		reached = check_regions(e, &m, edge_first(e), why);
+	if (e->scan && !op_ret) {
+		reached = check_regions(e, m, edge_first(e), why);
 		if (reached < 0)
 			return reached;
 	}
-	self->partial = !self->ret && reached < (long)edge_end(e);
-	if (self->ret || self->partial) {
-		TRY(judge_refused(e, &m, &before, self->ret, job->granted, reached, why));
-		ret = edge_run(e, &m, reached);
+	*run->partial = !op_ret && reached < (long)edge_end(e);
+	if (op_ret || *run->partial) {
+		TRY(judge_refused(e, m, before, op_ret, run->granted, reached, why));
+		ret = edge_run(e, m, reached);
 		if (ret)
 			return thp_why(why, -EPROTO, "still returns %s with memory at hand",
 				       thp_errno_name(ret));
-		if (e->scan && check_regions(e, &m, reached, why) != (long)edge_end(e))
+		if (e->scan && check_regions(e, m, reached, why) != (long)edge_end(e))
 			return thp_why(why, -EPROTO, "no complete scan with memory at hand");
 	}
-	ret = judge_done(e, &m, &before, why);
+	return judge_done(e, m, before, why);
+}
+
+static int edge_victim(struct thp_chan *chan, void *arg)
+{
+	const struct starve_job *job = arg;
+	const struct edge_run *run = job->arg;
+	const struct edge_op *e = run->edge;
+	static struct edge_before before;
+	struct thp_why *why = &chan->why;
+	static struct thp_map m;
+	int ret;
+
+	thp_warm_up();
+	TRY(edge_prepare(e, &m, why));
+	before.huge = edges_huge(&m, &before.sm, why);
+
+	thp_chan_post_parent(chan, STARVE_READY);
+	thp_chan_await_parent(chan, STARVE_GO);
+	ret = thp_inject_grant(run->granted);
+	if (ret) {
+		thp_chan_post_parent(chan, STARVE_DONE);
+		return thp_why(why, ret, "PTE tables cannot be limited: %s", thp_errno_name(ret));
+	}
+	job->result->drained = thp_inject_drained();
+	before.vmpte = thp_obs_vmpte(0);
+	job->result->ret = edge_run(e, &m, edge_first(e));
+	thp_chan_post_parent(chan, STARVE_DONE);
+	thp_chan_await_parent(chan, STARVE_FED);
+
+	ret = edge_judge(run, &m, &before, job->result->ret, why);
 	thp_map_destroy(&m);
 	return ret;
 }
 
 FIXTURE(edges) {
-	struct trial trial;
+	struct starve_result result;
+	bool partial;
 };
 
 FIXTURE_VARIANT(edges) {
@@ -195,7 +218,7 @@ FIXTURE_VARIANT_ADD(edges, mlock) {
 
 FIXTURE_SETUP(edges)
 {
-	const struct split_op *op = op_by_name(variant->op.row);
+	const struct split_op *op = split_op_by_name(variant->op.row);
 
 	THP_REQUIRE(op, "no operation %s", variant->op.row);
 	THP_NEEDS(op->needs | THP_NEED_FAIL_PAGE |
@@ -209,46 +232,66 @@ FIXTURE_TEARDOWN_PARENT(edges)
 	thp_teardown(_metadata);
 }
 
-/* With no table, with one too few, and with just as many as there are edges. */
-TEST_F_TIMEOUT(edges, refused, 120)
+/* With @granted tables: what is missing is asked for, and only then refused. */
+static int edges_with(const struct starve_job *job, struct thp_why *why)
 {
-	const struct edge_op *e = &variant->op;
-	bool lazy = thp_env.contract == THP_LAZY, enough;
-	struct trial *t = &self->trial;
-	struct job job = {
-		.op = op_by_name(e->row), .edge = e, .fn = edge_victim, .injector = TARGETED,
-		.trial = t,
-	};
-	struct thp_why why = { 0 };
+	const struct edge_run *run = job->arg;
+	unsigned int granted = run->granted, tables = run->edge->tables;
+	bool enough = thp_env.contract == THP_EAGER || granted == tables;
+	struct starve_result *r = job->result;
+
+	memset(r, 0, sizeof(*r));
+	*run->partial = false;
+	TRY(thp_inject_setup(true, 0, why));
+	TRY(starve_run(job, why));
+	thp_inject_report("targeted", !enough, r->fired, "with %u of %u tables %s%s", granted,
+			  tables, starve_outcome(r), *run->partial ? " (a part)" : "");
+	if (enough && r->fired)
+		return thp_why(why, -EPROTO, "asked for %ld tables more, there are %u edges",
+			       r->fired, tables);
+	if (enough && (r->ret || *run->partial))
+		return thp_why(why, -EPROTO, "%s with all tables, expected success",
+			       *run->partial ? "stopped" : thp_errno_name(r->ret));
+	if (enough)
+		return 0;
+	if (r->fired <= 0)
+		return thp_why(why, -EPROTO, "no further one was asked for");
+	if (!r->ret && !*run->partial)
+		return thp_why(why, -EPROTO, "succeeded");
+	if (starve_counts_failures() && r->failed_splits != r->fired)
+		return thp_why(why, r->failed_splits > r->fired ? -EAGAIN : -EPROTO,
+			       "thp_split_pmd_failed %+ld, %ld refused", r->failed_splits,
+			       r->fired);
+	return 0;
+}
+
+/* With no table, with one too few, and with just as many as there are edges. */
+static int refuse_edges(const void *arg, struct thp_why *why)
+{
+	const struct starve_job *all = arg;
+	struct edge_run run = *(const struct edge_run *)all->arg;
+	struct starve_job job = *all;
 	int ret;
 
-	for (job.granted = 0; job.granted <= e->tables; job.granted++) {
-		enough = !lazy || job.granted == e->tables;
-		memset(t, 0, sizeof(*t));
-		thp_why_clear(&why);
-		THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
-		ret = watch(&job, &why);
+	job.arg = &run;
+	for (run.granted = 0; run.granted <= run.edge->tables; run.granted++) {
+		ret = edges_with(&job, why);
+		if (ret && !why->skip)
+			return thp_why_from(why, ret, why, "with %u of %u tables", run.granted,
+					    run.edge->tables);
 		if (ret)
-			thp_why_from(&why, ret, &why, "with %u of %u tables", job.granted,
-				     e->tables);
-		THP_REQUIRE_RESULT(ret, &why);
-		thp_inject_report("targeted", !enough, t->fired, "with %u of %u tables %s%s",
-				  job.granted, e->tables, outcome(t),
-				  t->partial ? " (a part)" : "");
-		if (enough) {
-			THP_CHECK(!t->fired, "asked for %ld tables more, there are %u edges",
-				  t->fired, e->tables);
-			THP_CHECK(!t->ret && !t->partial, "%s with all tables, expected success",
-				  t->partial ? "stopped" : thp_errno_name(t->ret));
-			continue;
-		}
-		THP_CHECK(t->fired > 0, "with %u of %u tables: no further one was asked for",
-			  job.granted, e->tables);
-		THP_CHECK(t->ret || t->partial, "succeeded with %u of %u tables", job.granted,
-			  e->tables);
-		if (counts_failures())
-			THP_CHECK(t->failed_splits == t->fired,
-				  "with %u of %u tables: thp_split_pmd_failed %+ld, %ld refused",
-				  job.granted, e->tables, t->failed_splits, t->fired);
+			return ret;
 	}
+	return 0;
+}
+
+TEST_F_TIMEOUT(edges, refused, 120)
+{
+	const struct edge_run run = { .edge = &variant->op, .partial = &self->partial };
+	const struct starve_job job = {
+		.op = split_op_by_name(variant->op.row), .by = STARVE_TABLES, .victim = edge_victim,
+		.arg = &run, .result = &self->result,
+	};
+
+	THP_SCENARIO(refuse_edges, &job);
 }

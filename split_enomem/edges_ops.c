@@ -254,7 +254,7 @@ static int edge_run(const struct edge_op *e, struct thp_map *m, size_t from)
 	int ret;
 
 	if (!e->scan)
-		return split_run_at(op_by_name(e->row), m, start, end - start);
+		return split_run_at(split_op_by_name(e->row), m, start, end - start);
 	scan_rest.n = 0;
 	ret = do_scan(&scan, start, end);
 	/* What is left is another call: it is for that one to say why. */
@@ -365,7 +365,7 @@ static int check_edge_data(const struct edge_op *e, struct thp_map *m, bool done
 			   struct thp_why *why)
 {
 	size_t first = edge_first(e), end = edge_end(e), all = EDGE_THPS * thp_env.nr;
-	const struct split_op *op = op_by_name(e->row);
+	const struct split_op *op = split_op_by_name(e->row);
 	int ret;
 
 	if (!done) {
@@ -432,7 +432,7 @@ static int judge_done(const struct edge_op *e, struct thp_map *m, const struct e
 static int judge_refused(const struct edge_op *e, struct thp_map *m, const struct edge_before *b,
 			 int op_ret, unsigned int granted, size_t reached, struct thp_why *why)
 {
-	const struct split_op *op = op_by_name(e->row);
+	const struct split_op *op = split_op_by_name(e->row);
 	static struct thp_smaps sm;
 	int huge, cut, ret;
 
@@ -446,7 +446,7 @@ static int judge_refused(const struct edge_op *e, struct thp_map *m, const struc
 			       thp_errno_name(op_ret), huge, b->huge);
 	ret = check_edge_tables(e, b, cut, false, why);
 	if (!ret)
-		ret = check_vmas(op, &sm, b->sm.layout, why);
+		ret = starve_same_vmas(op, b->sm.layout, sm.layout, why);
 	if (!ret && e->two_vmas && cut) {
 		/* Each VMA by itself: the first may be done, then all of its part is. */
 		struct thp_why ignored = { 0 };

@@ -49,7 +49,7 @@ static int loops(struct thp_map *m, char *addr, size_t len)
 	(void)addr;
 	(void)len;
 	/*
-	 * Once is enough: rehearse() must come through. An endless retry is busy, in the
+	 * Once is enough: starve_rehearse() must come through. An endless retry is busy, in the
 	 * kernel; what sleeps is no livelock.
 	 */
 	if (m->priv++)
@@ -77,7 +77,7 @@ static int crashes(struct thp_map *m, char *addr, size_t len)
 }
 
 FIXTURE(judge) {
-	struct trial trial;
+	struct starve_result result;
 };
 
 FIXTURE_VARIANT(judge) {
@@ -168,15 +168,16 @@ FIXTURE_TEARDOWN_PARENT(judge)
 THP_COVERS(judge, reports, "suite-judge");
 TEST_F_TIMEOUT(judge, reports, 60)
 {
-	struct job job = {
-		.op = &variant->op, .kind = THP_ANON, .injector = NOTHING, .trial = &self->trial,
+	const struct starve_job job = {
+		.op = &variant->op, .kind = THP_ANON, .by = STARVE_NOTHING,
+		.result = &self->result,
 		/* Only an endless loop has to be quick to be given up. */
 		.return_ms = variant->op.run == loops ? 300 : 0,
 	};
 	struct thp_why why = { 0 };
 	int ret;
 
-	ret = watch(&job, &why);
+	ret = starve_run(&job, &why);
 	THP_CHECK(ret && strstr(why.text, variant->expect),
 		  "a broken operation got \"%s\", expected a cause with \"%s\"", why.text,
 		  variant->expect);

@@ -14,7 +14,7 @@
 #define LEAK_PAGES	4	/* that others may have come to use meanwhile */
 
 FIXTURE(leak) {
-	struct thp_child child;
+	int unused;	/* the harness wants data */
 };
 
 struct leak_of {
@@ -139,7 +139,7 @@ static const struct split_op *leak_op(const char *name)
 	for (i = 0; i < ARRAY_SIZE(leak_device_ops); i++)
 		if (!strcmp(name, leak_device_ops[i].name))
 			return &leak_device_ops[i];
-	return strcmp(name, fault_op.name) ? op_by_name(name) : &fault_op;
+	return strcmp(name, fault_op.name) ? split_op_by_name(name) : &fault_op;
 }
 
 FIXTURE_SETUP(leak)
@@ -147,6 +147,7 @@ FIXTURE_SETUP(leak)
 	const struct leak_of *of = &variant->of;
 	const struct split_op *op = leak_op(of->op);
 
+	(void)self;
 	THP_REQUIRE(op, "no operation %s", of->op);
 	THP_NEEDS(THP_NEED_STATS | op->needs | thp_kind_needs(of->kind) |
 		  (of->refused ? THP_NEED_FAIL_PAGE : 0) |
@@ -223,62 +224,95 @@ static bool leak_effect(const struct split_op *op, struct thp_map *m)
 	return !thp_obs_state(m->thp, thp_env.pmd, &state) && state != thp_kind_state(m->kind);
 }
 
+/* What the rounds came to; the child tells all but the first. */
+struct leak_found {
+	long long kb;		/* by which PageTables of no process grew */
+	long long refused, collapsed;
+	long long effects;	/* operations that did something */
+};
+
+enum leak_step { LEAK_READY = 1, LEAK_GO, LEAK_NEVER };
+
+/* A new mapping for one round. One byte is enough: contents are checked elsewhere. */
+static int leak_map(struct thp_map *m, const struct leak_of *of, struct thp_why *why)
+{
+	const struct split_op *op = leak_op(of->op);
+	unsigned int thp;
+
+	TRY(of->edges ? edges_create(m, of->kind, why) : thp_map_create(m, of->kind, why));
+	TRY(split_prepare(op, m, why));
+	for (thp = 0; thp < (of->edges ? EDGE_THPS : 1); thp++) {
+		if (of->kind == THP_ZERO)
+			thp_peek(m->thp + thp * thp_env.pmd);
+		else if (of->kind != THP_NONE && op != &fault_op)
+			thp_touch(m->thp + thp * thp_env.pmd);
+	}
+	return 0;
+}
+
+/* The operation of a round; *@op_ret is its result. 0, or -errno with a cause. */
+static int leak_run(struct thp_map *m, const struct leak_of *of, int *op_ret,
+		    struct thp_why *why)
+{
+	const struct split_op *op = leak_op(of->op);
+	int ret;
+
+	if (of->refused)
+		thp_inject_task(getpid(), true);
+	if (of->edges) {
+		ret = thp_inject_grant(1);
+		if (ret)
+			return thp_why(why, ret, "PTE tables cannot be limited: %s",
+				       thp_errno_name(ret));
+		*op_ret = split_run_at(op, m, thp_page(m, thp_env.nr / 2),
+				       (EDGE_THPS - 1) * thp_env.pmd);
+	} else {
+		*op_ret = of->rival ? run_raced(op, m) : split_run(op, m);
+	}
+	if (of->refused)
+		thp_inject_task(getpid(), false);
+	return 0;
+}
+
+static int leak_round(const struct leak_of *of, struct leak_found *found, struct thp_why *why)
+{
+	static struct thp_map m;
+	int op_ret = 0;
+
+	TRY(leak_map(&m, of, why));
+	TRY(leak_run(&m, of, &op_ret, why));
+	found->refused += !!op_ret;
+	found->effects += of->edges ? 1 : !op_ret && leak_effect(leak_op(of->op), &m);
+	if (of->collapse && !madvise(m.thp, thp_env.pmd, MADV_COLLAPSE)) {
+		found->collapsed++;
+		TRY(thp_map_expect(&m, THP_STATE_PMD, why));
+	}
+	thp_map_destroy(&m);
+	return 0;
+}
+
 /* Rounds of mapping, operation and unmapping, in a process of its own. */
 static int leak_rounds(struct thp_chan *chan, void *arg)
 {
-	const struct leak_of *v = arg;
-	const struct split_op *op = leak_op(v->op);
-	static struct thp_map m;
-	unsigned int i, thp;
+	struct leak_found *found = thp_chan_data(chan, struct leak_found);
+	const struct leak_of *of = arg;
+	unsigned int i;
 	int ret;
 
-	if (v->rival) {
-		rival.op = leak_op(v->rival);
+	if (of->rival) {
+		rival.op = leak_op(of->rival);
 		ret = pthread_create(&rival.thread, NULL, rival_main, &rival);
 		if (ret)
 			return thp_why(&chan->why, -ret, "pthread_create: %s", strerror(ret));
 	}
 	thp_warm_up();
-	thp_chan_post_parent(chan, 1);
-	thp_chan_await_parent(chan, 2);
-	for (i = 0; i < leak_count(v); i++) {
+	thp_chan_post_parent(chan, LEAK_READY);
+	thp_chan_await_parent(chan, LEAK_GO);
+	for (i = 0; i < leak_count(of); i++) {
 		thp_chan_beat(chan);
-		/* One byte is enough: contents are checked elsewhere. */
-		ret = v->edges ? edges_create(&m, v->kind, &chan->why) :
-		      thp_map_create(&m, v->kind, &chan->why);
-		if (!ret)
-			ret = split_prepare(op, &m, &chan->why);
-		if (ret)
-			return ret;
-		for (thp = 0; thp < (v->edges ? EDGE_THPS : 1); thp++) {
-			if (v->kind == THP_ZERO)
-				thp_peek(m.thp + thp * thp_env.pmd);
-			else if (v->kind != THP_NONE && op != &fault_op)
-				thp_touch(m.thp + thp * thp_env.pmd);
-		}
-		if (v->refused)
-			thp_inject_task(getpid(), true);
-		if (v->edges) {
-			ret = thp_inject_grant(1);
-			if (ret)
-				return thp_why(&chan->why, ret, "PTE tables cannot be limited: %s",
-					       thp_errno_name(ret));
-			ret = split_run_at(op, &m, thp_page(&m, thp_env.nr / 2),
-					   (EDGE_THPS - 1) * thp_env.pmd);
-		} else {
-			ret = v->rival ? run_raced(op, &m) : split_run(op, &m);
-		}
-		if (v->refused)
-			thp_inject_task(getpid(), false);
-		chan->val[0] += !!ret;
-		chan->val[2] += v->edges ? 1 : !ret && leak_effect(op, &m);
-		if (v->collapse && !madvise(m.thp, thp_env.pmd, MADV_COLLAPSE)) {
-			chan->val[1]++;
-			TRY(thp_map_expect(&m, THP_STATE_PMD, &chan->why));
-		}
-		thp_map_destroy(&m);
+		TRY(leak_round(of, found, &chan->why));
 	}
-	if (v->rival) {
+	if (of->rival) {
 		rival.end = true;
 		__atomic_store_n(&rival.round, rival.round + 1, __ATOMIC_RELEASE);
 		pthread_join(rival.thread, NULL);
@@ -308,37 +342,47 @@ static int ownerless_tables(long long *kb)
 	return 0;
 }
 
-struct leak_found {
-	long long kb;		/* by which PageTables of no process grew */
-	long long refused, collapsed;
-	long long effects;	/* operations that did something */
-};
+static void leak_say(const struct leak_of *of, const struct leak_found *found)
+{
+	const char *how = "";
 
-static int leak_batch(struct thp_child *c, const struct leak_of *of, long long slack,
-		      struct leak_found *found, struct thp_why *why)
+	if (of->rival)
+		how = ", raced";
+	else if (of->collapse)
+		how = ", collapsed";
+	else if (of->edges)
+		how = ", second edge refused";
+	else if (of->refused)
+		how = ", refused";
+	printf("# leak: %s of %s%s: PageTables of no process %+lld kB in %u rounds, %lld refused\n",
+	       of->op, thp_kind_name(of->kind), how, found->kb, leak_count(of), found->refused);
+}
+
+/* All rounds in a child, and by how much PageTables of no process have grown. */
+static int leak_batch(const struct leak_of *of, long long slack, struct leak_found *found,
+		      struct thp_why *why)
 {
 	long long before, after;
+	struct thp_child c = { 0 };
 	int ret, try;
 
-	ret = thp_child_start(c, leak_rounds, (void *)of);
+	ret = thp_child_start(&c, leak_rounds, (void *)of);
 	if (!ret)
-		ret = thp_child_await(c, 1, THP_STEP_MS);
+		ret = thp_child_await(&c, LEAK_READY, THP_STEP_MS);
 	if (!ret)
 		ret = ownerless_tables(&before);
 	if (ret)
 		return thp_why(why, ret, "before the rounds: %s", thp_errno_name(ret));
-	thp_chan_post_child(c->chan, 2);
+	thp_chan_post_child(c.chan, LEAK_GO);
 	/* A round takes a few milliseconds. */
-	ret = thp_child_await(c, 3, THP_STEP_MS);
+	ret = thp_child_await(&c, LEAK_NEVER, THP_STEP_MS);
 	if (ret == -ETIMEDOUT) {
-		(void)thp_inject_task(c->pid, false);
+		(void)thp_inject_task(c.pid, false);
 		return thp_why(why, -EPROTO, "%s does not return: livelock, or it waits for ever",
 			       of->op);
 	}
-	found->refused = c->chan->val[0];
-	found->collapsed = c->chan->val[1];
-	found->effects = c->chan->val[2];
-	TRY(thp_child_join(c, THP_STEP_MS, why));
+	*found = *thp_chan_data(c.chan, struct leak_found);
+	TRY(thp_child_join(&c, THP_STEP_MS, why));
 	/* Leaks are for ever. */
 	for (try = 0; try < 3; try++) {
 		ret = ownerless_tables(&after);
@@ -348,55 +392,75 @@ static int leak_batch(struct thp_child *c, const struct leak_of *of, long long s
 		if (found->kb < slack)
 			break;
 	}
-	printf("# leak: %s of %s%s: PageTables of no process %+lld kB in %u rounds, %lld refused\n",
-	       of->op, thp_kind_name(of->kind), of->rival ? ", raced" :
-	       of->collapse ? ", collapsed" :
-	       of->edges ? ", second edge refused" : of->refused ? ", refused" : "", found->kb,
-	       leak_count(of), found->refused);
+	leak_say(of, found);
 	return 0;
+}
+
+/* kB of PageTables that all rounds would leak, and up to which growth is no leak. */
+static int leak_slack(const struct leak_of *of, long long *slack, struct thp_why *why)
+{
+	long long pages = LEAK_PAGES * (long long)thp_env.page / 1024;
+	long long all = (long long)(leak_count(of) * thp_env.table / 1024);
+
+	/* One leaked table a round, or one in four; a race need not be met that often. */
+	*slack = of->rival ? all / 64 : all / 4;
+	/* A page is there as long as one of its tables is. */
+	if (of->rival && *slack < pages)
+		*slack = pages;
+	if (*slack < pages || *slack > all)
+		return thp_skip(why, "needs PTE tables that fill pages of PageTables");
+	return 0;
+}
+
+/* The rounds did what they were for. */
+static int leak_tried(const struct leak_of *of, const struct leak_found *found,
+		      struct thp_why *why)
+{
+	unsigned int count = leak_count(of), refused = of->never ? count : 0;
+	const char *kind = thp_kind_name(of->kind);
+
+	if (!of->refused && !of->rival && found->refused != refused)
+		return thp_why(why, -EPROTO,
+			       "%s of %s: refused %lld times in %u rounds, expected %u", of->op,
+			       kind, found->refused, count, refused);
+	if (!of->refused && !of->never && found->effects < count / 2)
+		return thp_why(why, -EPROTO,
+			       "%s of %s had an effect in %lld of %u rounds, expected most of them",
+			       of->op, kind, found->effects, count);
+	if (of->collapse && found->collapsed < count / 2)
+		return thp_skip(why, "needs more free huge pages for MADV_COLLAPSE");
+	if (of->refused && thp_env.contract == THP_LAZY && thp_inject_fired() < (long)count)
+		return thp_why(why, -EPROTO, "only %ld tables were refused in %u rounds",
+			       thp_inject_fired(), count);
+	return 0;
+}
+
+static int leaks_no_tables(const void *arg, struct thp_why *why)
+{
+	const struct leak_of *of = arg;
+	struct leak_found found = { 0 };
+	long long slack;
+	int batch;
+
+	TRY(leak_slack(of, &slack, why));
+	if (of->refused)
+		TRY(thp_inject_setup(true, 0, why));
+	/* What others do goes up and down, a leak goes on. */
+	for (batch = 0; batch < 3; batch++) {
+		TRY(leak_batch(of, slack, &found, why));
+		if (found.kb < slack)
+			break;
+	}
+	if (found.kb >= slack)
+		return thp_why(why, -EPROTO,
+			       "%s of %s: PageTables of no process grew by %lld kB in %u rounds, expected < %lld",
+			       of->op, thp_kind_name(of->kind), found.kb, leak_count(of), slack);
+	return leak_tried(of, &found, why);
 }
 
 THP_COVERS(leak, page_tables, "leak-page-tables");
 TEST_F_TIMEOUT(leak, page_tables, 300)
 {
-	long long pages = LEAK_PAGES * (long long)thp_env.page / 1024, all, slack;
-	const struct leak_of *of = &variant->of;
-	struct leak_found found = { 0 };
-	struct thp_why why = { 0 };
-	int batch;
-
-	all = (long long)(leak_count(of) * thp_env.table / 1024);
-	/* One leaked table a round, or one in four; a race need not be met that often. */
-	slack = of->rival ? all / 64 : all / 4;
-	/* A page is there as long as one of its tables is. */
-	if (of->rival && slack < pages)
-		slack = pages;
-	if (slack < pages || slack > all)
-		THP_SKIP("needs PTE tables that fill pages of PageTables");
-	if (of->refused)
-		THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
-	/* What others do goes up and down, a leak goes on. */
-	for (batch = 0; batch < 3; batch++) {
-		THP_CHECK_OK(leak_batch(&self->child, of, slack, &found, &why), &why);
-		if (found.kb < slack)
-			break;
-	}
-	THP_CHECK(found.kb < slack,
-		  "%s of %s: PageTables of no process grew by %lld kB in %u rounds, expected < %lld",
-		  of->op, thp_kind_name(of->kind), found.kb, leak_count(of), slack);
-	if (!of->refused && !of->rival)
-		THP_CHECK(found.refused == (of->never ? leak_count(of) : 0),
-			  "%s of %s: refused %lld times in %u rounds, expected %u", of->op,
-			  thp_kind_name(of->kind), found.refused, leak_count(of),
-			  of->never ? leak_count(of) : 0);
-	if (!of->refused && !of->never)
-		THP_CHECK(found.effects >= leak_count(of) / 2,
-			  "%s of %s had an effect in %lld of %u rounds, expected most of them",
-			  of->op, thp_kind_name(of->kind), found.effects, leak_count(of));
-	if (of->collapse && found.collapsed < leak_count(of) / 2)
-		THP_SKIP("needs more free huge pages for MADV_COLLAPSE");
-	if (of->refused && thp_env.contract == THP_LAZY)
-		THP_CHECK(thp_inject_fired() >= (long)leak_count(of),
-			  "only %ld tables were refused in %u rounds", thp_inject_fired(),
-			  leak_count(of));
+	(void)self;
+	THP_SCENARIO(leaks_no_tables, &variant->of);
 }

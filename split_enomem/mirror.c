@@ -9,7 +9,7 @@
  * process when it closes it.
  */
 FIXTURE(mirror) {
-	struct trial trial;
+	struct starve_result result;
 };
 
 FIXTURE_VARIANT(mirror) {
@@ -37,7 +37,7 @@ FIXTURE_VARIANT_ADD(mirror, pageout) { .row = "pageout_whole" };
 
 FIXTURE_SETUP(mirror)
 {
-	const struct split_op *op = op_by_name(variant->row);
+	const struct split_op *op = split_op_by_name(variant->row);
 
 	THP_REQUIRE(op, "no operation %s", variant->row);
 	THP_NEEDS(op->needs | THP_NEED_HMM | THP_NEED_FAIL_PAGE);
@@ -48,19 +48,27 @@ FIXTURE_TEARDOWN_PARENT(mirror)
 	thp_teardown(_metadata);
 }
 
+/* A process that waits for ever cannot be killed: that is what starve_run() reports. */
+static int notifiers_released(const void *arg, struct thp_why *why)
+{
+	const struct starve_job *job = arg;
+	struct starve_result *r = job->result;
+
+	memset(r, 0, sizeof(*r));
+	TRY(thp_inject_setup(true, 0, why));
+	TRY(starve_run(job, why));
+	starve_report("targeted", job, r->fired);
+	if (starve_needs_table(job->op, job->kind) ? r->fired <= 0 : r->fired)
+		return thp_why(why, -EPROTO, "%s: %ld tables refused", job->op->name, r->fired);
+	return 0;
+}
+
 TEST_F_TIMEOUT(mirror, released, 120)
 {
-	struct trial *t = &self->trial;
-	struct job job = {
-		.op = op_by_name(variant->row), .kind = THP_ANON, .injector = TARGETED,
-		.trial = t, .mirrored = true,
+	const struct starve_job job = {
+		.op = split_op_by_name(variant->row), .kind = THP_ANON, .by = STARVE_TABLES,
+		.mirrored = true, .result = &self->result,
 	};
-	bool needed = needs_table(job.op, THP_ANON);
-	struct thp_why why = { 0 };
 
-	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
-	/* A process that waits for ever cannot be killed: that is what this reports. */
-	THP_REQUIRE_OK(watch(&job, &why), &why);
-	report("targeted", job.op, THP_ANON, t, t->fired);
-	THP_CHECK(needed == (t->fired > 0), "%s: %ld tables refused", job.op->name, t->fired);
+	THP_SCENARIO(notifiers_released, &job);
 }

@@ -1,25 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * remains: What a refused operation leaves charged.
- */
-
-/*
- * What a process leaves behind. It is refused memory in a control group of its own,
- * and ends: then nothing of it may be charged to the group any more, no memory of
- * its mm, no page that was set aside, no table, no slab object.
+ * remains: What a process leaves behind that was refused memory in a control group of its
+ * own: when it has ended, nothing of it may be charged to the group any more, no memory
+ * of its mm, no page that was set aside, no table, no slab object.
  */
 #define REMAINS_ROUNDS	64
 #define REMAINS_SLABS	1000
 
 FIXTURE(remains) {
 	struct thp_cg cg;
-	struct thp_child child;
-	struct thp_child other;
 };
 
 struct remains_of {
 	const char *op;
-	enum injector injector;	/* TARGETED, or NOTHING: by fail-nth, each of them */
+	bool every_table;	/* is refused; else each allocation, by fail-nth */
 	bool shared;		/* mapped by a child as well */
 	bool slabs;		/* many rounds at the shot that refuses the split first */
 	bool failslab;		/* what has to be refused is a slab object */
@@ -30,29 +24,29 @@ FIXTURE_VARIANT(remains) {
 };
 
 FIXTURE_VARIANT_ADD(remains, cold_starved) {
-	.of = { .op = "cold_mid", .injector = TARGETED },
+	.of = { .op = "cold_mid", .every_table = true },
 };
 
 FIXTURE_VARIANT_ADD(remains, munmap_nth) {
-	.of = { .op = "munmap_mid", .injector = NOTHING, .failslab = true },
+	.of = { .op = "munmap_mid", .failslab = true },
 };
 
 FIXTURE_VARIANT_ADD(remains, folio_split_nth) {
-	.of = { .op = "debugfs_split", .injector = NOTHING, .slabs = true },
+	.of = { .op = "debugfs_split", .slabs = true },
 };
 
 FIXTURE_VARIANT_ADD(remains, folio_split_shared_nth) {
-	.of = { .op = "debugfs_split", .injector = NOTHING, .shared = true },
+	.of = { .op = "debugfs_split", .shared = true },
 };
 
 FIXTURE_SETUP(remains)
 {
 	const struct remains_of *of = &variant->of;
-	const struct split_op *op = op_by_name(of->op);
+	const struct split_op *op = split_op_by_name(of->op);
 
 	THP_REQUIRE(op, "no operation %s", of->op);
 	THP_NEEDS(op->needs | THP_NEED_MEMCG |
-		  (of->injector == TARGETED ? THP_NEED_FAIL_PAGE : THP_NEED_FAIL_NTH));
+		  (of->every_table ? THP_NEED_FAIL_PAGE : THP_NEED_FAIL_NTH));
 	if (thp_env.memcg != 2)
 		THP_SKIP("needs version 2 of the memory controller");
 }
@@ -73,14 +67,6 @@ struct remains_job {
 	int fd;			/* fail-nth */
 };
 
-static int hold(struct thp_chan *chan, void *arg)
-{
-	(void)arg;
-	thp_chan_post_parent(chan, 1);
-	thp_chan_await_parent(chan, 2);
-	return 0;
-}
-
 static void remains_unmap(struct remains_job *job)
 {
 	thp_child_kill(&job->other);
@@ -98,26 +84,19 @@ static int remains_map(struct remains_job *job, struct thp_why *why)
 	thp_touch(job->m.thp);
 	if (!job->of->shared)
 		return 0;
-	ret = thp_child_start(&job->other, hold, NULL);
-	if (!ret)
-		ret = thp_child_await(&job->other, 1, THP_STEP_MS);
-	return ret ? thp_why(why, ret, "fork: %s", thp_errno_name(ret)) : 0;
+	return keep_start(&job->other, why);
 }
 
 /* One round with the @nth allocation refused. 1 if one was, 0 if not, -errno. */
 static int remains_round(struct remains_job *job, int nth, struct thp_why *why)
 {
-	const struct split_op *op = op_by_name(job->of->op);
-	/* One page, also for who would otherwise try again at the next one. */
+	const struct split_op *op = split_op_by_name(job->of->op);
+	/* One page: an operation on more would try again at the next one. */
 	char *page = thp_page(&job->m, thp_env.nr / 2);
 	int ret;
 
-	if (job->of->injector == TARGETED) {
-		thp_inject_task(getpid(), true);
-		ret = thp_inject_drain(-1);
-		if (ret)
-			return thp_why(why, ret, "PTE tables cannot be used up: %s",
-				       thp_errno_name(ret));
+	if (job->of->every_table) {
+		TRY(thp_inject_self(why));
 		(void)split_run_at(op, &job->m, page, thp_env.page);
 		return thp_inject_task(getpid(), false) ? : 1;
 	}
@@ -134,7 +113,7 @@ static int remains_round(struct remains_job *job, int nth, struct thp_why *why)
 /* The same shot again and again; a new THP unless the old one is still whole. */
 static int remains_rounds(struct remains_job *job, int nth, int rounds, struct thp_why *why)
 {
-	bool reuse = job->of->shared || job->of->injector == TARGETED;
+	bool reuse = job->of->shared || job->of->every_table;
 	enum thp_state state;
 	int i, fired = 0, ret;
 
@@ -164,97 +143,158 @@ static int remains_rounds(struct remains_job *job, int nth, int rounds, struct t
 	return fired;
 }
 
-static int remains(struct thp_chan *chan, void *arg)
+enum remains_step { REMAINS_READY = 1, REMAINS_GO, REMAINS_NEVER };
+
+/* What the child tells. */
+struct remains_told {
+	long refused;		/* allocations */
+	long failed_splits;	/* thp_split_pmd_failed */
+};
+
+/*
+ * The first shot, the second, ... until none is left. *@splits: the first that refuses
+ * the split, 0 if none does.
+ */
+static int remains_sweep(struct remains_job *job, struct remains_told *told, int *splits,
+			 struct thp_why *why)
 {
+	int nth, ret, rounds = job->of->slabs ? 1 : REMAINS_ROUNDS;
+	struct thp_events e[2];
+	long failed;
+
+	for (nth = 1; nth <= NTH_MAX; nth++) {
+		thp_obs_events(&e[0]);
+		ret = remains_rounds(job, nth, rounds, why);
+		thp_obs_events(&e[1]);
+		if (ret < 0)
+			return ret;
+		failed = e[1].split_pmd_failed - e[0].split_pmd_failed;
+		told->refused += ret;
+		told->failed_splits += failed;
+		if (!*splits && failed)
+			*splits = nth;
+		if (!ret || job->of->every_table)
+			return 0;
+	}
+	return thp_why(why, -EPROTO, "still failing at nth=%d", NTH_MAX);
+}
+
+static int remains_child(struct thp_chan *chan, void *arg)
+{
+	struct remains_told *told = thp_chan_data(chan, struct remains_told);
 	static struct remains_job job;
 	struct thp_why *why = &chan->why;
-	struct thp_events e0, e1;
-	int nth, ret, refuses = 0;
+	int ret, splits = 0;
 
 	job.of = arg;
 	job.chan = chan;
 	thp_warm_up();
-	TRY(rehearse(op_by_name(job.of->op), THP_ANON, why));
+	TRY(starve_rehearse(split_op_by_name(job.of->op), THP_ANON, why));
 	job.fd = thp_inject_nth_open();
-	if (job.fd < 0 && job.of->injector != TARGETED)
+	if (job.fd < 0 && !job.of->every_table)
 		return thp_why(why, job.fd, "fail-nth: %s", thp_errno_name(job.fd));
-	thp_chan_post_parent(chan, 1);
-	thp_chan_await_parent(chan, 2);
-	for (nth = 1; nth <= NTH_MAX; nth++) {
-		thp_obs_events(&e0);
-		ret = remains_rounds(&job, nth, job.of->slabs ? 1 : REMAINS_ROUNDS, why);
-		thp_obs_events(&e1);
-		if (ret < 0)
-			return ret;
-		chan->val[0] += ret;
-		chan->val[1] += e1.split_pmd_failed - e0.split_pmd_failed;
-		if (!refuses && e1.split_pmd_failed != e0.split_pmd_failed)
-			refuses = nth;
-		if (!ret || job.of->injector == TARGETED)
-			break;
-	}
+	thp_chan_post_parent(chan, REMAINS_READY);
+	thp_chan_await_parent(chan, REMAINS_GO);
+	TRY(remains_sweep(&job, told, &splits, why));
 	/* An eager kernel refuses none: any shot will do. */
 	if (job.of->slabs) {
-		ret = remains_rounds(&job, refuses ? : 1, REMAINS_SLABS, why);
+		ret = remains_rounds(&job, splits ? : 1, REMAINS_SLABS, why);
 		if (ret < 0)
 			return ret;
-		chan->val[0] += ret;
+		told->refused += ret;
 	}
 	/* What is still mapped is for the exit of this process to free. */
 	thp_child_kill(&job.other);
-	return nth <= NTH_MAX ? 0 : thp_why(why, -EPROTO, "still failing at nth=%d", NTH_MAX);
+	return 0;
 }
 
-THP_COVERS(remains, charged, "leak-page-tables folio-split");
-TEST_F_TIMEOUT(remains, charged, 180)
+/* The child in its group, until it has ended; *@refused as it says. */
+static int remains_run(struct thp_cg *cg, const struct remains_of *of, long *refused,
+		       struct thp_why *why)
 {
-	const struct remains_of *of = &variant->of;
-	struct thp_child *c = &self->child;
-	long long anon, kernel, max, end;
-	struct thp_why why = { 0 };
-	long refused;
+	struct thp_child c = { 0 };
+	struct remains_told *told;
 	int ret;
 
-	THP_REQUIRE_OK(thp_inject_setup(of->injector == TARGETED, 0, &why), &why);
-	/* Tasks that have not armed fail-nth are unaffected. */
-	ret = of->failslab ? thp_inject_slabs(&why) : 0;
-	if (ret == -ENOENT)
-		THP_SKIP("needs CONFIG_FAILSLAB");
-	THP_REQUIRE_RESULT(ret, &why);
-	THP_REQUIRE_OK(thp_cg_create(&self->cg, "remains", &why), &why);
-	THP_REQUIRE_OK(thp_child_start(c, remains, (void *)of), &why);
-	THP_REQUIRE_OK(thp_child_await(c, 1, THP_STEP_MS), &why);
+	TRY(thp_cg_create(cg, "remains", why));
+	TRY(thp_child_start(&c, remains_child, (void *)of));
+	TRY(thp_child_await(&c, REMAINS_READY, THP_STEP_MS));
 	/* Join only now: pages shared with the parent must not be charged to the group. */
-	THP_REQUIRE_OK(thp_cg_join(&self->cg, c->pid), &why);
-	thp_chan_post_child(c->chan, 2);
-	ret = thp_child_await(c, 3, THP_STEP_MS);
-	THP_REQUIRE(ret != -ETIMEDOUT, "%s does not return: livelock, or it waits for ever",
-		    of->op);
+	TRY(thp_cg_join(cg, c.pid));
+	thp_chan_post_child(c.chan, REMAINS_GO);
+	ret = thp_child_await(&c, REMAINS_NEVER, THP_STEP_MS);
+	if (ret == -ETIMEDOUT)
+		return thp_why(why, -EPROTO,
+			       "%s does not return: livelock, or it waits for ever", of->op);
+	told = thp_chan_data(c.chan, struct remains_told);
+	*refused = told->refused;
 	/* A folio split of an eager kernel may need no page at all. */
-	if (thp_env.contract == THP_LAZY)
-		THP_CHECK(c->chan->val[0] > 0, "nothing was refused");
-	if (thp_env.contract == THP_LAZY &&
-	    thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE)
-		THP_CHECK(c->chan->val[1] > 0, "no shot hit the split");
-	refused = c->chan->val[0];
-	THP_CHECK_OK(thp_child_join(c, THP_STEP_MS, &why), &why);
+	if (thp_env.contract == THP_LAZY && !told->refused)
+		thp_why(why, -EPROTO, "nothing was refused");
+	if (thp_env.contract == THP_LAZY && starve_counts_failures() && !told->failed_splits)
+		thp_why(why, -EPROTO, "no shot hit the split");
+	TRY(thp_child_join(&c, THP_STEP_MS, why));
+	return why->text[0] ? -EPROTO : 0;
+}
+
+/* What is charged to the group settles at (next to) nothing. */
+static int remains_settle(const struct thp_cg *cg, const struct remains_of *of, long refused,
+			  struct thp_why *why)
+{
 	/* A page per round, or a tenth of a page: less than a third of either. */
-	max = of->slabs ? 32 << 10 : REMAINS_ROUNDS * (long long)thp_env.page / 3;
+	long long max = of->slabs ? 32 << 10 : REMAINS_ROUNDS * (long long)thp_env.page / 3;
+	long long anon, kernel, end;
+
 	for (end = thp_now_ms() + thp_limit(THP_SETTLE_MS);; thp_sleep_ms(50)) {
 		thp_obs_settle();
-		anon = thp_cg_stat(&self->cg, "anon");
-		kernel = thp_cg_stat(&self->cg, of->slabs ? "slab_unreclaimable" : "kernel");
+		anon = thp_cg_stat(cg, "anon");
+		kernel = thp_cg_stat(cg, of->slabs ? "slab_unreclaimable" : "kernel");
 		if ((anon <= (long long)thp_env.pmd / 2 && kernel <= max) || thp_now_ms() > end)
 			break;
 	}
 	printf("# remains: %s: %ld refused, anon %lld B, %s %lld B\n", of->op, refused, anon,
 	       of->slabs ? "slab" : "kernel", kernel);
-	THP_REQUIRE(anon >= 0 && kernel >= 0, "memory.stat: %s",
-		    thp_errno_name(anon < 0 ? anon : kernel));
-	THP_CHECK(anon <= (long long)thp_env.pmd / 2,
-		  "%s: %lld B of the memory of a process that has ended are still charged",
-		  of->op, anon);
-	THP_CHECK(kernel <= max,
-		  "%s: %lld B of kernel memory are left after %ld refusals, expected <= %lld",
-		  of->op, kernel, refused, max);
+	if (anon < 0 || kernel < 0)
+		return thp_why(why, -EIO, "memory.stat: %s",
+			       thp_errno_name(anon < 0 ? anon : kernel));
+	if (anon > (long long)thp_env.pmd / 2)
+		return thp_why(why, -EPROTO,
+			       "%s: %lld B of the memory of a process that has ended are still charged",
+			       of->op, anon);
+	if (kernel > max)
+		return thp_why(why, -EPROTO,
+			       "%s: %lld B of kernel memory are left after %ld refusals, expected <= %lld",
+			       of->op, kernel, refused, max);
+	return 0;
+}
+
+struct remains_case {
+	const struct remains_of *of;
+	struct thp_cg *cg;
+};
+
+static int nothing_remains(const void *arg, struct thp_why *why)
+{
+	const struct remains_case *c = arg;
+	long refused = 0;
+	int ret;
+
+	TRY(thp_inject_setup(c->of->every_table, 0, why));
+	/* Tasks that have not armed fail-nth are unaffected. */
+	ret = c->of->failslab ? thp_inject_slabs(why) : 0;
+	if (ret == -ENOENT) {
+		thp_why_clear(why);
+		return thp_skip(why, "needs CONFIG_FAILSLAB");
+	}
+	TRY(ret);
+	TRY(remains_run(c->cg, c->of, &refused, why));
+	return remains_settle(c->cg, c->of, refused, why);
+}
+
+THP_COVERS(remains, charged, "leak-page-tables folio-split");
+TEST_F_TIMEOUT(remains, charged, 180)
+{
+	const struct remains_case c = { .of = &variant->of, .cg = &self->cg };
+
+	THP_SCENARIO(nothing_remains, &c);
 }

@@ -2,8 +2,8 @@
 /*
  * What a full memory group has to refuse, and what not. The table of a split is
  * charged like any other (GFP_PGTABLE_USER, try_charge_memcg()): where reclaim can make
- * room, nobody gets ENOMEM; where it cannot, nobody gets beyond the limit, or into the
- * reserves of the kernel.
+ * room, no split fails with ENOMEM; where it cannot, no split takes the group over its
+ * limit, or a page from the reserves of the kernel.
  *
  * The group is filled with base pages until the next one cannot be charged, from the
  * per-CPU stock neither. For the tests in which there is memory to be had, MADV_FREE
@@ -14,7 +14,6 @@
 
 FIXTURE(room) {
 	struct thp_cg cg;
-	struct thp_child child;
 };
 
 /*
@@ -32,7 +31,7 @@ FIXTURE_VARIANT_ADD(room, uffd_wp) { .row = "uffd_wp_mid" };
 
 FIXTURE_SETUP(room)
 {
-	const struct split_op *op = op_by_name(variant->row);
+	const struct split_op *op = split_op_by_name(variant->row);
 
 	(void)self;
 	THP_REQUIRE(op, "no operation %s", variant->row);
@@ -47,25 +46,18 @@ FIXTURE_TEARDOWN_PARENT(room)
 	thp_teardown(_metadata);
 }
 
-/* Steps of child and parent. */
-enum { ROOM_READY = 1, ROOM_JOINED, ROOM_MAPPED, ROOM_LIMITED, ROOM_DONE, ROOM_FED };
+enum room_step { ROOM_READY = 1, ROOM_JOINED, ROOM_MAPPED, ROOM_LIMITED, ROOM_DONE, ROOM_FED };
 
-struct room {
+struct room_case {
 	const struct split_op *op;
-	bool reclaimable;
+	bool reclaimable;	/* what fills the group */
+	struct thp_cg *cg;
 };
 
-/* Uses the group up. The failure itself makes other CPUs give back their stocks. */
-static int room_fill(struct thp_burner *burner, struct thp_why *why)
-{
-	int i, ret = 0;
-
-	for (i = 0; i < 5 && !ret; i++) {
-		ret = thp_burner_burn(burner);
-		thp_sleep_ms(20);
-	}
-	return ret ? thp_why(why, ret, "the limit did not bite: %s", thp_errno_name(ret)) : 0;
-}
+/* What the child tells. */
+struct room_told {
+	int ret[ROOM_THPS];	/* of the operations */
+};
 
 /* The page in the middle is changed or not, the others are as they were. */
 static int room_contents(const struct thp_map *m, struct thp_why *why)
@@ -76,139 +68,129 @@ static int room_contents(const struct thp_map *m, struct thp_why *why)
 	return ret ? ret : thp_map_check(m, mid + 1, thp_env.nr - mid - 1, why);
 }
 
+/* THPs, ready for the operation, and a burner; all in the group of the child. */
+static int room_prepare(const struct split_op *op, struct thp_map *maps,
+			struct thp_burner *burner, struct thp_why *why)
+{
+	int i, ret;
+
+	for (i = 0; i < ROOM_THPS; i++) {
+		TRY(thp_map_new(&maps[i], THP_ANON, why));
+		TRY(split_prepare(op, &maps[i], why));
+	}
+	ret = thp_burner_create(burner);
+	if (!ret)
+		ret = thp_pin_cpu();
+	return ret ? thp_why(why, ret, "burner: %s", thp_errno_name(ret)) : 0;
+}
+
 static int room_child(struct thp_chan *chan, void *arg)
 {
+	struct room_told *told = thp_chan_data(chan, struct room_told);
 	static struct thp_map maps[ROOM_THPS];
 	static struct thp_burner burner;
 	struct thp_why *why = &chan->why;
-	const struct room *room = arg;
-	int i, ret, filled;
+	const struct room_case *r = arg;
+	int i, full;
 
-	/* Nobody may be killed here: see victim(). */
-	ret = thp_write_file("/proc/self/oom_score_adj", "-1000");
-	if (ret && thp_env.memcg == 2)
-		return thp_why(why, ret, "oom_score_adj: %s", thp_errno_name(ret));
+	TRY(thp_cg_spare_self(why));
 	thp_warm_up();
 	thp_chan_post_parent(chan, ROOM_READY);
 	thp_chan_await_parent(chan, ROOM_JOINED);
-	for (i = 0; i < ROOM_THPS; i++) {
-		ret = thp_map_new(&maps[i], THP_ANON, why);
-		if (!ret)
-			ret = split_prepare(room->op, &maps[i], why);
-		if (ret)
-			return ret;
-	}
-	ret = thp_burner_create(&burner);
-	if (!ret)
-		ret = thp_pin_cpu();
-	if (ret)
-		return thp_why(why, ret, "burner: %s", thp_errno_name(ret));
+	TRY(room_prepare(r->op, maps, &burner, why));
 	thp_chan_post_parent(chan, ROOM_MAPPED);
 	thp_chan_await_parent(chan, ROOM_LIMITED);
-	filled = room_fill(&burner, why);
-	if (!filled && room->reclaimable &&
+	full = fill_group(&burner, why);
+	if (!full && r->reclaimable &&
 	    madvise(burner.base, burner.pages * thp_env.page, MADV_FREE))
-		filled = thp_why(why, -errno, "MADV_FREE: %s", strerror(errno));
-	for (i = 0; i < ROOM_THPS && !filled; i++)
-		chan->val[i] = split_run(room->op, &maps[i]);
+		full = thp_why(why, -errno, "MADV_FREE: %s", strerror(errno));
+	for (i = 0; i < ROOM_THPS && !full; i++)
+		told->ret[i] = split_run(r->op, &maps[i]);
 	thp_chan_post_parent(chan, ROOM_DONE);
 	thp_chan_await_parent(chan, ROOM_FED);
-	for (i = 0; i < ROOM_THPS && !filled; i++) {
-		ret = thp_map_expect(&maps[i], chan->val[i] ? THP_STATE_PMD : THP_STATE_PTE, why);
-		if (!ret)
-			ret = room_contents(&maps[i], why);
-		if (ret)
-			return ret;
+	for (i = 0; i < ROOM_THPS && !full; i++) {
+		TRY(thp_map_expect(&maps[i], told->ret[i] ? THP_STATE_PMD : THP_STATE_PTE, why));
+		TRY(room_contents(&maps[i], why));
 	}
-	return filled;
+	return full;
 }
 
 /* Runs the child; @over: what it took the group beyond its limit, in bytes. */
-static int room_run(struct thp_cg *cg, struct thp_child *c, const struct room *room,
-		    long long *over, struct thp_why *why)
+static int room_run(const struct room_case *r, struct room_told *told, long long *over,
+		    struct thp_why *why)
 {
+	struct thp_child c = { 0 };
 	long long limit;
 	int ret;
 
-	ret = thp_cg_create(cg, "room", why);
-	if (!ret)
-		ret = thp_child_start(c, room_child, (void *)room);
-	if (!ret)
-		ret = thp_child_await(c, ROOM_READY, THP_STEP_MS);
-	if (!ret)
-		ret = thp_cg_join(cg, c->pid);
+	TRY(thp_cg_create(r->cg, "room", why));
+	TRY(thp_child_start(&c, room_child, (void *)r));
+	TRY(thp_child_await(&c, ROOM_READY, THP_STEP_MS));
+	TRY(thp_cg_join(r->cg, c.pid));
+	thp_chan_post_child(c.chan, ROOM_JOINED);
+	ret = thp_child_await(&c, ROOM_MAPPED, THP_STEP_MS);
 	if (ret)
-		return thp_why(why, ret, "a child in a group: %s", thp_errno_name(ret));
-	thp_chan_post_child(c->chan, ROOM_JOINED);
-	ret = thp_child_await(c, ROOM_MAPPED, THP_STEP_MS);
-	if (ret)
-		return thp_child_join(c, 0, why) ? : -EPROTO;
-	/* Within reach of the burner, and a limit that the group has kept so far. */
-	limit = (thp_cg_usage(cg) + (1 << 20)) & -(long long)thp_env.page;
-	ret = thp_cg_limit(cg, limit);
-	if (ret)
-		return thp_why(why, ret, "the limit cannot be set: %s", thp_errno_name(ret));
-	thp_chan_post_child(c->chan, ROOM_LIMITED);
-	ret = thp_child_await(c, ROOM_DONE, THP_STEP_MS);
-	*over = thp_cg_usage(cg) - limit;
-	(void)thp_cg_limit(cg, THP_CG_MAX);
-	thp_chan_post_child(c->chan, ROOM_FED);
-	return ret ? thp_why(why, ret, "the child at the limit: %s", thp_errno_name(ret)) : 0;
+		return thp_child_join(&c, 0, why) ? : -EPROTO;
+	limit = thp_cg_limit_near(r->cg);
+	if (limit < 0)
+		return thp_why(why, limit, "the limit cannot be set: %s", thp_errno_name(limit));
+	thp_chan_post_child(c.chan, ROOM_LIMITED);
+	ret = thp_child_await(&c, ROOM_DONE, THP_STEP_MS);
+	*over = thp_cg_usage(r->cg) - limit;
+	(void)thp_cg_limit(r->cg, THP_CG_MAX);
+	thp_chan_post_child(c.chan, ROOM_FED);
+	*told = *thp_chan_data(c.chan, struct room_told);
+	if (ret && ret != -ECHILD)
+		return thp_why(why, ret, "the child at the limit: %s", thp_errno_name(ret));
+	return thp_child_join(&c, THP_STEP_MS, why) ? : ret;
 }
 
-/* The kernel may exceed a limit by a page here and there, not by one per split. */
-static long long room_slack(void)
+/* Reclaim makes room: the split is not refused. Or there is none: the limit holds. */
+static int splits_keep_limit(const void *arg, struct thp_why *why)
 {
-	long long tables = ROOM_THPS / 4 * (long long)thp_env.table;
-
-	return tables > 2 * (long long)thp_env.page ? tables : 2 * (long long)thp_env.page;
-}
-
-/* Reclaim makes room: the split is not refused. */
-THP_COVERS(room, reclaimed, "split-munmap split-mprotect zap-dontneed protect-uffd-wp");
-TEST_F_TIMEOUT(room, reclaimed, 90)
-{
-	struct thp_child *c = &self->child;
-	struct thp_why why = { 0 };
-	struct room room = { op_by_name(variant->row), true };
-	long long over;
-	int i;
-
-	if (!thp_env_room(2 * ROOM_THPS * thp_env.pmd))
-		THP_SKIP("needs more free memory");
-	THP_REQUIRE_OK(room_run(&self->cg, c, &room, &over, &why), &why);
-	for (i = 0; i < ROOM_THPS; i++)
-		THP_CHECK(!c->chan->val[i],
-			  "%s: %s in a group full of reclaimable pages, expected success",
-			  variant->row, thp_errno_name(c->chan->val[i]));
-	THP_CHECK(over <= room_slack(), "%d splits took the group %lld B over its limit",
-		  ROOM_THPS, over);
-	THP_CHECK_OK(thp_child_join(c, THP_STEP_MS, &why), &why);
-}
-
-/* There is nothing to reclaim: the limit holds, whoever splits. */
-THP_COVERS(room, none, "split-munmap split-mprotect zap-dontneed protect-uffd-wp");
-TEST_F_TIMEOUT(room, none, 90)
-{
-	struct thp_child *c = &self->child;
-	struct thp_why why = { 0 };
-	struct room room = { op_by_name(variant->row), false };
+	const struct room_case *r = arg;
+	struct room_told told;
 	int i, refused = 0;
-	long long over;
+	long long over = 0;
 
 	if (!thp_env_room(2 * ROOM_THPS * thp_env.pmd))
-		THP_SKIP("needs more free memory");
-	THP_REQUIRE_OK(room_run(&self->cg, c, &room, &over, &why), &why);
+		return thp_skip(why, "needs more free memory");
+	TRY(room_run(r, &told, &over, why));
 	for (i = 0; i < ROOM_THPS; i++) {
-		refused += !!c->chan->val[i];
-		THP_CHECK(!c->chan->val[i] || c->chan->val[i] == -ENOMEM,
-			  "%s: %s in a full group, expected ENOMEM or success", variant->row,
-			  thp_errno_name(c->chan->val[i]));
+		if (r->reclaimable && told.ret[i])
+			return thp_why(why, -EPROTO,
+				       "%s: %s in a group full of reclaimable pages, expected success",
+				       r->op->name, thp_errno_name(told.ret[i]));
+		if (told.ret[i] && told.ret[i] != -ENOMEM)
+			return thp_why(why, -EPROTO,
+				       "%s: %s in a full group, expected ENOMEM or success",
+				       r->op->name, thp_errno_name(told.ret[i]));
+		refused += !!told.ret[i];
 	}
 	printf("# room: %d of %d refused, usage is %+lld B from the limit\n", refused, ROOM_THPS,
 	       over);
-	THP_CHECK(over <= room_slack(),
-		  "%d splits, of which %d were refused, took the group %lld B over its limit",
-		  ROOM_THPS, refused, over);
-	THP_CHECK_OK(thp_child_join(c, THP_STEP_MS, &why), &why);
+	if (over > limit_slack(ROOM_THPS))
+		return thp_why(why, -EPROTO,
+			       "%d splits, of which %d were refused, took the group %lld B over its limit",
+			       ROOM_THPS, refused, over);
+	return 0;
+}
+
+THP_COVERS(room, reclaimed, "split-munmap split-mprotect zap-dontneed protect-uffd-wp");
+TEST_F_TIMEOUT(room, reclaimed, 90)
+{
+	const struct room_case r = {
+		.op = split_op_by_name(variant->row), .reclaimable = true, .cg = &self->cg,
+	};
+
+	THP_SCENARIO(splits_keep_limit, &r);
+}
+
+/* There is nothing to reclaim. */
+THP_COVERS(room, none, "split-munmap split-mprotect zap-dontneed protect-uffd-wp");
+TEST_F_TIMEOUT(room, none, 90)
+{
+	const struct room_case r = { .op = split_op_by_name(variant->row), .cg = &self->cg };
+
+	THP_SCENARIO(splits_keep_limit, &r);
 }

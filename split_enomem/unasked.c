@@ -1,48 +1,63 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * unasked: Splits that nobody asked for: KSM, the shrinker, DAMON.
+ * unasked: Splits that the kernel starts: KSM, the shrinker of underused THPs, DAMON. The
+ * task that splits is starved, not the owner of the memory; it gives the split up, and
+ * the data is unchanged.
  */
 
-/*
- * Splits that the kernel starts: KSM, the shrinker of underused THPs, DAMON. The task
- * that splits is starved, not the owner of the memory; it gives the split up, and the
- * data is unchanged.
- */
 FIXTURE(unasked) {
-	struct thp_map maps[2];
-	pid_t pid;		/* who is starved */
+	pid_t starved;		/* the task whose allocations fail, 0: none yet */
 };
 
 FIXTURE_SETUP(unasked)
 {
-	self->pid = 0;
+	self->starved = 0;
 	thp_warm_up();
 }
 
 FIXTURE_TEARDOWN_PARENT(unasked)
 {
 	/* A kernel thread outlives the test. */
-	if (self->pid)
-		thp_inject_task(self->pid, false);
+	if (self->starved)
+		thp_inject_task(self->starved, false);
 	thp_teardown(_metadata);
 }
 
-/* A kernel thread by its name, or 0. */
-static pid_t kthread(const char *name)
-{
-	char path[64], comm[32];
-	pid_t pid;
+/* What a scenario here gets: it leaves the task that it starves to the clean-up. */
+struct unasked {
+	pid_t *starved;
+};
 
-	/* They are started at boot, but after the modules' own. */
-	for (pid = 2; pid < 4096; pid++) {
-		snprintf(path, sizeof(path), "/proc/%d/comm", pid);
-		if (thp_read_file(path, comm, sizeof(comm)) < 0)
-			continue;
-		comm[strcspn(comm, "\n")] = '\0';
-		if (!strcmp(comm, name))
-			return pid;
-	}
+/* As thp_map_expect(), and a state that cannot be told is wrong, too. */
+static int expect_exactly(const struct thp_map *m, enum thp_state want, struct thp_why *why)
+{
+	enum thp_state state;
+	int ret = thp_obs_state(m->thp, thp_env.pmd, &state);
+
+	if (ret)
+		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
+	if (state != want)
+		return thp_why(why, -EPROTO, "range is %s, expected %s", thp_state_name(state),
+			       thp_state_name(want));
 	return 0;
+}
+
+/* @who has asked for a table if it needs one: then the range is @state, unsplit. */
+static int refused_split(const char *who, const struct thp_map *m, struct thp_why *why)
+{
+	bool lazy = thp_env.contract == THP_LAZY;
+	long fired = thp_inject_fired();
+	enum thp_state state;
+	int ret;
+
+	ret = thp_obs_state(m->thp, thp_env.pmd, &state);
+	if (ret)
+		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
+	thp_inject_report("targeted", lazy, fired, "range is %s", thp_state_name(state));
+	if (lazy ? fired <= 0 : fired)
+		return thp_why(why, -EPROTO, "%s asked for %ld tables, expected %s", who, fired,
+			       lazy ? "some" : "none");
+	return expect_exactly(m, lazy ? THP_STATE_PMD : THP_STATE_PTE, why);
 }
 
 /* Waits until both are mapped as @want; 0, -ETIMEDOUT, -errno. */
@@ -75,113 +90,134 @@ static int check_twins(const struct thp_map *m, struct thp_why *why)
 	return ret ? ret : thp_map_check(&m[1], 8, thp_env.nr - 8, why);
 }
 
-/* Nobody finds a table to use in what is left of a page: see thp_inject_drain(). */
-static int drain_self(struct thp_why *why)
-{
-	int ret = thp_inject_task(getpid(), true);
+#define KSM "/sys/kernel/mm/ksm/"
 
-	if (!ret)
-		ret = thp_inject_drain(-1);
-	if (!ret)
-		ret = thp_inject_task(getpid(), false);
-	return ret ? thp_why(why, ret, "PTE tables cannot be used up: %s", thp_errno_name(ret)) : 0;
+/* Two THPs that have one page in common, for ksmd to find. */
+static int make_twins(struct thp_map *m, struct thp_why *why)
+{
+	TRY(thp_map_new(&m[0], THP_ANON, why));
+	TRY(thp_map_new(&m[1], THP_ANON, why));
+	memcpy(thp_page(&m[1], 7), thp_page(&m[0], 3), thp_env.page);
+	TRY(thp_settings_set(KSM "sleep_millisecs", "1"));
+	TRY(thp_settings_set(KSM "pages_to_scan", "4096"));
+	if (madvise(m[0].thp, thp_env.pmd, MADV_MERGEABLE) ||
+	    madvise(m[1].thp, thp_env.pmd, MADV_MERGEABLE))
+		return thp_why(why, -errno, "MADV_MERGEABLE: %s", strerror(errno));
+	return 0;
 }
 
-#define KSM "/sys/kernel/mm/ksm/"
+/* ksmd tries again and again, and must not get through once. */
+static int ksm_refused(const struct thp_map *m, int ms, struct thp_why *why)
+{
+	long long end = thp_now_ms() + ms;
+
+	while (thp_now_ms() < end && thp_inject_fired() < 3)
+		thp_sleep_ms(20);
+	thp_inject_report("targeted", true, thp_inject_fired(), "tries again");
+	if (thp_inject_fired() <= 0)
+		return thp_why(why, -EPROTO, "KSM asked for no table in %d ms", ms);
+	TRY(thp_map_expect(&m[0], THP_STATE_PMD, why));
+	TRY(thp_map_expect(&m[1], THP_STATE_PMD, why));
+	return check_twins(m, why);
+}
+
+static int starve_ksm(const void *arg, struct thp_why *why)
+{
+	const struct unasked *unasked = arg;
+	int ms = thp_limit(THP_DAEMON_MS), ret;
+	struct thp_map m[2];
+
+	*unasked->starved = find_kthread("ksmd");
+	if (!*unasked->starved)
+		return thp_why(why, -ENOENT, "no kernel thread ksmd");
+	TRY(make_twins(m, why));
+	TRY(thp_inject_setup(true, 0, why));
+	TRY(drain_own_tables(why));
+	TRY(thp_inject_task(*unasked->starved, true));
+	TRY(thp_settings_set(KSM "run", "1"));
+	if (thp_env.contract == THP_LAZY) {
+		TRY(ksm_refused(m, ms, why));
+		TRY(thp_inject_task(*unasked->starved, false));
+	}
+	ret = await_states(m, THP_STATE_PTE, ms);
+	if (ret)
+		return thp_why(why, ret, "KSM did not split both THPs within %d ms: %s", ms,
+			       thp_errno_name(ret));
+	if (thp_env.contract == THP_EAGER && thp_inject_fired())
+		return thp_why(why, -EPROTO, "KSM asked for %ld tables, expected none",
+			       thp_inject_fired());
+	TRY(thp_inject_task(*unasked->starved, false));
+	return check_twins(m, why);
+}
 
 THP_COVERS(unasked, ksm, "folio-split-ksm");
 TEST_F_TIMEOUT(unasked, ksm, 90)
 {
-	int limit = thp_limit(THP_DAEMON_MS), ret;
-	struct thp_map *m = self->maps;
-	struct thp_why why = { 0 };
-	long long end;
+	const struct unasked unasked = { .starved = &self->starved };
 
 	THP_NEEDS(THP_NEED_KSM | THP_NEED_FAIL_PAGE);
-	self->pid = kthread("ksmd");
-	THP_REQUIRE(self->pid, "no kernel thread ksmd");
-	THP_REQUIRE_OK(thp_map_new(&m[0], THP_ANON, &why), &why);
-	THP_REQUIRE_OK(thp_map_new(&m[1], THP_ANON, &why), &why);
-	memcpy(thp_page(&m[1], 7), thp_page(&m[0], 3), thp_env.page);
-	THP_REQUIRE_OK(thp_settings_set(KSM "sleep_millisecs", "1"), &why);
-	THP_REQUIRE_OK(thp_settings_set(KSM "pages_to_scan", "4096"), &why);
-	THP_REQUIRE(!madvise(m[0].thp, thp_env.pmd, MADV_MERGEABLE) &&
-		    !madvise(m[1].thp, thp_env.pmd, MADV_MERGEABLE), "MADV_MERGEABLE: %s",
-		    strerror(errno));
-	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
-	THP_REQUIRE_OK(drain_self(&why), &why);
-	THP_REQUIRE_OK(thp_inject_task(self->pid, true), &why);
-	THP_REQUIRE_OK(thp_settings_set(KSM "run", "1"), &why);
-	if (thp_env.contract == THP_LAZY) {
-		/* It tries again and again, and must not get through once. */
-		for (end = thp_now_ms() + limit; thp_now_ms() < end; thp_sleep_ms(20))
-			if (thp_inject_fired() >= 3)
-				break;
-		thp_inject_report("targeted", true, thp_inject_fired(), "tries again");
-		THP_CHECK(thp_inject_fired() > 0, "KSM asked for no table in %d ms", limit);
-		THP_CHECK_OK(thp_map_expect(&m[0], THP_STATE_PMD, &why), &why);
-		THP_CHECK_OK(thp_map_expect(&m[1], THP_STATE_PMD, &why), &why);
-		THP_CHECK_OK(check_twins(m, &why), &why);
-		THP_REQUIRE_OK(thp_inject_task(self->pid, false), &why);
-	}
-	ret = await_states(m, THP_STATE_PTE, limit);
-	THP_CHECK(!ret, "KSM did not split both THPs within %d ms: %s", limit,
-		  thp_errno_name(ret));
-	if (thp_env.contract == THP_EAGER)
-		THP_CHECK(!thp_inject_fired(), "KSM asked for %ld tables, expected none",
-			  thp_inject_fired());
-	THP_REQUIRE_OK(thp_inject_task(self->pid, false), &why);
-	THP_CHECK_OK(check_twins(m, &why), &why);
+	THP_SCENARIO(starve_ksm, &unasked);
 }
 
-/* The shrinker of THPs that are mostly zeroes gives up on one that it cannot split. */
-THP_COVERS(unasked, underused, "folio-split-deferred");
-TEST_F_TIMEOUT(unasked, underused, 90)
+/* Runs the shrinkers until one has been refused a table, or has split the THP. */
+static int shrink_until_refused(const struct thp_map *m, struct thp_why *why)
 {
-	bool lazy = thp_env.contract == THP_LAZY;
-	struct thp_map *m = &self->maps[0];
-	struct thp_why why = { 0 };
-	struct thp_events e0, e1;
 	enum thp_state state;
-	int try;
+	int try, ret;
 
-	THP_NEEDS(THP_NEED_ROOT | THP_NEED_FAIL_PAGE);
-	THP_REQUIRE_OK(thp_map_underused(m, &why), &why);
-	thp_obs_events(&e0);
-	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
-	THP_REQUIRE_OK(drain_self(&why), &why);
-	self->pid = getpid();
-	THP_REQUIRE_OK(thp_inject_task(self->pid, true), &why);
 	for (try = 0; try < 50; try++) {
-		THP_CHECK_OK(thp_write_file("/proc/sys/vm/drop_caches", "2"), &why);
-		THP_REQUIRE_OK(thp_obs_state(m->thp, thp_env.pmd, &state), &why);
+		TRY(thp_write_file("/proc/sys/vm/drop_caches", "2"));
+		ret = thp_obs_state(m->thp, thp_env.pmd, &state);
+		if (ret)
+			return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
 		if (thp_inject_fired() || state == THP_STATE_PTE)
 			break;
 		thp_sleep_ms(20);
 	}
-	THP_REQUIRE_OK(thp_inject_task(self->pid, false), &why);
-	thp_obs_events(&e1);
-	thp_inject_report("targeted", lazy, thp_inject_fired(), "range is %s",
-			  thp_state_name(state));
-	THP_CHECK(lazy ? thp_inject_fired() > 0 : !thp_inject_fired(),
-		  "the shrinker asked for %ld tables, expected %s", thp_inject_fired(),
-		  lazy ? "some" : "none");
-	THP_CHECK(state == (lazy ? THP_STATE_PMD : THP_STATE_PTE), "range is %s, expected %s",
-		  thp_state_name(state), lazy ? "PMD-mapped" : "PTE-mapped");
-	if (!lazy)
-		THP_CHECK(e1.underused > e0.underused, "thp_underused_split_page +0, expected +1");
-	THP_CHECK_OK(thp_map_check(m, 0, 1, &why), &why);
-	THP_CHECK_OK(thp_check_zero(thp_page(m, 1), thp_env.nr - 1, &why), &why);
+	return 0;
+}
+
+/* The shrinker of THPs that are mostly zeroes gives up on one that it cannot split. */
+static int starve_shrinker(const void *arg, struct thp_why *why)
+{
+	const struct unasked *unasked = arg;
+	struct thp_events e[2];
+	struct thp_map m;
+
+	TRY(thp_map_underused(&m, why));
+	thp_obs_events(&e[0]);
+	TRY(thp_inject_setup(true, 0, why));
+	TRY(drain_own_tables(why));
+	*unasked->starved = getpid();
+	TRY(thp_inject_task(getpid(), true));
+	TRY(shrink_until_refused(&m, why));
+	TRY(thp_inject_task(getpid(), false));
+	thp_obs_events(&e[1]);
+	TRY(refused_split("the shrinker", &m, why));
+	if (thp_env.contract == THP_EAGER && e[1].underused <= e[0].underused)
+		return thp_why(why, -EPROTO, "thp_underused_split_page +0, expected +1");
+	TRY(thp_map_check(&m, 0, 1, why));
+	TRY(thp_check_zero(thp_page(&m, 1), thp_env.nr - 1, why));
 	/* The shrinker has lost interest, but the THP can be split. */
-	THP_CHECK(!madvise(thp_page(m, 3), thp_env.page, MADV_COLD), "MADV_COLD: %s",
-		  strerror(errno));
-	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &why), &why);
-	THP_CHECK_OK(thp_map_check(m, 0, 1, &why), &why);
+	if (madvise(thp_page(&m, 3), thp_env.page, MADV_COLD))
+		return thp_why(why, -errno, "MADV_COLD: %s", strerror(errno));
+	TRY(thp_map_expect(&m, THP_STATE_PTE, why));
+	return thp_map_check(&m, 0, 1, why);
+}
+
+THP_COVERS(unasked, underused, "folio-split-deferred");
+TEST_F_TIMEOUT(unasked, underused, 90)
+{
+	const struct unasked unasked = { .starved = &self->starved };
+
+	THP_NEEDS(THP_NEED_ROOT | THP_NEED_FAIL_PAGE);
+	THP_SCENARIO(starve_shrinker, &unasked);
 }
 
 /* DAMON finds that nobody uses a page, and calls it cold, from a thread of its own. */
 #define DAMON "/sys/kernel/mm/damon/admin/kdamonds/"
 #define DAMON_CTX DAMON "0/contexts/0/"
+#define DAMON_TAKEN "needs DAMON for itself"
 
 /* One region of one page, and a scheme that takes whatever it finds. */
 static int damon_setup(const char *page, struct thp_why *why)
@@ -223,66 +259,67 @@ static int damon_setup(const char *page, struct thp_why *why)
 	return 0;
 }
 
+/* Until DAMON has been refused @refusals tables (0: never mind), or has split the THP. */
+static int await_damon(const struct thp_map *m, long refusals, struct thp_why *why)
+{
+	long long end = thp_now_ms() + thp_limit(THP_DAEMON_MS);
+	enum thp_state state;
+	int ret;
+
+	for (; thp_now_ms() < end; thp_sleep_ms(20)) {
+		ret = thp_obs_state(m->thp, thp_env.pmd, &state);
+		if (ret)
+			return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
+		if (state == THP_STATE_PTE || (refusals && thp_inject_fired() >= refusals))
+			break;
+	}
+	return 0;
+}
+
+static int starve_damon(const void *arg, struct thp_why *why)
+{
+	const struct unasked *unasked = arg;
+	struct thp_map m;
+	long long tables;
+	uint64_t pid;
+	int ret;
+
+	TRY(thp_map_new(&m, THP_ANON, why));
+	TRY(damon_setup(thp_page(&m, thp_env.nr / 2), why));
+	TRY(thp_inject_setup(true, 0, why));
+	TRY(drain_own_tables(why));
+	tables = thp_obs_vmpte(0);
+	ret = thp_settings_set(DAMON "0/state", "on");
+	if (ret == -EBUSY)
+		return thp_skip(why, DAMON_TAKEN);
+	if (ret)
+		return ret;
+	/* Its first step is an aggregation interval away. */
+	TRY(thp_read_u64(DAMON "0/pid", &pid));
+	*unasked->starved = pid;
+	TRY(thp_inject_task(pid, true));
+	TRY(await_damon(&m, 2, why));
+	TRY(refused_split("DAMON", &m, why));
+	TRY(thp_map_check(&m, 0, thp_env.nr, why));
+	TRY(thp_inject_task(pid, false));
+	TRY(await_damon(&m, 0, why));
+	TRY(expect_exactly(&m, THP_STATE_PTE, why));
+	tables = thp_obs_vmpte(0) - tables;
+	if (thp_env.unit == 1)
+		TRY(thp_expect_tables("DAMON", tables, thp_tables_split(THP_ANON), why));
+	return thp_map_check(&m, 0, thp_env.nr, why);
+}
+
 THP_COVERS(unasked, damon, "folio-split-damon");
 TEST_F_TIMEOUT(unasked, damon, 90)
 {
-	bool lazy = thp_env.contract == THP_LAZY;
-	struct thp_map *m = &self->maps[0];
-	int limit = thp_limit(THP_DAEMON_MS);
-	enum thp_state state = THP_STATE_PMD;
-	struct thp_why why = { 0 };
-	long long end, tables;
+	const struct unasked unasked = { .starved = &self->starved };
 	uint64_t val = 0;
-	long got;
-	int ret;
 
 	if (access(DAMON "nr_kdamonds", W_OK))
 		THP_SKIP("needs root, CONFIG_DAMON_SYSFS and CONFIG_DAMON_VADDR");
 	if (thp_read_u64(DAMON "nr_kdamonds", &val) || val)
-		THP_SKIP("needs DAMON for itself");
+		THP_SKIP(DAMON_TAKEN);
 	THP_NEEDS(THP_NEED_FAIL_PAGE);
-	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
-	THP_REQUIRE_OK(damon_setup(thp_page(m, thp_env.nr / 2), &why), &why);
-	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
-	THP_REQUIRE_OK(drain_self(&why), &why);
-	tables = thp_obs_vmpte(0);
-	ret = thp_settings_set(DAMON "0/state", "on");
-	if (ret == -EBUSY)
-		THP_SKIP("needs DAMON for itself");
-	THP_REQUIRE_RESULT(ret, &why);
-	/* Its first step is an aggregation interval away. */
-	THP_REQUIRE_OK(thp_read_u64(DAMON "0/pid", &val), &why);
-	self->pid = val;
-	THP_REQUIRE_OK(thp_inject_task(self->pid, true), &why);
-	for (end = thp_now_ms() + limit; thp_now_ms() < end; thp_sleep_ms(20)) {
-		THP_REQUIRE_OK(thp_obs_state(m->thp, thp_env.pmd, &state), &why);
-		if (thp_inject_fired() >= 2 || state == THP_STATE_PTE)
-			break;
-	}
-	thp_inject_report("targeted", lazy, thp_inject_fired(), "range is %s",
-			  thp_state_name(state));
-	THP_CHECK(lazy ? thp_inject_fired() > 0 : !thp_inject_fired(),
-		  "DAMON asked for %ld tables, expected %s", thp_inject_fired(),
-		  lazy ? "some" : "none");
-	THP_CHECK(state == (lazy ? THP_STATE_PMD : THP_STATE_PTE), "range is %s, expected %s",
-		  thp_state_name(state), lazy ? "PMD-mapped" : "PTE-mapped");
-	THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &why), &why);
-	THP_REQUIRE_OK(thp_inject_task(self->pid, false), &why);
-	for (end = thp_now_ms() + limit; thp_now_ms() < end; thp_sleep_ms(20)) {
-		THP_REQUIRE_OK(thp_obs_state(m->thp, thp_env.pmd, &state), &why);
-		if (state == THP_STATE_PTE)
-			break;
-	}
-	THP_CHECK(state == THP_STATE_PTE, "range is %s %d ms later, expected PTE-mapped",
-		  thp_state_name(state), limit);
-	tables = thp_obs_vmpte(0) - tables;
-	if (thp_env.unit == 1)
-		THP_CHECK(thp_env_tables(tables, &got) && got == lazy,
-			  "DAMON: %+lld B of tables, expected %+d tables", tables, lazy);
-	THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &why), &why);
-}
-
-static const struct split_op *op_by_name(const char *name)
-{
-	return split_op_by_name(name);
+	THP_SCENARIO(starve_damon, &unasked);
 }

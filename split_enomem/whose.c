@@ -9,7 +9,8 @@
  *
  * The table belongs to the mm of the target (mm_inc_nr_ptes()); the memory group that
  * pays is that of whoever allocates, as with any page table (GFP_PGTABLE_USER): the
- * monitor's. A kernel that charges the target instead is right, too. Nobody is not.
+ * monitor's. A kernel that charges the target instead is right, too; one that charges
+ * neither is not.
  */
 
 #ifndef SYS_pidfd_open
@@ -71,9 +72,19 @@ FIXTURE_TEARDOWN_PARENT(whose)
 	thp_teardown(_metadata);
 }
 
-/* Steps of target and monitor; of monitor and test. */
-enum { WHOSE_MAPPED = 1, WHOSE_SPLIT };
-enum { WHOSE_READY = 1, WHOSE_GO, WHOSE_DONE, WHOSE_END };
+/* Target and monitor. */
+enum whose_step { WHOSE_MAPPED = 1, WHOSE_SPLIT };
+
+struct whose_target {
+	int uffd;		/* its userfaultfd, if that is what splits */
+};
+
+/* Monitor and test. */
+enum monitor_step { MONITOR_READY = 1, MONITOR_GO, MONITOR_DONE, MONITOR_END };
+
+struct monitor_told {
+	pid_t target;
+};
 
 /* Page 1 of each THP may have been written to. */
 static int whose_check(const struct whose *w, struct thp_why *why)
@@ -128,13 +139,10 @@ static int whose_target(struct thp_chan *chan, void *arg)
 		ret = thp_map_fault(&w->maps[i], why);
 	if (!ret && w->call == WHOSE_UFFD_WP) {
 		ret = whose_watch(w, why);
-		chan->val[0] = ret;
+		thp_chan_data(chan, struct whose_target)->uffd = ret;
 	}
-	if (ret >= 0 && w->call == WHOSE_MEM) {
-		ret = thp_child_start(&holder, hold, NULL);
-		if (!ret)
-			ret = thp_child_await(&holder, 1, THP_STEP_MS);
-	}
+	if (ret >= 0 && w->call == WHOSE_MEM)
+		ret = keep_start(&holder, why);
 	if (ret < 0)
 		return thp_why(why, ret, "setup: %s", thp_errno_name(ret));
 	thp_chan_post_parent(chan, WHOSE_MAPPED);
@@ -174,7 +182,8 @@ static int whose_open(struct whose *w, struct thp_why *why)
 	if (w->pidfd < 0)
 		return thp_why(why, -errno, "pidfd_open: %s", strerror(errno));
 	if (w->call == WHOSE_UFFD_WP) {
-		w->uffd = syscall(SYS_pidfd_getfd, w->pidfd, (int)w->target.chan->val[0], 0);
+		w->uffd = syscall(SYS_pidfd_getfd, w->pidfd,
+				  thp_chan_data(w->target.chan, struct whose_target)->uffd, 0);
 		if (w->uffd < 0)
 			return thp_why(why, -errno, "pidfd_getfd: %s", strerror(errno));
 	}
@@ -216,15 +225,11 @@ static int whose_split_all(struct whose *w, struct thp_why *why)
 static int whose_starve(struct whose *w, struct thp_why *why)
 {
 	struct thp_map *m = &w->maps[0];
-	int ret, err, want = thp_split_allocates(THP_ANON) ? -ENOMEM : 0;
+	int err, want = thp_split_allocates(THP_ANON) ? -ENOMEM : 0;
 
-	ret = thp_inject_task(getpid(), true);
-	if (!ret)
-		ret = thp_inject_drain(-1);
+	TRY(thp_inject_self(why));
 	err = thp_uffd_wp(w->uffd, m->thp - thp_env.page, thp_env.page + thp_env.pmd / 2, 1);
 	(void)thp_inject_task(getpid(), false);
-	if (ret)
-		return thp_why(why, ret, "PTE tables cannot be used up: %s", thp_errno_name(ret));
 	if (err != want)
 		return thp_why(why, -EPROTO, "by a starved monitor: %s, expected %s",
 			       thp_errno_name(err), thp_errno_name(want));
@@ -244,24 +249,40 @@ static int whose_monitor(struct thp_chan *chan, void *arg)
 		ret = thp_child_start(&w->target, whose_target, w);
 	if (ret)
 		return thp_why(why, ret, "setup: %s", thp_errno_name(ret));
-	chan->val[0] = w->target.pid;
+	thp_chan_data(chan, struct monitor_told)->target = w->target.pid;
 	ret = thp_child_await(&w->target, WHOSE_MAPPED, THP_STEP_MS);
 	if (!ret)
 		ret = whose_open(w, why);
 	if (!ret && w->grouped) {
-		thp_chan_post_parent(chan, WHOSE_READY);
-		thp_chan_await_parent(chan, WHOSE_GO);
+		thp_chan_post_parent(chan, MONITOR_READY);
+		thp_chan_await_parent(chan, MONITOR_GO);
 	}
 	if (!ret)
 		ret = w->starved ? whose_starve(w, why) : whose_split_all(w, why);
 	if (!ret && w->grouped) {
-		thp_chan_post_parent(chan, WHOSE_DONE);
-		thp_chan_await_parent(chan, WHOSE_END);
+		thp_chan_post_parent(chan, MONITOR_DONE);
+		thp_chan_await_parent(chan, MONITOR_END);
 	}
 	thp_chan_post_child(w->target.chan, WHOSE_SPLIT);
 	if (!ret || ret == -ECHILD)
 		return thp_child_join(&w->target, THP_STEP_MS, why);
 	thp_child_kill(&w->target);
+	return ret;
+}
+
+/* A monitor that does @w, in a process of its own. */
+static int monitor_run(const void *arg, struct thp_why *why)
+{
+	struct whose *w = malloc(sizeof(*w));
+	int ret;
+
+	if (!w)
+		return thp_why(why, -ENOMEM, "no memory");
+	*w = *(const struct whose *)arg;
+	ret = w->starved ? thp_inject_setup(true, 0, why) : 0;
+	if (!ret)
+		ret = thp_child_run(whose_monitor, w, THP_LONG_MS, why);
+	free(w);
 	return ret;
 }
 
@@ -271,19 +292,16 @@ THP_COVERS_VARIANT(whose, debugfs, counts, "folio-split-debugfs");
 THP_COVERS_VARIANT(whose, mem, counts, "cow-gup");
 TEST_F_TIMEOUT(whose, counts, 60)
 {
-	struct whose *w = calloc(1, sizeof(*w));
-	struct thp_why why = { 0 };
+	static struct whose w;
 
 	(void)self;
-	THP_REQUIRE(w, "no memory");
-	w->call = variant->call;
-	THP_CHECK_OK(thp_child_run(whose_monitor, w, THP_LONG_MS, &why), &why);
+	w.call = variant->call;
+	THP_SCENARIO(monitor_run, &w);
 }
 
 /* UFFDIO_WRITEPROTECT of another process: who can be refused, and who pays. */
 FIXTURE(monitor) {
 	struct thp_cg cg[2];		/* of monitor and target */
-	struct thp_child child;
 };
 
 FIXTURE_SETUP(monitor)
@@ -306,16 +324,11 @@ FIXTURE_TEARDOWN_PARENT(monitor)
 THP_COVERS(monitor, starved, "protect-uffd-wp");
 TEST_F_TIMEOUT(monitor, starved, 60)
 {
-	struct whose *w = calloc(1, sizeof(*w));
-	struct thp_why why = { 0 };
+	static struct whose w = { .call = WHOSE_UFFD_WP, .starved = true };
 
 	(void)self;
 	THP_NEEDS(THP_NEED_FAIL_PAGE);
-	THP_REQUIRE(w, "no memory");
-	w->call = WHOSE_UFFD_WP;
-	w->starved = true;
-	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
-	THP_CHECK_OK(thp_child_run(whose_monitor, w, THP_LONG_MS, &why), &why);
+	THP_SCENARIO(monitor_run, &w);
 }
 
 static long long whose_charged(struct thp_cg *cg, struct thp_why *why)
@@ -325,52 +338,68 @@ static long long whose_charged(struct thp_cg *cg, struct thp_why *why)
 	return a < 0 || b < 0 ? thp_why(why, -EIO, "pagetables cannot be read") : a + b;
 }
 
+/* Starts the monitor, until both processes are in the groups @cg, with no split yet. */
+static int monitor_start(struct thp_cg *cg, struct whose *w, struct thp_child *c,
+			 struct thp_why *why)
+{
+	int ret;
+
+	TRY(thp_cg_create(&cg[0], "monitor", why));
+	TRY(thp_cg_create(&cg[1], "target", why));
+	if (thp_cg_stat(&cg[0], "pagetables") < 0)
+		return thp_skip(why, "needs pagetables in memory.stat");
+	TRY(thp_child_start(c, whose_monitor, w));
+	ret = thp_child_await(c, MONITOR_READY, THP_STEP_MS);
+	if (ret)
+		return thp_child_join(c, 0, why) ? : ret;
+	TRY(thp_cg_join(&cg[0], c->pid));
+	TRY(thp_cg_join(&cg[1], thp_chan_data(c->chan, struct monitor_told)->target));
+	/* The kernel brings memory.stat up to date every 2 s. */
+	thp_sleep_ms(CHARGED_MS);
+	return 0;
+}
+
+/* One of the two groups pays for the tables of all splits. */
+static int charge_splits(const void *arg, struct thp_why *why)
+{
+	struct thp_cg *cg = *(struct thp_cg *const *)arg;
+	static struct whose w = { .call = WHOSE_UFFD_WP, .grouped = true };
+	long long own, before, after = 0, want, end;
+	struct thp_child c = { 0 };
+
+	TRY(monitor_start(cg, &w, &c, why));
+	own = thp_cg_stat(&cg[0], "pagetables");
+	before = whose_charged(cg, why);
+	thp_chan_post_child(c.chan, MONITOR_GO);
+	want = WHOSE_THPS * thp_tables_split(THP_ANON) * (long long)thp_env.table;
+	for (end = thp_now_ms() + 2 * CHARGED_MS; thp_now_ms() < end; thp_sleep_ms(50)) {
+		if (thp_child_watch(&c, MONITOR_DONE, 1) == -ECHILD)
+			break;
+		after = whose_charged(cg, why);
+		if (want && after - before == want)
+			break;
+	}
+	own = thp_cg_stat(&cg[0], "pagetables") - own;
+	printf("# monitor: %+lld B of tables are charged, %+lld B of it to the monitor\n",
+	       after - before, own);
+	thp_chan_post_child(c.chan, MONITOR_END);
+	TRY(thp_child_join(&c, THP_STEP_MS, why));
+	if (after - before != want)
+		return thp_why(why, -EPROTO,
+			       "%d splits by a monitor: %+lld B of tables charged to it and its target, expected %+lld",
+			       WHOSE_THPS, after - before, want);
+	return 0;
+}
+
 THP_COVERS(monitor, charged, "protect-uffd-wp");
 TEST_F_TIMEOUT(monitor, charged, 60)
 {
-	struct thp_child *c = &self->child;
-	struct whose *w = calloc(1, sizeof(*w));
-	long long own, before, after = 0, want, end;
-	struct thp_why why = { 0 };
+	struct thp_cg *const cg = self->cg;
 
 	THP_NEEDS(THP_NEED_MEMCG);
 	if (thp_env.memcg != 2)
 		THP_SKIP("needs version 2 of the memory controller");
 	if (thp_env.table < thp_env.page)
 		THP_SKIP("needs PTE tables of a whole page");
-	THP_REQUIRE(w, "no memory");
-	w->call = WHOSE_UFFD_WP;
-	w->grouped = true;
-	THP_REQUIRE_OK(thp_cg_create(&self->cg[0], "monitor", &why), &why);
-	THP_REQUIRE_OK(thp_cg_create(&self->cg[1], "target", &why), &why);
-	if (thp_cg_stat(&self->cg[0], "pagetables") < 0)
-		THP_SKIP("needs pagetables in memory.stat");
-	THP_REQUIRE_OK(thp_child_start(c, whose_monitor, w), &why);
-	if (thp_child_await(c, WHOSE_READY, THP_STEP_MS)) {
-		THP_REQUIRE_OK(thp_child_join(c, 0, &why), &why);
-		return;
-	}
-	THP_REQUIRE_OK(thp_cg_join(&self->cg[0], c->pid), &why);
-	THP_REQUIRE_OK(thp_cg_join(&self->cg[1], c->chan->val[0]), &why);
-	/* The kernel brings memory.stat up to date every 2 s. */
-	thp_sleep_ms(CHARGED_MS);
-	own = thp_cg_stat(&self->cg[0], "pagetables");
-	before = whose_charged(self->cg, &why);
-	thp_chan_post_child(c->chan, WHOSE_GO);
-	want = WHOSE_THPS * thp_tables_split(THP_ANON) * (long long)thp_env.table;
-	for (end = thp_now_ms() + 2 * CHARGED_MS; thp_now_ms() < end; thp_sleep_ms(50)) {
-		if (thp_child_watch(c, WHOSE_DONE, 1) == -ECHILD)
-			break;
-		after = whose_charged(self->cg, &why);
-		if (want && after - before == want)
-			break;
-	}
-	own = thp_cg_stat(&self->cg[0], "pagetables") - own;
-	printf("# monitor: %+lld B of tables are charged, %+lld B of it to the monitor\n",
-	       after - before, own);
-	thp_chan_post_child(c->chan, WHOSE_END);
-	THP_CHECK_OK(thp_child_join(c, THP_STEP_MS, &why), &why);
-	THP_CHECK(after - before == want,
-		  "%d splits by a monitor: %+lld B of tables charged to it and its target, expected %+lld",
-		  WHOSE_THPS, after - before, want);
+	THP_SCENARIO(charge_splits, &cg);
 }

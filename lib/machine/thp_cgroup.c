@@ -16,6 +16,8 @@
 #include "thp_settings.h"
 
 #define DIRNAME		"thp_lazy_pte"
+/* Bytes that a burner can use up in a moment, see thp_cg_limit_near(). */
+#define LIMIT_SLACK	(1 << 20)
 
 static int cg_write(const struct thp_cg *cg, const char *file, const char *text)
 {
@@ -150,6 +152,27 @@ int thp_cg_limit(const struct thp_cg *cg, uint64_t bytes)
 	return ret;
 }
 
+long long thp_cg_limit_near(const struct thp_cg *cg)
+{
+	long long limit = thp_cg_usage(cg);
+	int ret;
+
+	if (limit < 0)
+		return limit;
+	limit = (limit + LIMIT_SLACK) & -(long long)thp_env.page;
+	ret = thp_cg_limit(cg, limit);
+	return ret ? ret : limit;
+}
+
+int thp_cg_spare_self(struct thp_why *why)
+{
+	int ret = thp_write_file("/proc/self/oom_score_adj", "-1000");
+
+	if (!ret || thp_env.memcg != 2)
+		return 0;
+	return thp_why(why, ret, "oom_score_adj: %s", thp_errno_name(ret));
+}
+
 long long thp_cg_usage(const struct thp_cg *cg)
 {
 	char text[64];
@@ -170,6 +193,17 @@ long long thp_cg_stat(const struct thp_cg *cg, const char *field)
 	if (n < 0)
 		return n;
 	return thp_field_u64(text, field, &val) ? -ENOENT : (long long)val;
+}
+
+long long thp_cg_dying(void)
+{
+	char path[192], text[4096];
+	uint64_t n;
+
+	snprintf(path, sizeof(path), "%s/" DIRNAME "/cgroup.stat", thp_env.memcg_root);
+	if (thp_env.memcg != 2 || thp_read_file(path, text, sizeof(text)) < 0)
+		return -ENOENT;
+	return thp_field_u64(text, "nr_dying_descendants", &n) ? -ENOENT : (long long)n;
 }
 
 int thp_cg_reclaim(const struct thp_cg *cg, uint64_t bytes)

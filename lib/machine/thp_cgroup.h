@@ -49,11 +49,30 @@ int thp_cg_join(const struct thp_cg *cg, pid_t pid);
  */
 int thp_cg_limit(const struct thp_cg *cg, uint64_t bytes);
 
+/*
+ * Limits the group to what it has and 1 MiB: a limit that it has kept so far, within reach
+ * of a burner (thp_inject.h). The limit in bytes, or -errno.
+ */
+long long thp_cg_limit_near(const struct thp_cg *cg);
+
+/*
+ * The calling process is not killed when its group is full: an allocation fails instead.
+ * Version 1 has a switch for that, see thp_cg_create(), and needs nothing more. 0, or
+ * -errno with a cause.
+ */
+int thp_cg_spare_self(struct thp_why *why);
+
 /* Charged memory in bytes, or -errno. */
 long long thp_cg_usage(const struct thp_cg *cg);
 
 /* A field of memory.stat ("pagetables", "kernel", ...) in its own unit, or -errno. */
 long long thp_cg_stat(const struct thp_cg *cg, const char *field);
+
+/*
+ * Groups of this suite that were removed and that something still refers to, e.g. a charged
+ * page (nr_dying_descendants of cgroup.stat). -ENOENT with version 1.
+ */
+long long thp_cg_dying(void);
 
 /* Asks version 2 to reclaim @bytes (memory.reclaim, Linux 5.19); 0 or -errno. */
 int thp_cg_reclaim(const struct thp_cg *cg, uint64_t bytes);

@@ -9,6 +9,7 @@
 #ifndef THP_CHILD_H
 #define THP_CHILD_H
 
+#include <assert.h>
 #include <sys/types.h>
 
 #include "thp_clock.h"
@@ -22,6 +23,15 @@ struct thp_chan {
 	long long val[32];	/* free for both */
 	struct thp_why why;	/* the child's cause when its function fails */
 };
+
+/*
+ * .val as a struct of the two: struct foo *f = thp_chan_data(chan, struct foo). All zeroes
+ * at first.
+ */
+#define thp_chan_data(chan, type) ({					\
+	static_assert(sizeof(type) <= sizeof((chan)->val), #type);	\
+	(type *)(void *)(chan)->val;					\
+})
 
 struct thp_child {
 	pid_t pid;

@@ -387,6 +387,25 @@ int thp_inject_drain(int nth_fd)
 	return got < 0 ? got : 0;
 }
 
+int thp_inject_exhaust(struct thp_why *why)
+{
+	int ret = thp_inject_drain(-1);
+
+	return ret ? thp_why(why, ret, "PTE tables cannot be used up: %s", thp_errno_name(ret)) : 0;
+}
+
+int thp_inject_self(struct thp_why *why)
+{
+	int ret = thp_inject_task(getpid(), true);
+
+	if (ret)
+		return thp_why(why, ret, "make-it-fail: %s", thp_errno_name(ret));
+	ret = thp_inject_exhaust(why);
+	if (ret)
+		(void)thp_inject_task(getpid(), false);
+	return ret;
+}
+
 /*
  * "space" is a budget in pages, which is used up before failures begin; what would
  * bring it to 0 fails. Its old value was saved by thp_inject_setup().

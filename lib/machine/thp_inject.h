@@ -67,6 +67,15 @@ int thp_inject_nth_disarm(int fd);
  */
 int thp_inject_drain(int nth_fd);
 
+/* thp_inject_drain(-1) with a cause. */
+int thp_inject_exhaust(struct thp_why *why);
+
+/*
+ * After thp_inject_setup(true, 0): from now on the calling task gets no PTE table, until
+ * thp_inject_task(getpid(), false). 0; -errno with a cause: it is not failing.
+ */
+int thp_inject_self(struct thp_why *why);
+
 /*
  * In a task that is failing already (targeted): the next @tables PTE tables of the
  * calling process can still be had, no more. 0, or as thp_inject_drain().

@@ -215,10 +215,9 @@ static int state_by_scan(const void *addr, size_t len, enum thp_state *state)
 	return 0;
 }
 
-/* The huge zero folio by its kpageflags; -EPERM without privilege. */
-static int is_huge_zero(uint64_t entry, bool *zero)
+int thp_obs_kpageflags(uint64_t entry, uint64_t *flags)
 {
-	uint64_t flags, pfn = entry & PM_PFN_MASK;
+	uint64_t pfn = entry & PM_PFN_MASK;
 	ssize_t n;
 	int fd;
 
@@ -227,12 +226,19 @@ static int is_huge_zero(uint64_t entry, bool *zero)
 	fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	n = pread(fd, &flags, 8, pfn * 8);
+	n = pread(fd, flags, sizeof(*flags), pfn * sizeof(*flags));
 	close(fd);
-	if (n != 8)
-		return -EIO;
+	return n == sizeof(*flags) ? 0 : -EIO;
+}
+
+/* Whether such an entry maps the huge zero folio; -errno as above. */
+static int is_huge_zero(uint64_t entry, bool *zero)
+{
+	uint64_t flags = 0;
+	int ret = thp_obs_kpageflags(entry, &flags);
+
 	*zero = (flags >> KPF_ZERO_PAGE & 1) && (flags >> KPF_THP & 1);
-	return 0;
+	return ret;
 }
 
 /*

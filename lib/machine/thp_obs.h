@@ -81,6 +81,12 @@ long thp_obs_populated(const void *addr, size_t len);
 /* Raw /proc/self/pagemap entry of one address; 0 or -errno. */
 int thp_obs_pagemap(const void *addr, uint64_t *entry);
 
+/*
+ * The flags of the frame (KPF_..., /proc/kpageflags) that such an entry of a present page
+ * names; 0, -EPERM where frame numbers are hidden, as for all but root, or -errno.
+ */
+int thp_obs_kpageflags(uint64_t entry, uint64_t *flags);
+
 /* Those of @pages base pages in a row; 0 or -errno. */
 int thp_obs_pagemap_range(const void *addr, uint64_t *entries, size_t pages);
 

@@ -13,7 +13,6 @@
 
 #define KPF_COMPOUND_HEAD	15
 #define KPF_COMPOUND_TAIL	16
-#define PM_PFN_MASK		((1ULL << 55) - 1)
 
 /* What the kernel says */
 
@@ -126,22 +125,15 @@ static int guard(struct split_view *v, const struct split_trait *t, char *page)
 static int large(struct split_view *v, const struct split_trait *t, char *page)
 {
 	uint64_t entry, flags;
-	ssize_t n;
-	int fd, ret = thp_obs_pagemap(page, &entry);
+	int ret = thp_obs_pagemap(page, &entry);
 
 	(void)v;
 	(void)t;
 	if (ret || !(entry & THP_PM_PRESENT))
 		return ret;
-	if (!(entry & PM_PFN_MASK))
-		return -EPERM;
-	fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	n = pread(fd, &flags, sizeof(flags), (entry & PM_PFN_MASK) * sizeof(flags));
-	close(fd);
-	if (n != sizeof(flags))
-		return -EIO;
+	ret = thp_obs_kpageflags(entry, &flags);
+	if (ret)
+		return ret;
 	return (flags >> KPF_COMPOUND_HEAD & 1) || (flags >> KPF_COMPOUND_TAIL & 1);
 }
 

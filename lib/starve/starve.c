@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <string.h>
+
+#include "starve.h"
+#include "thp_contract.h"
+#include "thp_hmm.h"
+#include "thp_inject.h"
+#include "thp_run.h"
+
+/* A fault that waits for memory: long enough to see that it does not give up. */
+#define WAIT_MS		300
+
+/* The victim, in its own memory. */
+struct victim {
+	const struct starve_job *job;
+	struct thp_map m;
+	struct thp_burner burner;	/* STARVE_MEMCG */
+	struct thp_smaps before;
+	long long tables;		/* VmPTE, bytes */
+};
+
+bool starve_needs_table(const struct split_op *op, enum thp_kind kind)
+{
+	return split_expected(op, kind) && thp_split_allocates(kind);
+}
+
+const char *starve_outcome(const struct starve_result *r)
+{
+	return r->waited ? "waited" : thp_errno_name(r->ret);
+}
+
+void starve_report(const char *injector, const struct starve_job *job, long refused)
+{
+	const struct starve_result *r = job->result;
+
+	thp_inject_report(injector, starve_needs_table(job->op, job->kind), refused,
+			  "%s, thp_split_pmd_failed %+ld", starve_outcome(r), r->failed_splits);
+}
+
+int starve_rehearse(const struct split_op *op, enum thp_kind kind, struct thp_why *why)
+{
+	static struct thp_map m;
+	int ret;
+
+	ret = thp_map_new(&m, kind, why);
+	if (!ret)
+		ret = split_prepare(op, &m, why);
+	if (!ret)
+		(void)split_run(op, &m);
+	thp_map_destroy(&m);
+	return ret;
+}
+
+/* A mapping for the operation, and everything that the victim allocates later. */
+static int victim_prepare(struct victim *v, struct thp_why *why)
+{
+	const struct starve_job *job = v->job;
+	int ret;
+
+	if (job->by == STARVE_MEMCG) {
+		TRY(thp_cg_spare_self(why));
+		ret = thp_burner_create(&v->burner);
+		if (ret)
+			return thp_why(why, ret, "burner: %s", thp_errno_name(ret));
+	}
+	thp_warm_up();
+	/* fork() does not map shared memory, which may want a PTE table of its own. */
+	__atomic_store_n(&job->result->hungry, 0, __ATOMIC_SEQ_CST);
+	ret = thp_pin_cpu();
+	if (ret)
+		return thp_why(why, ret, "sched_setaffinity: %s", thp_errno_name(ret));
+	ret = job->mirrored ? thp_hmm_open(why) : 0;
+	if (!ret)
+		ret = starve_rehearse(job->op, job->kind, why);
+	if (!ret)
+		ret = thp_map_new(&v->m, job->kind, why);
+	if (!ret)
+		ret = split_prepare(job->op, &v->m, why);
+	if (!ret)
+		ret = thp_obs_smaps(0, v->m.area, v->m.area_len, &v->before);
+	v->tables = thp_obs_vmpte(0);
+	return ret ? thp_why(why, ret, "setup: %s", thp_errno_name(ret)) : 0;
+}
+
+/* Uses up what can still be allocated. */
+static int victim_exhaust(struct victim *v, struct thp_why *why)
+{
+	struct starve_result *r = v->job->result;
+	int ret;
+
+	if (v->job->by == STARVE_MEMCG) {
+		ret = thp_burner_burn(&v->burner);
+		if (ret)
+			return thp_why(why, ret, "the limit did not bite: %s", thp_errno_name(ret));
+		__atomic_store_n(&r->hungry, 1, __ATOMIC_SEQ_CST);
+	}
+	if (v->job->by == STARVE_TABLES) {
+		TRY(thp_inject_exhaust(why));
+		r->drained = thp_inject_drained();
+		v->tables = thp_obs_vmpte(0);
+	}
+	return 0;
+}
+
+/* With memory at hand again: the result, then the operation once more. */
+static int victim_judge(struct victim *v, struct thp_why *why)
+{
+	struct starve_result *r = v->job->result;
+	const struct split_op *op = v->job->op;
+	/* Only the targeted injector refuses nothing but tables. */
+	bool strict = v->job->by == STARVE_TABLES && starve_needs_table(op, v->job->kind);
+	int ret;
+
+	v->tables = thp_obs_vmpte(0) - v->tables;
+	ret = thp_obs_state(v->m.thp, thp_env.pmd, &r->state);
+	if (ret)
+		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
+	r->still_huge = split_expected(op, v->m.kind) && r->state == thp_kind_state(v->m.kind);
+	TRY(starve_judge(op, &v->m, r->ret, v->before.layout, strict, why));
+	if (!r->ret)
+		return 0;
+	if (strict && v->tables)
+		return thp_why(why, -EPROTO, "%s failed and left %+lld B of tables", op->name,
+			       v->tables);
+	return starve_retry(op, &v->m, strict, why);
+}
+
+int starve_victim(struct thp_chan *chan, void *arg)
+{
+	const struct starve_job *job = arg;
+	struct thp_why *why = &chan->why;
+	static struct victim v;
+	int ret;
+
+	v.job = job;
+	TRY(victim_prepare(&v, why));
+	thp_chan_post_parent(chan, STARVE_READY);
+	thp_chan_await_parent(chan, STARVE_GO);
+	ret = victim_exhaust(&v, why);
+	if (!ret)
+		job->result->ret = split_run(job->op, &v.m);
+	thp_chan_post_parent(chan, STARVE_DONE);
+	if (ret)
+		return ret;
+	thp_chan_await_parent(chan, STARVE_FED);
+	TRY(victim_judge(&v, why));
+	if (!(job->op->flags & OP_NO_ZAP))
+		thp_map_zap(&v.m);
+	thp_map_destroy(&v.m);
+	return 0;
+}
+
+/* Switches the shortage on or off, from outside. */
+static int set_shortage(const struct starve_job *job, const struct thp_child *c, bool on)
+{
+	if (job->by == STARVE_NOTHING)
+		return 0;
+	if (job->by == STARVE_TABLES)
+		return thp_inject_task(c->pid, on);
+	return thp_cg_limit(job->cg, on ? 0 : THP_CG_MAX);
+}
+
+/* Starts the victim, until it is ready. */
+static int watch_start(const struct starve_job *job, struct thp_child *c, struct thp_why *why)
+{
+	struct thp_deadline d;
+	int ret;
+
+	ret = thp_child_start(c, job->victim ? job->victim : starve_victim, (void *)job);
+	if (ret)
+		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
+	if (job->by == STARVE_MEMCG) {
+		/* It is charged from the start, as it is what gets starved. */
+		ret = thp_cg_join(job->cg, c->pid);
+		if (ret) {
+			thp_child_kill(c);
+			return thp_why(why, ret, "cgroup.procs: %s", thp_errno_name(ret));
+		}
+	}
+	thp_deadline_start(&d, c->pid, THP_STEP_MS);
+	ret = thp_child_await_until(c, STARVE_READY, &d);
+	if (!ret)
+		return 0;
+	if (ret == -ETIMEDOUT)
+		thp_why(why, ret, "the victim was not ready within %lld ms", d.wall);
+	thp_child_join(c, 0, why);
+	if (why->skip)
+		return -ENOTSUP;
+	return ret == -ETIMEDOUT ? -EPROTO : -ECHILD;
+}
+
+/*
+ * Until the victim has used up what its group has left: the kernel writes an OOM report
+ * when that is over, which can take long, and is no part of the operation.
+ */
+static void await_hunger(const struct starve_job *job, struct thp_child *c)
+{
+	struct thp_deadline d;
+
+	thp_deadline_start(&d, c->pid, THP_STEP_MS);
+	while (!__atomic_load_n(&job->result->hungry, __ATOMIC_SEQ_CST) &&
+	       thp_child_watch(c, STARVE_DONE, 1) == -ETIMEDOUT && !thp_deadline_over(&d))
+		;
+}
+
+/* Milliseconds for the operation. */
+static int return_limit(const struct starve_job *job)
+{
+	int ms = job->return_ms ? job->return_ms : THP_RETURN_MS;
+
+	/* What has looped before is not given as long again: ten IDs, one bug. */
+	if (thp_run_has_looped(job->op->name))
+		return THP_AGAIN_MS;
+	/* A full control group makes the kernel write an OOM report for each attempt. */
+	return job->by == STARVE_MEMCG ? 2 * ms : ms;
+}
+
+/*
+ * The operation, starved and then fed. 0; -ETIMEDOUT with a cause if the victim never
+ * came back; -ECHILD if it ended. A cause alone: it came back, but only because it was
+ * fed.
+ */
+static int watch_operation(const struct starve_job *job, struct thp_child *c,
+			   struct thp_why *why)
+{
+	const char *op = job->op->name;
+	int limit = return_limit(job), ret;
+	struct thp_deadline d;
+
+	thp_chan_post_child(c->chan, STARVE_GO);
+	if (job->by == STARVE_MEMCG)
+		await_hunger(job, c);
+	thp_deadline_start(&d, c->pid, limit);
+	if (job->op->starved == WAITS)
+		ret = thp_child_watch(c, STARVE_DONE, WAIT_MS);
+	else
+		ret = thp_child_await_until(c, STARVE_DONE, &d);
+	job->result->waited = ret == -ETIMEDOUT;
+	(void)set_shortage(job, c, false);
+	if (ret != -ETIMEDOUT)
+		return ret;
+	if (job->op->starved != WAITS) {
+		thp_run_note_loop(op);
+		thp_why(why, -EPROTO,
+			"%s did not return within %lld ms while starved: %s, CPU %lld ms", op,
+			d.wall, thp_deadline_burnt(&d) ? "livelock" : "it sleeps", d.cpu);
+	}
+	ret = thp_child_await(c, STARVE_DONE, limit);
+	if (ret == -ETIMEDOUT) {
+		thp_run_note_loop(op);
+		thp_why(why, ret, "%s did not return even with memory at hand", op);
+	}
+	return ret;
+}
+
+int starve_run(const struct starve_job *job, struct thp_why *why)
+{
+	struct starve_result *r = job->result;
+	struct thp_why inner = { 0 };
+	struct thp_child c = { 0 };
+	struct thp_events e[2];
+	int ret;
+
+	TRY(watch_start(job, &c, why));
+	thp_obs_events(&e[0]);
+	ret = set_shortage(job, &c, true);
+	if (ret) {
+		thp_child_kill(&c);
+		return thp_why(why, ret, "cannot starve the victim: %s", thp_errno_name(ret));
+	}
+	ret = watch_operation(job, &c, why);
+	/* An operation that waited has been refused up to now. */
+	thp_obs_events(&e[1]);
+	if (job->by == STARVE_TABLES)
+		r->fired = thp_inject_fired() - r->drained;
+	r->splits = e[1].split_pmd - e[0].split_pmd;
+	r->failed_splits = e[1].split_pmd_failed - e[0].split_pmd_failed;
+	if (c.chan)
+		thp_chan_post_child(c.chan, STARVE_FED);
+	ret = thp_child_join(&c, ret == -ETIMEDOUT ? 0 : THP_STEP_MS, &inner);
+	if (ret)
+		thp_why_pass(why, ret, &inner);
+	if (why->skip)
+		return -ENOTSUP;
+	return why->text[0] ? -EPROTO : 0;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * One operation of the split table in a process that can allocate nothing, the victim,
+ * and what its parent, the watch, sees of it from outside.
+ *
+ *	victim				watch: starve_run()
+ *	maps, prepares
+ *	STARVE_READY ---------------->	reads the events, makes allocations fail
+ *	uses up what is left  <------	STARVE_GO
+ *	runs the operation
+ *	STARVE_DONE ----------------->	lets allocations succeed again, reads the events
+ *	judges the result     <------	STARVE_FED
+ *	runs the operation again, ends
+ *
+ * The watch is never starved, and feeds the victim when a time limit is over: more memory
+ * ends even a livelock that no signal can end.
+ */
+#ifndef STARVE_H
+#define STARVE_H
+
+#include "split_ops.h"
+#include "thp_cgroup.h"
+#include "thp_child.h"
+
+enum starve_step { STARVE_READY = 1, STARVE_GO, STARVE_DONE, STARVE_FED };
+
+/* Which allocations of the victim fail. */
+enum starve_by {
+	STARVE_TABLES,		/* of PTE tables, all of them: targeted injector */
+	STARVE_MEMCG,		/* that are charged: its control group is full */
+	STARVE_NOTHING,		/* none: for an operation that is wrong by itself */
+};
+
+/*
+ * What became of it. Victim and watch write to it, so it has to lie in memory that both
+ * share, as the data of a fixture with FIXTURE_TEARDOWN_PARENT() does.
+ */
+struct starve_result {
+	int ret;		/* of the operation: 0 or -errno */
+	bool waited;		/* it came back only after being fed */
+	bool still_huge;	/* the PMD that it was to split is not */
+	enum thp_state state;	/* how the range is mapped right after it */
+	long fired;		/* allocations that were refused */
+	long drained;		/* ... and those that only prepared it, see thp_inject_drain() */
+	long splits;		/* thp_split_pmd, of the whole system */
+	long failed_splits;	/* thp_split_pmd_failed, the same */
+	int hungry;		/* its group is full now, the operation begins */
+};
+
+struct starve_job {
+	const struct split_op *op;
+	enum thp_kind kind;	/* of the mapping that it runs on */
+	enum starve_by by;
+	struct thp_cg *cg;	/* STARVE_MEMCG: the group of the victim, made by the caller */
+	bool mirrored;		/* a device mirrors the victim, see thp_hmm_open() */
+	int return_ms;		/* limit of the operation, 0: THP_RETURN_MS */
+	/* Instead of starve_victim(): @arg is the job; it posts and awaits the same steps. */
+	int (*victim)(struct thp_chan *chan, void *arg);
+	const void *arg;	/* free for it */
+	struct starve_result *result;
+};
+
+/*
+ * Runs the job: victim, shortage, watch. STARVE_TABLES needs thp_inject_setup(true, 0)
+ * before. 0 if the result is one that the contract of the operation allows, whatever
+ * @job->result says of it; -EPROTO with a cause if not, or if the operation did not
+ * return in time; -ENOTSUP with the reason of a SKIP; another -errno with a cause.
+ */
+int starve_run(const struct starve_job *job, struct thp_why *why);
+
+/* The victim of starve_run(): @arg is the struct starve_job. */
+int starve_victim(struct thp_chan *chan, void *arg);
+
+/*
+ * Runs @op once with memory at hand, on a mapping of its own, so that everything that it
+ * allocates once is allocated. 0 or -errno with a cause.
+ */
+int starve_rehearse(const struct split_op *op, enum thp_kind kind, struct thp_why *why);
+
+/* Whether the kernel that is expected here needs a PTE table for this. */
+bool starve_needs_table(const struct split_op *op, enum thp_kind kind);
+
+/* "0", "ENOMEM", "waited": for people. */
+const char *starve_outcome(const struct starve_result *r);
+
+/* thp_inject_report() of a job: @refused as there. */
+void starve_report(const char *injector, const struct starve_job *job, long refused);
+
+/* The judge, in starve_judge.c. */
+
+/*
+ * The result @op_ret of @op on @m against its contract, with memory at hand again:
+ * success is complete, a failure is one that it may return and has changed nothing.
+ * @vmas: thp_smaps.layout from before. @strict: nothing but a table can have been
+ * refused. 0; -EPROTO or another -errno with a cause.
+ */
+int starve_judge(const struct split_op *op, struct thp_map *m, int op_ret, const char *vmas,
+		 bool strict, struct thp_why *why);
+
+/* Runs @op again after a failure, now with memory at hand: it has to succeed. As above. */
+int starve_retry(const struct split_op *op, struct thp_map *m, bool strict,
+		 struct thp_why *why);
+
+/* Two answers of thp_obs_smaps() tell of the same VMAs: 0, or -EPROTO with a cause. */
+int starve_same_vmas(const struct split_op *op, const char *before, const char *after,
+		     struct thp_why *why);
+
+/*
+ * Events against a result: a table that is refused counts once in thp_split_pmd_failed, a
+ * PMD that is split once in thp_split_pmd, and neither in the other. @refused: tables
+ * that were, or (!@tables) allocations of any kind, of which the split's may be none.
+ * 0; -EAGAIN with a cause: more events than that, which may be the work of others;
+ * -EPROTO with a cause: fewer.
+ */
+int starve_events(const struct starve_result *r, const struct split_op *op, enum thp_kind kind,
+		  long refused, bool tables, struct thp_why *why);
+
+/* Whether this kernel has thp_split_pmd_failed. */
+bool starve_counts_failures(void);
+
+#endif /* STARVE_H */

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * common: What several subjects of this program share.
+ */
+
+/* Shots of fail-nth. Arbitrary, far above what any of these system calls allocates. */
+#define NTH_MAX		200
+
+/* A child that keeps what it has, and does nothing. */
+enum keep_step { KEEP_READY = 1, KEEP_END };
+
+static int keep_child(struct thp_chan *chan, void *arg)
+{
+	(void)arg;
+	thp_chan_post_parent(chan, KEEP_READY);
+	thp_chan_await_parent(chan, KEEP_END);
+	return 0;
+}
+
+/* Starts one, until it is there; thp_child_kill() ends it. */
+static int keep_start(struct thp_child *c, struct thp_why *why)
+{
+	int ret = thp_child_start(c, keep_child, NULL);
+
+	if (!ret)
+		ret = thp_child_await(c, KEEP_READY, THP_STEP_MS);
+	return ret ? thp_why(why, ret, "fork: %s", thp_errno_name(ret)) : 0;
+}
+
+/* Sets fail-nth up, and has THPs refused, too (they are GFP_HIGHUSER). */
+static int nth_with_thps(struct thp_why *why)
+{
+	char knob[192];
+
+	TRY(thp_inject_setup(false, 0, why));
+	snprintf(knob, sizeof(knob), "%s/fail_page_alloc/ignore-gfp-highmem", thp_env.debugfs);
+	return thp_settings_set(knob, "N");
+}
+
+/* A kernel thread by its name, or 0. */
+static pid_t find_kthread(const char *name)
+{
+	char path[64], comm[32];
+	pid_t pid;
+
+	/* They are started at boot, but after the modules' own. */
+	for (pid = 2; pid < 4096; pid++) {
+		snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+		if (thp_read_file(path, comm, sizeof(comm)) < 0)
+			continue;
+		comm[strcspn(comm, "\n")] = '\0';
+		if (!strcmp(comm, name))
+			return pid;
+	}
+	return 0;
+}
+
+/*
+ * What is left of a page of tables is no table for anybody, see thp_inject_drain(): the
+ * task that splits for this process has to allocate one.
+ */
+static int drain_own_tables(struct thp_why *why)
+{
+	TRY(thp_inject_self(why));
+	return thp_inject_task(getpid(), false);
+}
+
+/*
+ * Uses up the group of the calling process. The refusal itself makes other CPUs give back
+ * their stocks, a little later: hence more than once.
+ */
+static int fill_group(struct thp_burner *burner, struct thp_why *why)
+{
+	int i, ret = 0;
+
+	for (i = 0; i < 5 && !ret; i++) {
+		ret = thp_burner_burn(burner);
+		thp_sleep_ms(20);
+	}
+	return ret ? thp_why(why, ret, "the limit did not bite: %s", thp_errno_name(ret)) : 0;
+}
+
+/*
+ * Bytes by which splits of @thps THPs may exceed the limit of a group: the kernel does so
+ * by a page here and there, not by one per split.
+ */
+static long long limit_slack(int thps)
+{
+	long long tables = thps / 4 * (long long)thp_env.table;
+
+	return tables > 2 * (long long)thp_env.page ? tables : 2 * (long long)thp_env.page;
+}

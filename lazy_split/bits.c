@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * bits: Bits of the PMD that its PTEs inherit at a split.
- */
-
-/*
- * What the PMD entry knew goes on in the PTEs: that a page was written to, that it
- * was used, that it may be written to. Contents do not show it, not at once.
+ * bits: Bits of the PMD that its PTEs inherit at a split: that a page was written to, that
+ * it was used, that it may be written to. Contents do not show it, not at once.
  */
 
 FIXTURE(bits) {
-	struct thp_map maps[2];
+	int unused;	/* the harness wants data */
 };
 
 FIXTURE_SETUP(bits)
 {
+	(void)self;
 	thp_warm_up();
 }
 
@@ -37,107 +34,119 @@ static int split_by(struct thp_map *m, bool folio, struct thp_why *why)
 
 /*
  * MADV_FREE takes the dirty bit off, a write sets it again, and then reclaim may not
- * throw the page away. @m is the range that is written to, @control is not: if
+ * throw the page away. The first range is written to, the second is the control: if
  * reclaim does not take that one, it proves nothing.
  */
-static void keep_dirty(struct __test_metadata *_metadata, struct thp_map *maps, bool folio)
+static int keep_dirty(const void *arg, struct thp_why *why)
 {
-	struct thp_map *m = &maps[0], *control = &maps[1];
-	struct thp_why why = { 0 };
+	const bool *folio = arg;
+	struct thp_map m[2];
 	size_t i, lost = 0;
 
 	for (i = 0; i < 2; i++) {
-		THP_REQUIRE_OK(thp_map_new(&maps[i], THP_ANON, &why), &why);
-		THP_REQUIRE_OK(mark_free(&maps[i], &why), &why);
+		TRY(thp_map_new(&m[i], THP_ANON, why));
+		TRY(mark_free(&m[i], why));
 	}
 	for (i = 0; i < thp_env.nr; i++)
-		thp_fill(thp_page(m, i), m->seed, i);
-	THP_REQUIRE_OK(thp_map_expect(m, THP_STATE_PMD, &why), &why);
+		thp_fill(thp_page(&m[0], i), m[0].seed, i);
+	TRY(thp_map_expect(&m[0], THP_STATE_PMD, why));
 	for (i = 0; i < 2; i++) {
-		THP_REQUIRE_OK(split_by(&maps[i], folio, &why), &why);
-		THP_REQUIRE(!madvise(maps[i].thp, thp_env.pmd, MADV_PAGEOUT), "MADV_PAGEOUT: %s",
-			    strerror(errno));
+		TRY(split_by(&m[i], *folio, why));
+		if (madvise(m[i].thp, thp_env.pmd, MADV_PAGEOUT))
+			return thp_why(why, -errno, "MADV_PAGEOUT: %s", strerror(errno));
 	}
-	THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &why), &why);
+	TRY(thp_map_check(&m[0], 0, thp_env.nr, why));
 	for (i = 0; i < thp_env.nr; i++)
-		lost += !!thp_map_check(control, i, 1, NULL);
+		lost += !!thp_map_check(&m[1], i, 1, NULL);
 	printf("# dirty: reclaim took %zu of %zu pages that were not written to\n", lost,
 	       thp_env.nr);
-	if (!lost)
-		THP_SKIP("needs reclaim that takes what MADV_FREE offers");
+	return lost ? 0 : thp_skip(why, "needs reclaim that takes what MADV_FREE offers");
 }
 
 THP_COVERS(bits, dirty, "split-mprotect reclaim-lazyfree");
 TEST_F(bits, dirty)
 {
-	keep_dirty(_metadata, self->maps, false);
+	const bool folio = false;
+
+	(void)self;
+	THP_SCENARIO(keep_dirty, &folio);
 }
 
 THP_COVERS(bits, dirty_folio, "folio-split-advice reclaim-lazyfree");
 TEST_F(bits, dirty_folio)
 {
-	keep_dirty(_metadata, self->maps, true);
+	const bool folio = true;
+
+	(void)self;
+	THP_SCENARIO(keep_dirty, &folio);
 }
 
-/* Reclaim and idle page tracking go by the young bits: a THP in use stays in use. */
-THP_COVERS(bits, young, "split-mprotect walk-readers");
-TEST_F(bits, young)
+/*
+ * Reclaim and idle page tracking look at the young bits: a THP in use stays in use. Other
+ * users of idle page tracking take the bits away, too: then it is disturbed.
+ */
+static int keep_young(const void *arg, struct thp_why *why)
 {
-	struct thp_map *m = &self->maps[0];
-	struct thp_smaps sm[2] = { 0 };
-	struct thp_why why = { 0 };
-	uint64_t want;
-	int try;
+	unsigned long long want = (thp_env.pmd - 2 * thp_env.page) / 1024;
+	struct thp_smaps sm[2];
+	struct thp_map m;
 
+	(void)arg;
 	/*
 	 * The fault has made it young. Not by clear_refs and another access: a CPU that
 	 * has the entry in its TLB need not set the bit again.
 	 */
-	want = (thp_env.pmd - 2 * thp_env.page) / 1024;
-	for (try = 0; try < 3; try++) {
-		THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
-		THP_REQUIRE_OK(thp_obs_smaps(0, m->area, m->area_len, &sm[0]), &why);
-		THP_REQUIRE_OK(split_by(m, false, &why), &why);
-		THP_REQUIRE_OK(thp_obs_smaps(0, m->area, m->area_len, &sm[1]), &why);
-		thp_map_destroy(m);
-		/* Whoever looks for idle pages takes the bits away, too. */
-		if (sm[0].referenced_kb >= want && sm[1].referenced_kb >= want)
-			break;
-	}
-	THP_CHECK(sm[0].referenced_kb >= want,
-		  "Referenced is %llu kB after a fault, expected at least %llu",
-		  (unsigned long long)sm[0].referenced_kb, (unsigned long long)want);
-	THP_CHECK(sm[1].referenced_kb >= want,
-		  "Referenced was %llu kB before the split and is %llu kB after it",
-		  (unsigned long long)sm[0].referenced_kb,
-		  (unsigned long long)sm[1].referenced_kb);
+	TRY(thp_map_new(&m, THP_ANON, why));
+	TRY(thp_obs_smaps(0, m.area, m.area_len, &sm[0]));
+	TRY(split_by(&m, false, why));
+	TRY(thp_obs_smaps(0, m.area, m.area_len, &sm[1]));
+	thp_map_destroy(&m);
+	if (sm[0].referenced_kb < want)
+		return thp_why(why, -EAGAIN,
+			       "Referenced is %llu kB after a fault, expected at least %llu",
+			       (unsigned long long)sm[0].referenced_kb, want);
+	if (sm[1].referenced_kb < want)
+		return thp_why(why, -EAGAIN,
+			       "Referenced was %llu kB before the split and is %llu kB after it",
+			       (unsigned long long)sm[0].referenced_kb,
+			       (unsigned long long)sm[1].referenced_kb);
+	return 0;
+}
+
+THP_COVERS(bits, young, "split-mprotect walk-readers");
+TEST_F(bits, young)
+{
+	(void)self;
+	THP_SCENARIO(keep_young, NULL);
 }
 
 /* A split costs one table, not one fault per page as well. */
+static int keep_writable(const void *arg, struct thp_why *why)
+{
+	/* The page that was read-only for a while may take one. */
+	long faults, max = thp_env.nr / 16 + 1;
+	struct thp_map m;
+	size_t i;
+
+	(void)arg;
+	TRY(thp_map_new(&m, THP_ANON, why));
+	TRY(split_by(&m, false, why));
+	faults = thp_obs_minor_faults();
+	for (i = 0; i < thp_env.nr; i++)
+		thp_touch(thp_page(&m, i));
+	faults = thp_obs_minor_faults() - faults;
+	thp_map_destroy(&m);
+	/* NUMA balancing takes its faults when it wants to. */
+	if (faults > max)
+		return thp_why(why, -EAGAIN,
+			       "writing to %zu pages after a split took %ld faults, expected <= %ld",
+			       thp_env.nr, faults, max);
+	return 0;
+}
+
 THP_COVERS(bits, write, "split-mprotect");
 TEST_F(bits, write)
 {
-	struct thp_map *m = &self->maps[0];
-	struct thp_why why = { 0 };
-	long faults = 0, max;
-	size_t i;
-	int try;
-
-	/* The page that was read-only for a while may take one. */
-	max = thp_env.nr / 16 + 1;
-	for (try = 0; try < 3; try++) {
-		THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
-		THP_REQUIRE_OK(split_by(m, false, &why), &why);
-		faults = thp_obs_minor_faults();
-		for (i = 0; i < thp_env.nr; i++)
-			thp_touch(thp_page(m, i));
-		faults = thp_obs_minor_faults() - faults;
-		thp_map_destroy(m);
-		/* NUMA balancing takes its faults when it wants to. */
-		if (faults <= max)
-			break;
-	}
-	THP_CHECK(faults <= max,
-		  "writing to %zu pages after a split took %ld faults, expected <= %ld",
-		  thp_env.nr, faults, max);
+	(void)self;
+	THP_SCENARIO(keep_writable, NULL);
 }

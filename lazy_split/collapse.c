@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * collapse: MADV_COLLAPSE: what becomes of the PTE table of the range.
+ * collapse: MADV_COLLAPSE: the PTE table of the range becomes the deposit, or it is freed.
  */
 
-/* Collapse: the PTE table of the range becomes the deposit, or it is freed */
-
 FIXTURE(collapse) {
-	struct thp_set set;
+	int unused;	/* the harness wants data */
 };
 
 struct collapse_from {
@@ -37,6 +35,7 @@ FIXTURE_VARIANT_ADD(collapse, shared) {
 
 FIXTURE_SETUP(collapse)
 {
+	(void)self;
 	THP_NEEDS(THP_NEED_COLLAPSE);
 	thp_warm_up();
 }
@@ -44,15 +43,6 @@ FIXTURE_SETUP(collapse)
 FIXTURE_TEARDOWN_PARENT(collapse)
 {
 	thp_teardown(_metadata);
-}
-
-static int stay(struct thp_chan *chan, void *arg)
-{
-	struct thp_map *maps = arg;
-
-	thp_chan_post_parent(chan, 1);
-	thp_chan_await_parent(chan, 2);
-	return thp_map_check(&maps[0], 0, thp_env.nr, &chan->why);
 }
 
 /* Base pages where the collapse starts, as the variant says. */
@@ -84,106 +74,155 @@ static int check_collapsed(struct thp_map *m, bool holes, struct thp_why *why)
 	return ret;
 }
 
+/* MADV_COLLAPSE has to succeed, if there is a THP to be had. */
+static int collapse_map(struct thp_map *m, struct thp_why *why)
+{
+	int ret = thp_map_collapse(m);
+
+	if (ret == -ENOMEM)
+		return thp_skip(why, THP_FRAGMENTED);
+	return ret ? thp_why(why, ret, "MADV_COLLAPSE: %s", thp_errno_name(ret)) : 0;
+}
+
+enum sharer_step { SHARER_READY = 1, SHARER_END };
+
+/* A child that maps the same pages, and has their data in the end. */
+static int sharer_child(struct thp_chan *chan, void *arg)
+{
+	struct thp_set *set = arg;
+
+	thp_chan_post_parent(chan, SHARER_READY);
+	thp_chan_await_parent(chan, SHARER_END);
+	return thp_map_check(&set->map[0], 0, thp_env.nr, &chan->why);
+}
+
+static int sharer_start(struct thp_child *c, struct thp_set *set, struct thp_why *why)
+{
+	unsigned int i;
+	int ret;
+
+	ret = thp_child_start(c, sharer_child, set);
+	if (!ret)
+		ret = thp_child_await(c, SHARER_READY, THP_STEP_MS);
+	if (ret)
+		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
+	/*
+	 * Older kernels (6.1 and 6.12 do, 6.18 does not) want one writable PTE
+	 * (SCAN_PAGE_RO), and fork has left none: one page gets a copy, with the
+	 * same contents.
+	 */
+	for (i = 0; i < set->n && thp_env.release < THP_RELEASE(6, 18); i++)
+		thp_fill(thp_page(&set->map[i], 0), set->map[i].seed, 0);
+	return 0;
+}
+
+static int sharer_end(struct thp_child *c, struct thp_why *why)
+{
+	thp_chan_post_child(c->chan, SHARER_END);
+	return thp_child_join(c, THP_STEP_MS, why);
+}
+
+/* From the collapse to the end of the range: its table is given back, now or then. */
+static int count_collapse(const void *arg, struct thp_why *why)
+{
+	const struct collapse_from *from = arg;
+	struct thp_child child = { 0 };
+	struct thp_meter meter;
+	static struct thp_set set;
+	unsigned int i;
+
+	set.n = thp_env.unit;
+	for (i = 0; i < set.n; i++)
+		TRY(fill_small(&set.map[i], from, why));
+	if (from->shared)
+		TRY(sharer_start(&child, &set, why));
+	TRY(thp_meter_start(&meter, 0, why));
+	for (i = 0; i < set.n; i++)
+		TRY(collapse_map(&set.map[i], why));
+	/* Eager keeps the table as the deposit, lazy has no use for it. */
+	TRY(thp_meter_stop(&meter, set.n * thp_tables_collapse(), 0, "collapse", why));
+	TRY(thp_map_expect(&set.map[0], THP_STATE_PMD, why));
+	TRY(check_collapsed(&set.map[0], from->holes, why));
+	if (from->shared)
+		TRY(sharer_end(&child, why));
+	for (i = 0; i < set.n; i++)
+		TRY(thp_map_zap(&set.map[i]));
+	TRY(thp_meter_read(&meter, why));
+	return thp_meter_tables(&meter, -(long)set.n, "collapse and munmap", why);
+}
+
 THP_COVERS(collapse, counts, "collapse");
 TEST_F(collapse, counts)
 {
-	struct thp_child child = { 0 };
-	struct thp_why why = { 0 };
-	struct thp_events e0, e1;
-	long long a, b, c;
-	unsigned int i;
-	int ret;
-
-	for (i = 0; i < thp_env.unit; i++)
-		THP_REQUIRE_OK(fill_small(&self->set.map[i], &variant->from, &why), &why);
-	if (variant->from.shared) {
-		THP_REQUIRE_OK(thp_child_start(&child, stay, self->set.map), &why);
-		THP_REQUIRE_OK(thp_child_await(&child, 1, THP_STEP_MS), &why);
-		/*
-		 * Older kernels (6.1 and 6.12 do, 6.18 does not) want one writable PTE
-		 * (SCAN_PAGE_RO), and fork has left none: one page gets a copy, with the
-		 * same contents.
-		 */
-		for (i = 0; i < thp_env.unit && thp_env.release < THP_RELEASE(6, 18); i++)
-			thp_fill(thp_page(&self->set.map[i], 0), self->set.map[i].seed, 0);
-	}
-	a = thp_obs_vmpte(0);
-	thp_obs_events(&e0);
-	for (i = 0; i < thp_env.unit; i++) {
-		ret = thp_map_collapse(&self->set.map[i]);
-		if (ret == -ENOMEM)
-			THP_SKIP(THP_FRAGMENTED);
-		THP_REQUIRE(!ret, "MADV_COLLAPSE: %s", thp_errno_name(ret));
-	}
-	thp_obs_events(&e1);
-	b = thp_obs_vmpte(0);
-	THP_CHECK_OK(thp_map_expect(&self->set.map[0], THP_STATE_PMD, &why), &why);
-	/* Eager keeps the table as the deposit, lazy has no use for it. */
-	THP_CHECK_OK(expect_tables("collapse", b - a, thp_tables_collapse(), &why),
-		     &why);
-	THP_CHECK(e1.split_pmd == e0.split_pmd, "collapse split %lld PMDs",
-		  (long long)(e1.split_pmd - e0.split_pmd));
-	THP_CHECK_OK(check_collapsed(&self->set.map[0], variant->from.holes, &why), &why);
-	if (variant->from.shared) {
-		thp_chan_post_child(child.chan, 2);
-		THP_CHECK_OK(thp_child_join(&child, THP_STEP_MS, &why), &why);
-	}
-	for (i = 0; i < thp_env.unit; i++)
-		THP_CHECK_OK(thp_map_zap(&self->set.map[i]), &why);
-	c = thp_obs_vmpte(0);
-	THP_CHECK_OK(expect_tables("collapse and munmap", c - a, -1, &why), &why);
+	(void)self;
+	THP_SCENARIO(count_collapse, &variant->from);
 }
 
 /* Split and collapse again and again: a table lost or freed twice shows. */
-THP_COVERS(collapse, rounds, "collapse");
-TEST_F(collapse, rounds)
+static int collapse_often(const void *arg, struct thp_why *why)
 {
-	struct thp_map *m = &self->set.map[0];
-	long long first = 0, now = 0;
-	struct thp_why why = { 0 };
+	const struct collapse_from *from = arg;
+	long long first = 0, now;
+	struct thp_map m;
 	unsigned int i;
 	int ret;
 
-	THP_REQUIRE_OK(fill_small(m, &variant->from, &why), &why);
+	TRY(fill_small(&m, from, why));
 	for (i = 0; i < 8 * thp_env.scale; i++) {
-		ret = thp_map_collapse(m);
-		if (ret == -ENOMEM)
-			THP_SKIP(THP_FRAGMENTED);
-		THP_REQUIRE(!ret, "round %u: MADV_COLLAPSE: %s", i, thp_errno_name(ret));
-		THP_CHECK_OK(thp_map_expect(m, THP_STATE_PMD, &why), &why);
+		ret = collapse_map(&m, why);
+		if (ret)
+			return why->skip ? ret : thp_why_from(why, ret, why, "round %u", i);
+		TRY(thp_map_expect(&m, THP_STATE_PMD, why));
 		now = thp_obs_vmpte(0);
 		if (!i)
 			first = now;
-		THP_REQUIRE(now == first, "round %u: VmPTE %+lld B against the first", i,
-			    now - first);
-		THP_CHECK_OK(thp_split_at(thp_page(m, 1), &why), &why);
-		THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &why), &why);
+		if (now != first)
+			return thp_why(why, -EPROTO, "round %u: VmPTE %+lld B against the first", i,
+				       now - first);
+		TRY(thp_split_at(thp_page(&m, 1), why));
+		TRY(thp_map_expect(&m, THP_STATE_PTE, why));
 	}
-	THP_CHECK_OK(check_collapsed(m, variant->from.holes, &why), &why);
+	TRY(check_collapsed(&m, from->holes, why));
+	thp_map_destroy(&m);
+	return 0;
+}
+
+THP_COVERS(collapse, rounds, "collapse");
+TEST_F(collapse, rounds)
+{
+	(void)self;
+	THP_SCENARIO(collapse_often, &variant->from);
 }
 
 /* A page that somebody holds cannot be collapsed: everything stays as it was. */
+static int collapse_held(const void *arg, struct thp_why *why)
+{
+	const struct collapse_from *from = arg;
+	struct thp_meter meter;
+	struct thp_map m;
+	struct iovec iov;
+
+	TRY(fill_small(&m, from, why));
+	if (pipe2(m.pipe, O_CLOEXEC))
+		return thp_why(why, -errno, "pipe: %s", strerror(errno));
+	iov.iov_base = thp_page(&m, 2);
+	iov.iov_len = 1;
+	if (vmsplice(m.pipe[1], &iov, 1, 0) != 1)
+		return thp_why(why, -errno, "vmsplice: %s", strerror(errno));
+	TRY(thp_meter_start(&meter, 0, why));
+	if (!madvise(m.thp, thp_env.pmd, MADV_COLLAPSE))
+		return thp_why(why, -EPROTO, "MADV_COLLAPSE of a pinned page succeeded");
+	TRY(thp_meter_read(&meter, why));
+	TRY(thp_meter_tables(&meter, 0, "failed collapse", why));
+	TRY(thp_map_expect(&m, THP_STATE_PTE, why));
+	TRY(check_collapsed(&m, from->holes, why));
+	thp_map_destroy(&m);
+	return 0;
+}
+
 THP_COVERS(collapse, pinned, "collapse-fails");
 TEST_F(collapse, pinned)
 {
-	struct thp_map *m = &self->set.map[0];
-	struct thp_why why = { 0 };
-	struct iovec iov;
-	long long a, b;
-	long got;
-	int ret;
-
-	THP_REQUIRE_OK(fill_small(m, &variant->from, &why), &why);
-	THP_REQUIRE(!pipe2(m->pipe, O_CLOEXEC), "pipe: %s", strerror(errno));
-	iov.iov_base = thp_page(m, 2);
-	iov.iov_len = 1;
-	THP_REQUIRE(vmsplice(m->pipe[1], &iov, 1, 0) == 1, "vmsplice: %s", strerror(errno));
-	a = thp_obs_vmpte(0);
-	ret = madvise(m->thp, thp_env.pmd, MADV_COLLAPSE) ? -errno : 0;
-	b = thp_obs_vmpte(0);
-	THP_CHECK(ret, "MADV_COLLAPSE of a pinned page succeeded");
-	THP_CHECK(thp_env_tables(b - a, &got) && !got,
-		  "failed collapse: %+ld tables (%+lld B), expected +0", got, b - a);
-	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &why), &why);
-	THP_CHECK_OK(check_collapsed(m, variant->from.holes, &why), &why);
+	(void)self;
+	THP_SCENARIO(collapse_held, &variant->from);
 }

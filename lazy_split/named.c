@@ -7,7 +7,7 @@
  */
 
 FIXTURE(named) {
-	struct thp_map map;
+	int unused;	/* the harness wants data */
 };
 
 FIXTURE_SETUP(named)
@@ -39,52 +39,69 @@ static int reclaimed_but(struct thp_map *m, size_t page, struct thp_why *why)
 }
 
 /* Another reference: a page of the THP waits in a pipe. */
+static int free_pinned(const void *arg, struct thp_why *why)
+{
+	size_t page = thp_env.nr / 2;
+	struct thp_map m;
+	struct iovec iov;
+
+	(void)arg;
+	TRY(thp_map_new(&m, THP_ANON, why));
+	iov.iov_base = thp_page(&m, 1);
+	iov.iov_len = thp_env.page;
+	if (pipe2(m.pipe, O_CLOEXEC) || vmsplice(m.pipe[1], &iov, 1, 0) <= 0)
+		return thp_why(why, -errno, "vmsplice: %s", strerror(errno));
+	if (madvise(thp_page(&m, page), thp_env.page, MADV_FREE))
+		return thp_why(why, -errno, "MADV_FREE: %s", strerror(errno));
+	if (close(m.pipe[0]) || close(m.pipe[1]))
+		return thp_why(why, -errno, "close: %s", strerror(errno));
+	m.pipe[0] = -1;
+	m.pipe[1] = -1;
+	TRY(reclaimed_but(&m, page, why));
+	thp_map_destroy(&m);
+	return 0;
+}
+
 THP_COVERS(named, free_pinned, "folio-split-advice reclaim-lazyfree");
 TEST_F(named, free_pinned)
 {
-	struct thp_map *m = &self->map;
-	size_t page = thp_env.nr / 2;
-	struct thp_why why = { 0 };
-	struct iovec iov;
-
-	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
-	iov.iov_base = thp_page(m, 1);
-	iov.iov_len = thp_env.page;
-	THP_REQUIRE(!pipe2(m->pipe, O_CLOEXEC) && vmsplice(m->pipe[1], &iov, 1, 0) > 0,
-		    "vmsplice: %s", strerror(errno));
-	THP_REQUIRE(!madvise(thp_page(m, page), thp_env.page, MADV_FREE), "MADV_FREE: %s",
-		    strerror(errno));
-	THP_CHECK(!close(m->pipe[0]) && !close(m->pipe[1]), "close: %s", strerror(errno));
-	m->pipe[0] = -1;
-	m->pipe[1] = -1;
-	THP_CHECK_OK(reclaimed_but(m, page, &why), &why);
-	thp_map_destroy(m);
+	(void)self;
+	THP_SCENARIO(free_pinned, NULL);
 }
 
-static int named_hold(struct thp_chan *chan, void *arg)
+enum named_step { NAMED_READY = 1, NAMED_FREED };
+
+static int named_child(struct thp_chan *chan, void *arg)
 {
 	struct thp_map *m = arg;
 
-	thp_chan_post_parent(chan, 1);
-	thp_chan_await_parent(chan, 2);
+	thp_chan_post_parent(chan, NAMED_READY);
+	thp_chan_await_parent(chan, NAMED_FREED);
 	return thp_map_check(m, 0, thp_env.nr, &chan->why);
 }
 
 /* Another process maps it: neither it nor, when it is gone, the caller loses anything. */
+static int free_shared(const void *arg, struct thp_why *why)
+{
+	size_t page = thp_env.nr / 2;
+	struct thp_map m;
+
+	(void)arg;
+	TRY(thp_map_new(&m, THP_ANON, why));
+	TRY(thp_child_start(&m.child, named_child, &m));
+	TRY(thp_child_await(&m.child, NAMED_READY, THP_STEP_MS));
+	if (madvise(thp_page(&m, page), thp_env.page, MADV_FREE))
+		return thp_why(why, -errno, "MADV_FREE: %s", strerror(errno));
+	thp_chan_post_child(m.child.chan, NAMED_FREED);
+	TRY(thp_child_join(&m.child, THP_STEP_MS, why));
+	TRY(reclaimed_but(&m, page, why));
+	thp_map_destroy(&m);
+	return 0;
+}
+
 THP_COVERS(named, free_shared, "folio-split-advice reclaim-lazyfree");
 TEST_F(named, free_shared)
 {
-	struct thp_map *m = &self->map;
-	size_t page = thp_env.nr / 2;
-	struct thp_why why = { 0 };
-
-	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
-	THP_REQUIRE_OK(thp_child_start(&m->child, named_hold, m), &why);
-	THP_REQUIRE_OK(thp_child_await(&m->child, 1, THP_STEP_MS), &why);
-	THP_REQUIRE(!madvise(thp_page(m, page), thp_env.page, MADV_FREE), "MADV_FREE: %s",
-		    strerror(errno));
-	thp_chan_post_child(m->child.chan, 2);
-	THP_CHECK_OK(thp_child_join(&m->child, THP_STEP_MS, &why), &why);
-	THP_CHECK_OK(reclaimed_but(m, page, &why), &why);
-	thp_map_destroy(m);
+	(void)self;
+	THP_SCENARIO(free_shared, NULL);
 }

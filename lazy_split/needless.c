@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Needless splits: a call that the kernel refuses in any case must have found that out
- * before it splits a huge PMD. A split that nobody has use for costs a page table and
- * TLB misses from then on, and it stays.
+ * before it splits a huge PMD. A useless split costs a page table and TLB misses from then
+ * on, and it stays.
  *
  * docs/contract.md says which refused calls do split first, in all kernels so far.
  */
-#define NEEDLESS_TRIES	4
-
 /* More VMAs than this take too long to make. */
 #define NEEDLESS_MAPS	262144
 
@@ -34,11 +32,13 @@ static int needless_hold(struct thp_map *m, struct thp_why *why)
 
 static struct thp_child needless_sharer;
 
+enum needless_step { NEEDLESS_SHARED = 1, NEEDLESS_END };
+
 static int needless_share_child(struct thp_chan *chan, void *arg)
 {
 	(void)arg;
-	thp_chan_post_parent(chan, 1);
-	thp_chan_await_parent(chan, 2);
+	thp_chan_post_parent(chan, NEEDLESS_SHARED);
+	thp_chan_await_parent(chan, NEEDLESS_END);
 	return 0;
 }
 
@@ -51,7 +51,7 @@ static int needless_share(struct thp_map *m, struct thp_why *why)
 	thp_child_kill(&needless_sharer);
 	ret = thp_child_start(&needless_sharer, needless_share_child, NULL);
 	if (!ret)
-		ret = thp_child_await(&needless_sharer, 1, THP_STEP_MS);
+		ret = thp_child_await(&needless_sharer, NEEDLESS_SHARED, THP_STEP_MS);
 	return ret ? thp_why(why, ret, "a child to share with: %s", thp_errno_name(ret)) : 0;
 }
 
@@ -204,65 +204,51 @@ static int needless_name(struct thp_map *m, char *addr, size_t len)
 	return NEEDLESS_RET(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, addr, len, "thp_lazy_pte"));
 }
 
-/* 0; -EAGAIN: too many splits, which may be those of others; -errno. */
-static int needless_once(const struct needless_case *c, struct thp_map *m, struct thp_why *why)
+/* Each try is elsewhere: a range may be sealed, and stay for ever. */
+static int needless_once(const void *arg, struct thp_why *why)
 {
-	struct thp_events before, after;
-	long long tables;
+	const struct needless_case *c = arg;
+	struct thp_meter meter;
+	struct thp_map m;
 	char *addr;
 	int ret;
 
-	ret = thp_map_new(m, THP_ANON, why);
-	if (!ret && c->prepare)
-		ret = c->prepare(m, why);
-	if (ret)
-		return ret;
-	addr = c->whole ? m->thp : thp_page(m, thp_env.nr / 2);
-	tables = thp_obs_vmpte(0);
-	(void)thp_obs_events(&before);
-	ret = c->run(m, addr, c->whole ? thp_env.pmd : thp_env.page);
-	(void)thp_obs_events(&after);
-	tables = thp_obs_vmpte(0) - tables;
+	TRY(thp_map_new(&m, THP_ANON, why));
+	if (c->prepare)
+		TRY(c->prepare(&m, why));
+	addr = c->whole ? m.thp : thp_page(&m, thp_env.nr / 2);
+	TRY(thp_meter_start(&meter, 0, why));
+	ret = c->run(&m, addr, c->whole ? thp_env.pmd : thp_env.page);
+	TRY(thp_meter_read(&meter, why));
 	if (-ret != c->errnos[0] && (!c->errnos[1] || -ret != c->errnos[1]))
 		return thp_why(why, -EPROTO, "the call returned %s, expected %s",
 			       thp_errno_name(ret), thp_errno_name(c->errnos[0]));
-	ret = thp_map_expect(m, THP_STATE_PMD, why);
-	if (!ret)
-		ret = thp_map_check(m, 0, thp_env.nr, why);
-	if (!ret && tables)
-		ret = thp_why(why, -EPROTO, "the call was refused and left %+lld B of tables",
-			      tables);
-	if (!ret && after.split_pmd != before.split_pmd)
-		ret = thp_why(why, -EAGAIN,
-			      "the call was refused: thp_split_pmd %+lld, expected +0",
-			      (long long)(after.split_pmd - before.split_pmd));
-	return ret;
+	TRY(thp_map_expect(&m, THP_STATE_PMD, why));
+	TRY(thp_map_check(&m, 0, thp_env.nr, why));
+	if (thp_meter_bytes(&meter))
+		return thp_why(why, -EPROTO, "the call was refused and left %+lld B of tables",
+			       thp_meter_bytes(&meter));
+	return thp_meter_splits(&meter, 0, "the call was refused", why);
 }
 
 /* In a process of its own: what prepares a case cannot be taken back. */
 static int needless_child(struct thp_chan *chan, void *arg)
 {
-	const struct needless_case *c = arg;
-	struct thp_map *m;
-	int try, ret = -EAGAIN;
+	int ret;
 
-	m = mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (m == MAP_FAILED)
-		return thp_why(&chan->why, -errno, "mmap: %s", strerror(errno));
 	thp_warm_up();
-	for (try = 0; try < NEEDLESS_TRIES && ret == -EAGAIN; try++) {
-		thp_why_clear(&chan->why);
-		ret = needless_once(c, m, &chan->why);
-		/* The next one is elsewhere: this one may be sealed. */
-		if (ret == -EAGAIN)
-			thp_map_init(m, THP_ANON);
-	}
+	ret = thp_retry(needless_once, arg, NULL, &chan->why);
 	thp_child_kill(&needless_sharer);
 	return ret;
 }
 
+static int refused_unsplit(const void *arg, struct thp_why *why)
+{
+	return thp_child_run(needless_child, (void *)arg, THP_LONG_MS, why);
+}
+
 FIXTURE(needless) {
-	struct thp_child child;
+	int unused;	/* the harness wants data */
 };
 
 FIXTURE_VARIANT(needless) {
@@ -424,8 +410,6 @@ FIXTURE_TEARDOWN_PARENT(needless)
 
 TEST_F_TIMEOUT(needless, not_split, 90)
 {
-	struct thp_why why = { 0 };
-
 	(void)self;
-	THP_REQUIRE_OK(thp_child_run(needless_child, (void *)&variant->c, THP_LONG_MS, &why), &why);
+	THP_SCENARIO(refused_unsplit, &variant->c);
 }

@@ -3,14 +3,13 @@
  * pmd: What maps a PMD, keeps it mapped as one, and takes it away again.
  */
 
-/* What maps a PMD, keeps it mapped as one, and takes it away again */
-
 FIXTURE(pmd) {
-	struct thp_set set;
+	int unused;	/* the harness wants data */
 };
 
 FIXTURE_SETUP(pmd)
 {
+	(void)self;
 	thp_warm_up();
 }
 
@@ -19,83 +18,77 @@ FIXTURE_TEARDOWN_PARENT(pmd)
 	thp_teardown(_metadata);
 }
 
-/* A difference of VmPTE against a number of tables per mapping; for THP_CHECK_OK. */
-static int expect_tables(const char *what, long long bytes, long each, struct thp_why *why)
+static int fault_and_zap(const void *arg, struct thp_why *why)
 {
-	return thp_expect_tables(what, bytes, each * (long)thp_env.unit, why);
-}
+	const enum thp_kind *kind = arg;
+	struct thp_meter fault;
+	struct thp_set set;
 
-static void fault_and_zap(struct __test_metadata *_metadata, struct thp_set *set,
-			  enum thp_kind kind)
-{
-	struct thp_why why = { 0 };
-	long long a, b, c;
-	unsigned int i;
-
-	THP_NEEDS(thp_kind_needs(kind));
-	THP_REQUIRE_OK(thp_set_create(set, kind, &why), &why);
-	a = thp_obs_vmpte(0);
-	THP_REQUIRE_OK(thp_set_fault(set, &why), &why);
-	b = thp_obs_vmpte(0);
-	for (i = 0; i < set->n; i++)
-		THP_CHECK_OK(thp_map_zap(&set->map[i]), &why);
-	c = thp_obs_vmpte(0);
-	THP_CHECK_OK(expect_tables("fault", b - a, thp_tables_mapped(kind), &why), &why);
-	THP_CHECK_OK(expect_tables("munmap", c - a, 0, &why), &why);
+	TRY(thp_set_create(&set, *kind, why));
+	TRY(thp_meter_start(&fault, 0, why));
+	TRY(thp_set_fault(&set, why));
+	TRY(thp_meter_read(&fault, why));
+	TRY(thp_meter_tables(&fault, set.n * thp_tables_mapped(*kind), "fault", why));
+	return thp_set_zap(&set, thp_tables_mapped(*kind), why);
 }
 
 THP_COVERS(pmd, fault_anon, "fault-anon zap-pmd");
 TEST_F(pmd, fault_anon)
 {
-	fault_and_zap(_metadata, &self->set, THP_ANON);
+	const enum thp_kind kind = THP_ANON;
+
+	(void)self;
+	THP_SCENARIO(fault_and_zap, &kind);
 }
 
 THP_COVERS(pmd, fault_zero, "fault-zero zap-pmd");
 TEST_F(pmd, fault_zero)
 {
-	fault_and_zap(_metadata, &self->set, THP_ZERO);
+	const enum thp_kind kind = THP_ZERO;
+
+	(void)self;
+	THP_NEEDS(THP_NEED_ZERO);
+	THP_SCENARIO(fault_and_zap, &kind);
 }
 
 /*
  * The huge zero PMD gives way to a THP: one PMD for another, no table moves. An
  * eager kernel before 6.13 splits it instead, and that takes the deposit.
  */
+static int write_to_zero(const void *arg, struct thp_why *why)
+{
+	static const char what[] = "write to the huge zero PMD";
+	bool splits = thp_env_zero_write_splits();
+	struct thp_meter meter;
+	struct thp_set set;
+	unsigned int i;
+
+	(void)arg;
+	TRY(thp_set_new(&set, THP_ZERO, why));
+	TRY(thp_meter_start(&meter, 0, why));
+	for (i = 0; i < set.n; i++)
+		thp_touch(set.map[i].thp);
+	TRY(thp_meter_read(&meter, why));
+	if (thp_meter_event(&meter, fault_fallback))
+		return thp_skip(why, THP_FRAGMENTED);
+	TRY(thp_meter_expect(&meter, 0, splits ? set.n : 0, what, why));
+	TRY(thp_map_expect(&set.map[0], splits ? THP_STATE_PTE : THP_STATE_PMD, why));
+	*set.map[0].thp = 0;
+	TRY(thp_check_zero(set.map[0].thp, thp_env.nr, why));
+	/* What it took for the PMDs of zeroes, it gives back for those of the THPs. */
+	for (i = 0; i < set.n; i++)
+		TRY(thp_map_zap(&set.map[i]));
+	TRY(thp_meter_read(&meter, why));
+	return thp_meter_tables(&meter, -(long)set.n * thp_tables_mapped(THP_ZERO), "munmap",
+				why);
+}
+
 THP_COVERS(pmd, zero_write, "zero-write zap-pmd");
 TEST_F(pmd, zero_write)
 {
-	struct thp_why why = { 0 };
-	struct thp_events e0, e1;
-	bool splits = thp_env_zero_write_splits();
-	long long a, b, c;
-	unsigned int i;
-
+	(void)self;
 	THP_NEEDS(THP_NEED_ZERO);
-	THP_REQUIRE_OK(thp_set_create(&self->set, THP_ZERO, &why), &why);
-	a = thp_obs_vmpte(0);
-	THP_REQUIRE_OK(thp_set_fault(&self->set, &why), &why);
-	b = thp_obs_vmpte(0);
-	thp_obs_events(&e0);
-	for (i = 0; i < thp_env.unit; i++)
-		thp_touch(self->set.map[i].thp);
-	thp_obs_events(&e1);
-	c = thp_obs_vmpte(0);
-	if (e1.fault_fallback != e0.fault_fallback)
-		THP_SKIP(THP_FRAGMENTED);
-	if (splits)
-		THP_CHECK(e1.split_pmd - e0.split_pmd == thp_env.unit,
-			  "write to the huge zero PMD: thp_split_pmd %+lld, expected +%u before 6.13",
-			  (long long)(e1.split_pmd - e0.split_pmd), thp_env.unit);
-	else
-		THP_CHECK(e1.split_pmd == e0.split_pmd, "write to the huge zero PMD split it");
-	THP_CHECK_OK(thp_map_expect(&self->set.map[0],
-				    splits ? THP_STATE_PTE : THP_STATE_PMD, &why),
-		     &why);
-	THP_CHECK_OK(expect_tables("write to the huge zero PMD", c - b, 0, &why), &why);
-	*self->set.map[0].thp = 0;
-	THP_CHECK_OK(thp_check_zero(self->set.map[0].thp, thp_env.nr, &why), &why);
-	for (i = 0; i < thp_env.unit; i++)
-		THP_CHECK_OK(thp_map_zap(&self->set.map[i]), &why);
-	THP_CHECK_OK(expect_tables("munmap", thp_obs_vmpte(0) - a, 0, &why), &why);
+	THP_SCENARIO(write_to_zero, NULL);
 }
 
 /*
@@ -141,28 +134,32 @@ static int race_once(struct thp_map *m, bool write, struct thp_why *why)
 	return ret ? thp_why(why, -ret, "pthread_create: %s", strerror(ret)) : 0;
 }
 
+static int race_faults(const void *arg, struct thp_why *why)
+{
+	unsigned int rounds = 32 * thp_env.scale, i;
+	struct thp_meter meter;
+	struct thp_map m;
+
+	(void)arg;
+	TRY(thp_map_create(&m, THP_ANON, why));
+	/* Thread stacks and the heap take their tables before the first count. */
+	TRY(race_once(&m, true, why));
+	madvise(m.thp, thp_env.pmd, MADV_DONTNEED);
+	TRY(thp_meter_start(&meter, 0, why));
+	for (i = 0; i < rounds; i++) {
+		TRY(race_once(&m, i & 1, why));
+		if (madvise(m.thp, thp_env.pmd, MADV_DONTNEED))
+			return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
+	}
+	TRY(thp_meter_read(&meter, why));
+	return thp_meter_tables(&meter, 0, "raced faults and zaps", why);
+}
+
 THP_COVERS(pmd, fault_race, "fault-anon fault-zero");
 TEST_F(pmd, fault_race)
 {
-	struct thp_map *m = &self->set.map[0];
-	struct thp_why why = { 0 };
-	long long a, b = 0;
-	unsigned int i;
-	long got;
-
-	THP_REQUIRE_OK(thp_map_create(m, THP_ANON, &why), &why);
-	/* Thread stacks and the heap take their tables before the first count. */
-	THP_REQUIRE_OK(race_once(m, true, &why), &why);
-	madvise(m->thp, thp_env.pmd, MADV_DONTNEED);
-	a = thp_obs_vmpte(0);
-	for (i = 0; i < 32 * thp_env.scale; i++) {
-		THP_REQUIRE_OK(race_once(m, i & 1, &why), &why);
-		if (madvise(m->thp, thp_env.pmd, MADV_DONTNEED))
-			THP_FAIL("MADV_DONTNEED: %s", strerror(errno));
-	}
-	b = thp_obs_vmpte(0);
-	THP_CHECK(thp_env_tables(b - a, &got) && !got,
-		  "%u raced faults and zaps left %+lld B of tables, expected +0", i, b - a);
+	(void)self;
+	THP_SCENARIO(race_faults, NULL);
 }
 
 /* userfaultfd takes the fault: whatever was prepared for the PMD is given back. */
@@ -192,42 +189,60 @@ static int wait_readable(int fd)
 	return 0;
 }
 
-static void fault_missing(struct __test_metadata *_metadata, struct thp_map *m,
-			  void *(*fault)(void *addr))
+/* How the fault comes about. */
+struct missing_case {
+	void *(*fault)(void *addr);
+};
+
+static int fault_missing(const void *arg, struct thp_why *why)
 {
 	static uint64_t page[(1 << 16) / 8];
-	struct thp_why why = { 0 };
+	const struct missing_case *c = arg;
 	pthread_t thread;
+	struct thp_map m;
+	long populated;
 	int ret;
 
-	THP_NEEDS(THP_NEED_UFFD);
-	THP_REQUIRE(thp_env.page <= sizeof(page), "page size %zu is too large", thp_env.page);
-	THP_REQUIRE_OK(thp_map_create(m, THP_ANON, &why), &why);
-	m->uffd = thp_uffd_open(0);
-	THP_REQUIRE(m->uffd >= 0, "userfaultfd: %s", thp_errno_name(m->uffd));
-	THP_REQUIRE_OK(thp_uffd_register(m->uffd, m->thp, thp_env.pmd,
-					 UFFDIO_REGISTER_MODE_MISSING), &why);
-	ret = pthread_create(&thread, NULL, fault, m->thp);
-	THP_REQUIRE(!ret, "pthread_create: %s", strerror(ret));
-	THP_CHECK(!wait_readable(m->uffd), "the fault was not reported to userfaultfd");
-	thp_fill(page, m->seed, 0);
-	THP_CHECK_OK(thp_uffd_copy(m->uffd, m->thp, page, thp_env.page), &why);
+	if (thp_env.page > sizeof(page))
+		return thp_why(why, -E2BIG, "page size %zu is too large", thp_env.page);
+	TRY(thp_map_create(&m, THP_ANON, why));
+	m.uffd = thp_uffd_open(0);
+	if (m.uffd < 0)
+		return thp_why(why, m.uffd, "userfaultfd: %s", thp_errno_name(m.uffd));
+	TRY(thp_uffd_register(m.uffd, m.thp, thp_env.pmd, UFFDIO_REGISTER_MODE_MISSING));
+	ret = pthread_create(&thread, NULL, c->fault, m.thp);
+	if (ret)
+		return thp_why(why, -ret, "pthread_create: %s", strerror(ret));
+	if (wait_readable(m.uffd))
+		return thp_why(why, -EPROTO, "the fault was not reported to userfaultfd");
+	thp_fill(page, m.seed, 0);
+	TRY(thp_uffd_copy(m.uffd, m.thp, page, thp_env.page));
 	pthread_join(thread, NULL);
-	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &why), &why);
-	THP_CHECK(thp_obs_populated(m->thp, thp_env.pmd) == 1,
-		  "%ld pages populated by UFFDIO_COPY of 1",
-		  thp_obs_populated(m->thp, thp_env.pmd));
+	TRY(thp_map_expect(&m, THP_STATE_PTE, why));
+	populated = thp_obs_populated(m.thp, thp_env.pmd);
+	if (populated != 1)
+		return thp_why(why, -EPROTO, "%ld pages populated by UFFDIO_COPY of 1",
+			       populated);
+	return 0;
 }
 
 THP_COVERS(pmd, fault_uffd_missing, "fault-uffd-missing");
 TEST_F(pmd, fault_uffd_missing)
 {
-	fault_missing(_metadata, &self->set.map[0], fault_write);
+	const struct missing_case c = { .fault = fault_write };
+
+	(void)self;
+	THP_NEEDS(THP_NEED_UFFD);
+	THP_SCENARIO(fault_missing, &c);
 }
 
 /* The read fault, which would have mapped the huge zero folio. */
 THP_COVERS(pmd, fault_uffd_missing_read, "fault-uffd-missing");
 TEST_F(pmd, fault_uffd_missing_read)
 {
-	fault_missing(_metadata, &self->set.map[0], fault_read);
+	const struct missing_case c = { .fault = fault_read };
+
+	(void)self;
+	THP_NEEDS(THP_NEED_UFFD);
+	THP_SCENARIO(fault_missing, &c);
 }

@@ -6,27 +6,32 @@
 /* A process that ends with PMDs, split PMDs and huge zero PMDs: check_mm() looks. */
 static int exit_mixed(struct thp_chan *chan, void *arg)
 {
-	struct thp_map *maps = arg;
-	int ret;
+	static struct thp_map maps[3];
+	struct thp_why *why = &chan->why;
 
-	ret = thp_map_new(&maps[0], THP_ANON, &chan->why);
-	if (!ret)
-		ret = thp_map_new(&maps[1], THP_ANON, &chan->why);
-	if (!ret && munmap(thp_page(&maps[1], 1), thp_env.page))
-		ret = -errno;
-	if (!ret && !thp_env_missing(THP_NEED_ZERO))
-		ret = thp_map_new(&maps[2], THP_ZERO, &chan->why);
-	return ret;
+	(void)arg;
+	TRY(thp_map_new(&maps[0], THP_ANON, why));
+	TRY(thp_map_new(&maps[1], THP_ANON, why));
+	if (munmap(thp_page(&maps[1], 1), thp_env.page))
+		return thp_why(why, -errno, "munmap: %s", strerror(errno));
+	return thp_env_missing(THP_NEED_ZERO) ? 0 : thp_map_new(&maps[2], THP_ZERO, why);
+}
+
+static int exit_often(const void *arg, struct thp_why *why)
+{
+	unsigned int i;
+
+	(void)arg;
+	for (i = 0; i < 8 * thp_env.scale; i++)
+		TRY(thp_child_run(exit_mixed, NULL, THP_STEP_MS, why));
+	return 0;
 }
 
 THP_COVERS(pmd, exit_mm, "zap-exit");
 TEST_F(pmd, exit_mm)
 {
-	struct thp_why why = { 0 };
-	unsigned int i;
-
-	for (i = 0; i < 8 * thp_env.scale; i++)
-		THP_REQUIRE_OK(thp_child_run(exit_mixed, self->set.map, THP_STEP_MS, &why), &why);
+	(void)self;
+	THP_SCENARIO(exit_often, NULL);
 }
 
 /* The same by execve(): the old address space goes away in the middle of a system call. */
@@ -52,25 +57,28 @@ TEST_F(pmd, exec_mm)
 {
 	struct thp_why why = { 0 };
 
-	THP_CHECK_OK(thp_child_run(exec_mixed, self->set.map, THP_STEP_MS, &why), &why);
+	(void)self;
+	THP_CHECK_OK(thp_child_run(exec_mixed, NULL, THP_STEP_MS, &why), &why);
 }
+
+enum kill_step { KILL_MAPPED = 1, KILL_NEVER };
 
 /* A killed process whose memory is reaped before it is gone. */
 static int wait_for_kill(struct thp_chan *chan, void *arg)
 {
 	int ret = exit_mixed(chan, arg);
 
-	thp_chan_post_parent(chan, 1);
-	thp_chan_await_parent(chan, 2);
+	thp_chan_post_parent(chan, KILL_MAPPED);
+	thp_chan_await_parent(chan, KILL_NEVER);
 	return ret;
 }
 
 /* Reaps the memory of a killed process; 0 or -errno, -ENOSYS before Linux 5.15. */
-static int reap(pid_t pid)
+static int reap_memory(pid_t pid)
 {
 	int pidfd = syscall(__NR_pidfd_open, pid, 0), ret = -ENOSYS, tries;
 
-	/* EAGAIN: someone had the mmap lock. */
+	/* EAGAIN: another task had the mmap lock. */
 	for (tries = 0; pidfd >= 0 && tries < 100; tries++) {
 		ret = syscall(__NR_process_mrelease, pidfd, 0) ? -errno : 0;
 		if (ret != -EAGAIN)
@@ -82,21 +90,29 @@ static int reap(pid_t pid)
 	return ret;
 }
 
+static int reap_killed(const void *arg, struct thp_why *why)
+{
+	struct thp_child c = { 0 };
+	int ret;
+
+	(void)arg;
+	TRY(thp_child_start(&c, wait_for_kill, NULL));
+	TRY(thp_child_await(&c, KILL_MAPPED, THP_STEP_MS));
+	kill(c.pid, SIGKILL);
+	ret = reap_memory(c.pid);
+	thp_child_kill(&c);
+	/* ESRCH: it was gone before we asked. */
+	if (ret && ret != -ESRCH)
+		return thp_why(why, ret, "process_mrelease: %s", thp_errno_name(ret));
+	return 0;
+}
+
 THP_COVERS(pmd, mrelease, "zap-reaper");
 TEST_F(pmd, mrelease)
 {
-	struct thp_child child = { 0 };
-	struct thp_why why = { 0 };
-	int ret;
-
+	(void)self;
 	THP_NEEDS(THP_NEED_MRELEASE);
-	THP_REQUIRE_OK(thp_child_start(&child, wait_for_kill, self->set.map), &why);
-	THP_CHECK_OK(thp_child_await(&child, 1, THP_STEP_MS), &why);
-	kill(child.pid, SIGKILL);
-	ret = reap(child.pid);
-	thp_child_kill(&child);
-	/* ESRCH: it was gone before we asked. */
-	THP_CHECK(!ret || ret == -ESRCH, "process_mrelease: %s", thp_errno_name(ret));
+	THP_SCENARIO(reap_killed, NULL);
 }
 
 /* Until @pid, traced and killed, stands at the end of its life, its mm still there. */
@@ -119,50 +135,74 @@ static int await_exit_stop(pid_t pid)
 	}
 }
 
+/* The faults of its tracer, in a process that has been reaped. */
+struct reaped_faults {
+	ssize_t got, put;
+	long long before, after;	/* VmPTE, bytes */
+};
+
+/* Kills @pid, which is traced, has it reaped, and faults for it at @addr. 0 or -errno. */
+static int fault_reaped(pid_t pid, const char *addr, struct reaped_faults *f)
+{
+	char path[64], byte = 1;
+	int fd, ret;
+
+	kill(pid, SIGKILL);
+	TRY(await_exit_stop(pid));
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = reap_memory(pid);
+	if (!ret) {
+		f->before = thp_obs_vmpte(pid);
+		f->got = pread(fd, &byte, 1, (uintptr_t)addr);
+		f->put = pwrite(fd, &byte, 1, (uintptr_t)addr);
+		f->after = thp_obs_vmpte(pid);
+	}
+	close(fd);
+	return ret;
+}
+
 /*
  * A fault in memory that has been reaped maps nothing and gives back what it had
  * prepared. The process itself does not fault any more: it was killed, and waits for
  * its tracer, who faults for it.
  */
+static int fault_in_vain(const void *arg, struct thp_why *why)
+{
+	struct reaped_faults f = { 0 };
+	struct thp_child c = { 0 };
+	struct thp_map m;
+	int ret;
+
+	(void)arg;
+	/* Touched by no process. */
+	TRY(thp_map_create(&m, THP_ANON, why));
+	TRY(thp_child_start(&c, wait_for_kill, NULL));
+	TRY(thp_child_await(&c, KILL_MAPPED, THP_STEP_MS));
+	if (ptrace(PTRACE_SEIZE, c.pid, NULL, PTRACE_O_TRACEEXIT)) {
+		thp_child_kill(&c);
+		return thp_skip(why, "needs ptrace (kernel.yama.ptrace_scope, seccomp)");
+	}
+	ret = fault_reaped(c.pid, m.thp, &f);
+	ptrace(PTRACE_DETACH, c.pid, NULL, NULL);
+	thp_child_kill(&c);
+	if (ret)
+		return thp_why(why, ret, "killing and reaping: %s", thp_errno_name(ret));
+	if (f.got >= 0 || f.put >= 0)
+		return thp_why(why, -EPROTO, "reaped memory was read (%zd) and written (%zd)",
+			       f.got, f.put);
+	if (f.before <= 0 || f.before != f.after)
+		return thp_why(why, -EPROTO, "VmPTE %lld B, after faults in vain %lld B", f.before,
+			       f.after);
+	return 0;
+}
+
 THP_COVERS(pmd, mrelease_fault, "fault-reaped zap-reaper");
 TEST_F(pmd, mrelease_fault)
 {
-	struct thp_map *m = &self->set.map[THP_SET_MAX - 1];
-	long long before = 0, after = 0;
-	struct thp_child child = { 0 };
-	struct thp_why why = { 0 };
-	ssize_t got = 0, put = 0;
-	char path[64], byte = 1;
-	int fd = -1, ret;
-
+	(void)self;
 	THP_NEEDS(THP_NEED_MRELEASE);
-	/* Not touched, by nobody. */
-	THP_REQUIRE_OK(thp_map_create(m, THP_ANON, &why), &why);
-	THP_REQUIRE_OK(thp_child_start(&child, wait_for_kill, self->set.map), &why);
-	THP_CHECK_OK(thp_child_await(&child, 1, THP_STEP_MS), &why);
-	if (ptrace(PTRACE_SEIZE, child.pid, NULL, PTRACE_O_TRACEEXIT)) {
-		thp_child_kill(&child);
-		THP_SKIP("needs ptrace (kernel.yama.ptrace_scope, seccomp)");
-	}
-	kill(child.pid, SIGKILL);
-	ret = await_exit_stop(child.pid);
-	if (!ret) {
-		snprintf(path, sizeof(path), "/proc/%d/mem", child.pid);
-		fd = open(path, O_RDWR | O_CLOEXEC);
-		ret = fd < 0 ? -errno : reap(child.pid);
-	}
-	if (!ret) {
-		before = thp_obs_vmpte(child.pid);
-		got = pread(fd, &byte, 1, (uintptr_t)m->thp);
-		put = pwrite(fd, &byte, 1, (uintptr_t)m->thp);
-		after = thp_obs_vmpte(child.pid);
-	}
-	if (fd >= 0)
-		close(fd);
-	ptrace(PTRACE_DETACH, child.pid, NULL, NULL);
-	thp_child_kill(&child);
-	THP_REQUIRE(!ret, "killing and reaping: %s", thp_errno_name(ret));
-	THP_CHECK(got < 0 && put < 0, "reaped memory was read (%zd) and written (%zd)", got, put);
-	THP_CHECK(before > 0 && before == after, "VmPTE %lld B, after faults in vain %lld B",
-		  before, after);
+	THP_SCENARIO(fault_in_vain, NULL);
 }

@@ -3,81 +3,86 @@
  * pmd_fallback: Huge zero PMDs where no THP or no table can be had.
  */
 
+/* Every order above that of a page of page-table fragments is refused. */
+#define REFUSED_ORDER	2
+
 /*
  * The huge zero PMD is written to and no THP can be had: the fault falls back to
  * splitting the PMD and one base page.
  */
+static int write_without_thp(const void *arg, struct thp_why *why)
+{
+	struct thp_meter meter;
+	struct thp_set set;
+	unsigned int i;
+
+	(void)arg;
+	TRY(thp_set_new(&set, THP_ZERO, why));
+	TRY(thp_inject_setup(false, REFUSED_ORDER, why));
+	TRY(thp_meter_start(&meter, 0, why));
+	TRY(thp_inject_task(getpid(), true));
+	for (i = 0; i < set.n; i++)
+		thp_touch(set.map[i].thp);
+	TRY(thp_meter_read(&meter, why));
+	TRY(thp_inject_task(getpid(), false));
+	if (thp_meter_event(&meter, fault_fallback) <= 0)
+		return thp_why(why, -EPROTO,
+			       "the injector did not fire: thp_fault_fallback +0");
+	TRY(thp_meter_expect(&meter, set.n * thp_tables_split(THP_ZERO), set.n,
+			     "split of the huge zero PMD", why));
+	TRY(thp_map_expect(&set.map[0], THP_STATE_PTE, why));
+	if (thp_peek(set.map[0].thp) != 1)
+		return thp_why(why, -EPROTO, "the written byte is lost");
+	*set.map[0].thp = 0;
+	return thp_check_zero(set.map[0].thp, thp_env.nr, why);
+}
+
 THP_COVERS(pmd, zero_write_fallback, "zero-write-fallback");
 TEST_F(pmd, zero_write_fallback)
 {
-	struct thp_map *m = &self->set.map[0];
-	struct thp_why why = { 0 };
-	struct thp_events e0, e1;
-	unsigned int i;
-	long long a, b;
-
+	(void)self;
 	THP_NEEDS(THP_NEED_ZERO | THP_NEED_FAIL_NTH);
-	THP_REQUIRE_OK(thp_set_create(&self->set, THP_ZERO, &why), &why);
-	THP_REQUIRE_OK(thp_set_fault(&self->set, &why), &why);
-	/* Every order above that of a page-table fragment page. */
-	THP_REQUIRE_OK(thp_inject_setup(false, 2, &why), &why);
-	a = thp_obs_vmpte(0);
-	THP_REQUIRE_OK(thp_inject_task(getpid(), true), &why);
-	thp_obs_events(&e0);
-	for (i = 0; i < thp_env.unit; i++)
-		thp_touch(self->set.map[i].thp);
-	thp_obs_events(&e1);
-	b = thp_obs_vmpte(0);
-	THP_REQUIRE_OK(thp_inject_task(getpid(), false), &why);
-	THP_CHECK(e1.fault_fallback > e0.fault_fallback,
-		  "the injector did not fire: thp_fault_fallback +0");
-	THP_CHECK(e1.split_pmd - e0.split_pmd == thp_env.unit,
-		  "thp_split_pmd %+lld, expected +%u", (long long)(e1.split_pmd - e0.split_pmd),
-		  thp_env.unit);
-	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &why), &why);
-	THP_CHECK_OK(expect_tables("split of the huge zero PMD", b - a,
-				   thp_tables_split(THP_ZERO), &why), &why);
-	THP_CHECK(thp_peek(m->thp) == 1, "the written byte is lost");
-	*m->thp = 0;
-	THP_CHECK_OK(thp_check_zero(m->thp, thp_env.nr, &why), &why);
+	THP_SCENARIO(write_without_thp, NULL);
 }
 
 /*
  * There is no huge zero folio to map, and none can be had: a base page, with its table.
- * What an eager kernel had allocated for the deposit is freed.
+ * An eager kernel frees the table that it had allocated for the deposit.
  */
+static int read_without_zero(const void *arg, struct thp_why *why)
+{
+	struct thp_meter meter;
+	enum thp_state state;
+	struct thp_set set;
+	unsigned int i;
+
+	(void)arg;
+	TRY(thp_set_create(&set, THP_ZERO, why));
+	TRY(thp_inject_setup(false, REFUSED_ORDER, why));
+	/* It is freed when no process has it mapped. */
+	TRY(thp_write_file("/proc/sys/vm/drop_caches", "2"));
+	TRY(thp_meter_start(&meter, 0, why));
+	TRY(thp_inject_task(getpid(), true));
+	for (i = 0; i < set.n; i++)
+		(void)thp_peek(set.map[i].thp);
+	TRY(thp_meter_read(&meter, why));
+	TRY(thp_inject_task(getpid(), false));
+	TRY(thp_obs_state(set.map[0].thp, thp_env.pmd, &state));
+	if (state == THP_STATE_PMD_ZERO && !thp_inject_fired())
+		return thp_skip(why, "needs a huge zero folio that nobody else uses");
+	if (thp_meter_event(&meter, fault_fallback) <= 0)
+		return thp_why(why, -EPROTO, "thp_fault_fallback +0, expected +%u", set.n);
+	if (state != THP_STATE_PTE)
+		return thp_why(why, -EPROTO, "range is %s, expected PTE-mapped",
+			       thp_state_name(state));
+	TRY(thp_meter_expect(&meter, set.n, 0, "fallback to a base page", why));
+	return thp_check_zero(set.map[0].thp, thp_env.nr, why);
+}
+
 THP_COVERS(pmd, zero_fallback, "fault-zero");
 TEST_F(pmd, zero_fallback)
 {
-	struct thp_map *m = &self->set.map[0];
-	struct thp_why why = { 0 };
-	struct thp_events e0, e1;
-	enum thp_state state;
-	unsigned int i;
-	long long a, b;
-
+	(void)self;
 	THP_NEEDS(THP_NEED_ZERO | THP_NEED_FAIL_NTH | THP_NEED_ROOT);
-	THP_REQUIRE_OK(thp_set_create(&self->set, THP_ZERO, &why), &why);
-	THP_REQUIRE_OK(thp_inject_setup(false, 2, &why), &why);
-	/* It is freed when nobody has it mapped. */
-	THP_REQUIRE_OK(thp_write_file("/proc/sys/vm/drop_caches", "2"), &why);
-	a = thp_obs_vmpte(0);
-	THP_REQUIRE_OK(thp_inject_task(getpid(), true), &why);
-	thp_obs_events(&e0);
-	for (i = 0; i < thp_env.unit; i++)
-		(void)thp_peek(self->set.map[i].thp);
-	thp_obs_events(&e1);
-	b = thp_obs_vmpte(0);
-	THP_REQUIRE_OK(thp_inject_task(getpid(), false), &why);
-	THP_REQUIRE_OK(thp_obs_state(m->thp, thp_env.pmd, &state), &why);
-	if (state == THP_STATE_PMD_ZERO && !thp_inject_fired())
-		THP_SKIP("needs a huge zero folio that nobody else uses");
-	THP_CHECK(e1.fault_fallback > e0.fault_fallback, "thp_fault_fallback +0, expected +%u",
-		  thp_env.unit);
-	THP_CHECK(e1.split_pmd == e0.split_pmd, "thp_split_pmd %+lld, expected +0",
-		  (long long)(e1.split_pmd - e0.split_pmd));
-	THP_CHECK(state == THP_STATE_PTE, "range is %s, expected PTE-mapped",
-		  thp_state_name(state));
-	THP_CHECK_OK(expect_tables("fallback to a base page", b - a, 1, &why), &why);
-	THP_CHECK_OK(thp_check_zero(m->thp, thp_env.nr, &why), &why);
+	THP_SCENARIO(read_without_zero, NULL);
 }

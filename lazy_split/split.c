@@ -4,13 +4,14 @@
  */
 
 FIXTURE(split) {
-	struct thp_set set;
+	int unused;	/* the harness wants data */
 };
 
 #include "split_variants.h"
 
 FIXTURE_SETUP(split)
 {
+	(void)self;
 	THP_NEEDS(variant->op->needs | thp_kind_needs(variant->kind));
 	thp_warm_up();
 }
@@ -54,23 +55,26 @@ struct counted {
 };
 
 /* The sequence that is measured; nothing is judged here. */
-static int measure(struct thp_set *set, const struct split_op *op, enum thp_kind kind,
-		   struct counted *c, struct thp_why *why)
+static int measure_split(const struct _fixture_variant_split *v, struct counted *c,
+			 struct thp_why *why)
 {
-	struct thp_map *maps = set->map;
+	const struct split_op *op = v->op;
+	static struct thp_set set;
+	struct thp_map *maps = set.map;
 	unsigned int i;
 	int ret;
 
-	ret = thp_set_create(set, kind, why);
+	thp_set_destroy(&set);
+	ret = thp_set_create(&set, v->kind, why);
 	c->base = thp_obs_vmpte(0);
 	if (!ret)
-		ret = thp_set_fault(set, why);
+		ret = thp_set_fault(&set, why);
 	c->fault = thp_obs_vmpte(0);
 	for (i = 0; i < thp_env.unit && !ret; i++)
 		ret = split_prepare(op, &maps[i], why);
 	for (i = 0; i < thp_env.unit && !ret; i++)
-		if (split_expected(op, kind))
-			ret = thp_map_expect(&maps[i], thp_kind_state(kind), why);
+		if (split_expected(op, v->kind))
+			ret = thp_map_expect(&maps[i], thp_kind_state(v->kind), why);
 	if (ret)
 		return ret;
 	ret = thp_obs_smaps(0, maps[0].area, maps[0].area_len, &c->sm[0]);
@@ -92,23 +96,111 @@ static int measure(struct thp_set *set, const struct split_op *op, enum thp_kind
 	return 0;
 }
 
-/* Tries to split a folio that have failed meanwhile; others count into this, too. */
-static long long failed_tries(const struct counted *c)
+/*
+ * Events against what the contract says. They are system-wide: too many may be somebody
+ * else's. Advice passes over a folio that somebody else has locked or holds, and says
+ * nothing, or fails for that reference. 0; -EAGAIN or -EPROTO with a cause.
+ */
+static int judge_counted_events(const struct _fixture_variant_split *v, const struct counted *c,
+				struct thp_why *why)
 {
-	return c->ev[1].split_page_failed - c->ev[0].split_page_failed;
+	const char *op = v->op->name, *kind = thp_kind_name(v->kind);
+	long long n = thp_env.unit, want = split_expected(v->op, v->kind) ? n : 0, got;
+	bool folio = v->op->flags & OP_FOLIO;
+
+	got = c->ev[1].split_pmd - c->ev[0].split_pmd;
+	if (got != want)
+		return thp_why(why, got > want || v->op->starved == ADVICE ? -EAGAIN : -EPROTO,
+			       "%s of %lld %s: thp_split_pmd %+lld, expected %+lld", op, n, kind,
+			       got, want);
+	/* A caller that asks again must not hide that the first try has failed. */
+	got = c->ev[1].split_page_failed - c->ev[0].split_page_failed;
+	if (folio && got)
+		return thp_why(why, -EAGAIN,
+			       "%s of %lld %s: thp_split_page_failed %+lld, expected +0", op, n,
+			       kind, got);
+	/* The huge zero folio itself is never split. */
+	got = c->ev[1].split_page - c->ev[0].split_page;
+	if (want && folio && v->kind != THP_ZERO && got < want)
+		return thp_why(why, -EPROTO, "%s of %lld %s: thp_split_page %+lld, expected %+lld",
+			       op, n, kind, got, want);
+	if (c->ev[1].split_pmd_failed != c->ev[0].split_pmd_failed)
+		return thp_why(why, -EPROTO, "%s: thp_split_pmd_failed moved without a failure",
+			       op);
+	return 0;
 }
 
-/*
- * Whether the measurement tells of something else. The events are system-wide: too many
- * may be somebody else's. Advice passes over a folio that somebody else has locked or
- * holds, and says nothing, or fails for that reference.
- */
-static bool disturbed(const struct split_op *op, const struct counted *c, long splits)
+/* VmPTE against the contract: at the fault, at the operation, at the end. */
+static int judge_counted_tables(const struct _fixture_variant_split *v, const struct counted *c,
+				struct thp_why *why)
 {
-	long long got = c->ev[1].split_pmd - c->ev[0].split_pmd;
+	const char *op = v->op->name, *kind = thp_kind_name(v->kind);
+	const char *mode = thp_mode_name(thp_env.contract);
+	long n = thp_env.unit, want, or, got;
 
-	return got > splits || (got < splits && op->starved == ADVICE) ||
-	       ((op->flags & OP_FOLIO) && failed_tries(c));
+	want = n * thp_tables_mapped(v->kind);
+	if (!thp_env_tables(c->fault - c->base, &got) || got != want)
+		return thp_why(why, -EPROTO,
+			       "fault of %ld %s: %+ld tables (%+lld B), expected %+ld on %s kernel",
+			       n, kind, got, c->fault - c->base, want, mode);
+	want = n * op_tables(v->op, v->kind, &or);
+	or *= n;
+	if (!thp_env_tables(c->after - c->before, &got) || (got != want && got != or))
+		return thp_why(why, -EPROTO,
+			       "%s of %ld %s: %+ld tables (%+lld B), expected %+ld on %s kernel",
+			       op, n, kind, got, c->after - c->before, want, mode);
+	/* Back to the anchors, and to what prepare() mapped elsewhere. */
+	if (!(v->op->flags & OP_NO_ZAP) && c->zapped - c->base != c->before - c->fault)
+		return thp_why(why, -EPROTO,
+			       "after munmap of the range VmPTE is %+lld B off, expected 0",
+			       c->zapped - c->base - (c->before - c->fault));
+	return 0;
+}
+
+/* Results, page map and VMAs. */
+static int judge_counted_maps(const struct _fixture_variant_split *v, const struct counted *c,
+			      struct thp_why *why)
+{
+	uint64_t pmd_kb = thp_env.pmd / 1024, huge_kb[2] = { pmd_kb, 0 };
+	enum thp_state want = state_after(v->op, v->kind);
+	const char *op = v->op->name;
+	unsigned int i;
+
+	for (i = 0; i < thp_env.unit; i++) {
+		if (c->ret[i])
+			return thp_why(why, -EPROTO, "%s returned %s, expected success", op,
+				       thp_errno_name(c->ret[i]));
+		if (c->state[i] != want && c->state[i] != THP_STATE_UNKNOWN)
+			return thp_why(why, -EPROTO, "%s left the range %s, expected %s", op,
+				       thp_state_name(c->state[i]), thp_state_name(want));
+	}
+	if (c->state[0] == THP_STATE_PMD)
+		huge_kb[1] = pmd_kb;
+	for (i = 0; i < 2 && v->kind == THP_ANON; i++)
+		if (c->sm[i].anon_huge_kb != huge_kb[i])
+			return thp_why(why, -EPROTO,
+				       "AnonHugePages is %llu kB %s %s, expected %llu",
+				       (unsigned long long)c->sm[i].anon_huge_kb,
+				       i ? "after" : "before", op,
+				       (unsigned long long)huge_kb[i]);
+	if (v->op->flags & OP_MERGES && c->sm[0].vmas != c->sm[1].vmas)
+		return thp_why(why, -EPROTO,
+			       "%s: %u VMAs became %u, expected the boundary to move", op,
+			       c->sm[0].vmas, c->sm[1].vmas);
+	return 0;
+}
+
+/* One operation on a unit of THPs, counted and judged. */
+static int count_split(const void *arg, struct thp_why *why)
+{
+	const struct _fixture_variant_split *v = arg;
+	static struct counted c;
+
+	TRY(measure_split(v, &c, why));
+	/* First, as it is disturbed if they are. */
+	TRY(judge_counted_events(v, &c, why));
+	TRY(judge_counted_maps(v, &c, why));
+	return judge_counted_tables(v, &c, why);
 }
 
 THP_TESTS_OF(split);
@@ -116,130 +208,52 @@ THP_TESTS_OF(split);
 /* Page tables, events and structure: the exact oracles. */
 TEST_F(split, counts)
 {
-	const struct split_op *op = variant->op;
-	long n = thp_env.unit, want, or, got, splits;
-	enum thp_kind kind = variant->kind;
-	struct thp_why why = { 0 };
-	struct counted c;
-	unsigned int i;
-	int try;
-
-	splits = split_expected(op, kind) ? n : 0;
-	for (try = 0; try < 3; try++) {
-		THP_REQUIRE_OK(measure(&self->set, op, kind, &c, &why), &why);
-		if (!disturbed(op, &c, splits))
-			break;
-		thp_set_destroy(&self->set);
-	}
-
-	want = n * thp_tables_mapped(kind);
-	THP_CHECK(thp_env_tables(c.fault - c.base, &got) && got == want,
-		  "fault of %ld %s: %+ld tables (%+lld B), expected %+ld on %s kernel", n,
-		  thp_kind_name(kind), got, c.fault - c.base, want,
-		  thp_mode_name(thp_env.contract));
-	for (i = 0; i < thp_env.unit; i++)
-		THP_CHECK(!c.ret[i], "%s returned %s, expected success", op->name,
-			  thp_errno_name(c.ret[i]));
-	THP_CHECK(c.ev[1].split_pmd - c.ev[0].split_pmd == (uint64_t)splits,
-		  "%s of %ld %s: thp_split_pmd %+lld, expected %+ld", op->name, n,
-		  thp_kind_name(kind), (long long)(c.ev[1].split_pmd - c.ev[0].split_pmd), splits);
-	/* The huge zero folio itself is never split. */
-	if (splits && (op->flags & OP_FOLIO) && kind != THP_ZERO)
-		THP_CHECK(c.ev[1].split_page - c.ev[0].split_page >= (uint64_t)splits,
-			  "%s of %ld %s: thp_split_page %+lld, expected %+ld", op->name, n,
-			  thp_kind_name(kind),
-			  (long long)(c.ev[1].split_page - c.ev[0].split_page), splits);
-	/* A caller that asks again must not hide that the first try has failed. */
-	if (op->flags & OP_FOLIO)
-		THP_CHECK(!failed_tries(&c),
-			  "%s of %ld %s: thp_split_page_failed %+lld, expected +0", op->name,
-			  n, thp_kind_name(kind), failed_tries(&c));
-	THP_CHECK(c.ev[1].split_pmd_failed == c.ev[0].split_pmd_failed,
-		  "%s: thp_split_pmd_failed moved without a failure", op->name);
-	want = n * op_tables(op, kind, &or);
-	or *= n;
-	THP_CHECK(thp_env_tables(c.after - c.before, &got) && (got == want || got == or),
-		  "%s of %ld %s: %+ld tables (%+lld B), expected %+ld on %s kernel", op->name, n,
-		  thp_kind_name(kind), got, c.after - c.before, want,
-		  thp_mode_name(thp_env.contract));
-	for (i = 0; i < thp_env.unit; i++)
-		THP_CHECK(c.state[i] == state_after(op, kind) ||
-			  c.state[i] == THP_STATE_UNKNOWN,
-			  "%s left the range %s, expected %s", op->name,
-			  thp_state_name(c.state[i]), thp_state_name(state_after(op, kind)));
-	if (kind == THP_ANON) {
-		uint64_t huge = c.state[0] == THP_STATE_PMD ? thp_env.pmd / 1024 : 0;
-
-		THP_CHECK(c.sm[0].anon_huge_kb == thp_env.pmd / 1024,
-			  "AnonHugePages is %llu kB before %s, expected %zu",
-			  (unsigned long long)c.sm[0].anon_huge_kb, op->name, thp_env.pmd / 1024);
-		THP_CHECK(c.sm[1].anon_huge_kb == huge,
-			  "AnonHugePages is %llu kB after %s, expected %llu",
-			  (unsigned long long)c.sm[1].anon_huge_kb, op->name,
-			  (unsigned long long)huge);
-	}
-	if (op->flags & OP_MERGES)
-		THP_CHECK(c.sm[0].vmas == c.sm[1].vmas,
-			  "%s: %u VMAs became %u, expected the boundary to move", op->name,
-			  c.sm[0].vmas, c.sm[1].vmas);
-	if (op->flags & OP_NO_ZAP)
-		return;
-	/* Back to the anchors, and to what prepare() mapped elsewhere. */
-	THP_CHECK(c.zapped - c.base == c.before - c.fault,
-		  "after munmap of the range VmPTE is %+lld B off, expected 0",
-		  c.zapped - c.base - (c.before - c.fault));
+	(void)self;
+	THP_SCENARIO(count_split, variant);
 }
 
 /* One operation on a mapping of its own, and all that it promises but tables. */
 static int run_and_verify(struct thp_map *m, const struct split_op *op, enum thp_kind kind,
 			  struct thp_why *why)
 {
-	int ret = thp_map_new(m, kind, why);
+	int ret;
 
-	if (!ret)
-		ret = split_prepare(op, m, why);
-	if (ret)
-		return ret;
+	TRY(thp_map_new(m, kind, why));
+	TRY(split_prepare(op, m, why));
 	ret = split_run(op, m);
 	if (ret)
 		return thp_why(why, -EIO, "%s returned %s, expected success", op->name,
 			       thp_errno_name(ret));
-	ret = split_verify(op, m, why);
-	if (!ret)
-		ret = split_check_data(op, m, true, why);
-	if (!ret && thp_peek(m->thp - thp_env.page) != 1)
-		ret = thp_why(why, -EILSEQ, "the page below the range changed");
+	TRY(split_verify(op, m, why));
+	TRY(split_check_data(op, m, true, why));
+	if (thp_peek(m->thp - thp_env.page) != 1)
+		return thp_why(why, -EILSEQ, "the page below the range changed");
 	/* mremap_shrink has none above. */
-	if (!ret && !(op->effect == UNMAPS && op->flags & OP_ABOVE_TOO) &&
+	if (!(op->effect == UNMAPS && op->flags & OP_ABOVE_TOO) &&
 	    thp_peek(m->thp + thp_env.pmd) != 1)
-		ret = thp_why(why, -EILSEQ, "the page above the range changed");
-	return ret;
+		return thp_why(why, -EILSEQ, "the page above the range changed");
+	return 0;
 }
 
 /*
- * Advice may pass over a folio that somebody else holds, and aging looks the same. What
- * does nothing does so each time.
+ * Advice may pass over a folio that somebody else holds, and aging looks the same: that is
+ * a disturbance, as what does nothing does so each time.
  */
-static int retry_and_verify(struct thp_map *m, const struct split_op *op, enum thp_kind kind,
-			    struct thp_why *why)
+static int verify_split(const void *arg, struct thp_why *why)
 {
-	int try, ret = 0;
+	const struct _fixture_variant_split *v = arg;
+	static struct thp_map m;
+	int ret;
 
-	for (try = 0; try < 3; try++) {
-		*why = (struct thp_why){ 0 };
-		ret = run_and_verify(m, op, kind, why);
-		if (ret != -EAGAIN && (ret != -EPROTO || op->starved != ADVICE))
-			break;
-		thp_map_destroy(m);
-	}
-	return ret;
+	thp_map_destroy(&m);
+	ret = run_and_verify(&m, v->op, v->kind, why);
+	return ret == -EPROTO && v->op->starved == ADVICE ? -EAGAIN : ret;
 }
 
 /* Every byte of the range, the neighbours, and what the operation promises. */
 TEST_F(split, contents)
 {
-	struct thp_why why = { 0 };
-
-	THP_REQUIRE_OK(retry_and_verify(&self->set.map[0], variant->op, variant->kind, &why), &why);
+	(void)self;
+	THP_SCENARIO(verify_split, variant);
 	/* The destructor of the process must cope with the result as well. */
 }

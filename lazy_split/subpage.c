@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * subpage: subpage_prot(2) of powerpc: a split in the middle of a VMA.
- */
-
-/*
+ *
  * powerpc's subpage_prot(2) gives each 4 KiB of a 64 KiB page a protection of its own.
  * The hash MMU does that, for base pages only, so all huge PMDs of the VMA are split.
  */
 #define SUBPAGE_THPS 3
 
 FIXTURE(subpage) {
-	char *area, *p;
-	size_t len;
+	int unused;	/* the harness wants data */
 };
 
 FIXTURE_VARIANT(subpage) {
@@ -28,6 +25,8 @@ FIXTURE_VARIANT_ADD(subpage, zero) {
 
 FIXTURE_SETUP(subpage)
 {
+	(void)self;
+	(void)variant;
 	thp_warm_up();
 }
 
@@ -66,57 +65,64 @@ static int subpage_check(char *p, enum thp_kind kind, enum thp_state want, struc
 	return kind == THP_ZERO ? thp_check_zero(p, pages, why) : thp_check(p, 1, 0, pages, why);
 }
 
+static int split_subpage(const void *arg, struct thp_why *why)
+{
+	size_t len = (SUBPAGE_THPS + 1) * thp_env.pmd, i;
+	const enum thp_kind kind = *(const enum thp_kind *)arg;
+	struct thp_meter fault, split;
+	const uint32_t open = 0;
+	char *area, *p;
+	long got = -1;
+	int ret;
+
+	area = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		    -1, 0);
+	if (area == MAP_FAILED)
+		return thp_why(why, -errno, "mmap: %s", strerror(errno));
+	p = (char *)(((uintptr_t)area + thp_env.pmd - 1) & ~(thp_env.pmd - 1));
+	madvise(p, SUBPAGE_THPS * thp_env.pmd, MADV_HUGEPAGE);
+	TRY(thp_meter_start(&fault, 0, why));
+	for (i = 0; i < SUBPAGE_THPS * thp_env.nr; i++) {
+		if (kind == THP_ZERO)
+			thp_peek(p + i * thp_env.page);
+		else
+			thp_fill(p + i * thp_env.page, 1, i);
+	}
+	ret = subpage_check(p, kind, thp_kind_state(kind), why);
+	if (ret == -EPROTO) {
+		printf("# subpage: %s\n", why->text);
+		thp_why_clear(why);
+		return thp_skip(why, THP_FRAGMENTED);
+	}
+	TRY(ret);
+	TRY(thp_meter_read(&fault, why));
+	TRY(thp_meter_start(&split, 0, why));
+	ret = subpage_prot(p + 5 * thp_env.page, thp_env.page, &open);
+	TRY(thp_meter_read(&split, why));
+	if (ret)
+		return thp_why(why, ret, "subpage_prot: %s", thp_errno_name(ret));
+	/* The hash MMU always deposits: the fault has paid for the tables, whatever they cost. */
+	if (!thp_env_tables(thp_meter_bytes(&fault), &got) || got < SUBPAGE_THPS)
+		return thp_why(why, -EPROTO,
+			       "fault: %+lld B of page tables, expected at least %d tables of %zu B",
+			       thp_meter_bytes(&fault), SUBPAGE_THPS, thp_env.table);
+	if (thp_meter_bytes(&split))
+		return thp_why(why, -EPROTO, "subpage_prot: %+lld B of page tables, expected none",
+			       thp_meter_bytes(&split));
+	TRY(thp_meter_splits(&split, SUBPAGE_THPS, "subpage_prot", why));
+	TRY(subpage_check(p, kind, THP_STATE_PTE, why));
+	munmap(area, len);
+	return 0;
+}
+
 THP_COVERS(subpage, counts, "walk-subpage-prot");
 TEST_F(subpage, counts)
 {
-	enum thp_state whole = variant->kind == THP_ZERO ? THP_STATE_PMD_ZERO : THP_STATE_PMD;
-	const uint32_t open = 0;
-	struct thp_why why = { 0 };
-	struct thp_events e0, e1;
-	long long a, b, c;
-	long got = -1;
-	size_t i;
-	int ret;
-
 	THP_NEEDS(thp_kind_needs(variant->kind));
 	/* Asks for nothing: there is no map to clear. */
 	if (subpage_prot(NULL, 0, NULL))
 		THP_SKIP("needs subpage_prot (powerpc, hash MMU, 64 KiB pages)");
-	self->len = (SUBPAGE_THPS + 1) * thp_env.pmd;
-	if (!thp_env_room(self->len))
+	if (!thp_env_room((SUBPAGE_THPS + 1) * thp_env.pmd))
 		THP_SKIP("needs free memory for 4 THPs");
-	self->area = mmap(NULL, self->len, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	THP_REQUIRE(self->area != MAP_FAILED, "mmap: %s", strerror(errno));
-	self->p = (char *)(((uintptr_t)self->area + thp_env.pmd - 1) & ~(thp_env.pmd - 1));
-	madvise(self->p, SUBPAGE_THPS * thp_env.pmd, MADV_HUGEPAGE);
-	a = thp_obs_vmpte(0);
-	for (i = 0; i < SUBPAGE_THPS * thp_env.nr; i++) {
-		if (variant->kind == THP_ZERO)
-			thp_peek(self->p + i * thp_env.page);
-		else
-			thp_fill(self->p + i * thp_env.page, 1, i);
-	}
-	ret = subpage_check(self->p, variant->kind, whole, &why);
-	if (ret == -EPROTO) {
-		TH_LOG("%s", why.text);
-		THP_SKIP(THP_FRAGMENTED);
-	}
-	THP_REQUIRE_RESULT(ret, &why);
-	b = thp_obs_vmpte(0);
-	thp_obs_events(&e0);
-	ret = subpage_prot(self->p + 5 * thp_env.page, thp_env.page, &open);
-	thp_obs_events(&e1);
-	c = thp_obs_vmpte(0);
-	THP_CHECK(!ret, "subpage_prot: %s", thp_errno_name(ret));
-	THP_CHECK(e1.split_pmd - e0.split_pmd == SUBPAGE_THPS,
-		  "thp_split_pmd: expected +%d, got +%llu", SUBPAGE_THPS,
-		  (unsigned long long)(e1.split_pmd - e0.split_pmd));
-	/* The hash MMU always deposits: whatever the tables cost, the fault has paid. */
-	THP_CHECK(thp_env_tables(b - a, &got) && got >= SUBPAGE_THPS,
-		  "fault: %+lld B of page tables, expected at least %d tables of %zu B", b - a,
-		  SUBPAGE_THPS, thp_env.table);
-	THP_CHECK(b == c, "subpage_prot: %+lld B of page tables, expected none", c - b);
-	THP_CHECK_OK(subpage_check(self->p, variant->kind, THP_STATE_PTE, &why), &why);
-	munmap(self->area, self->len);
+	THP_SCENARIO(split_subpage, &variant->kind);
 }

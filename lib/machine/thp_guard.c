@@ -361,6 +361,9 @@ static void look_after_test(struct warden *w)
 	}
 }
 
+/* What the kernel logged when it crashed before the first test; else empty. */
+static char crash[THP_WHY_LEN];
+
 /*
  * Until the child ends: its wait status. A signal to the guardian, *@sig, or a child
  * that is not ready in time ends it; -ETIMEDOUT if it cannot be killed.
@@ -392,12 +395,17 @@ static int await_child(pid_t child, const sigset_t *set, int *sig, int *status)
 				look_after_test(&warden);
 				continue;
 			}
-			if (!thp_deadline_over(&d))
+			/* What asks a kernel that has crashed may wait for ever. */
+			if (!killed &&
+			    thp_kmsg_find_broken(&warden.log, crash, sizeof(crash)))
+				thp_run_break(crash);
+			else if (!thp_deadline_over(&d))
 				continue;
 			if (killed)
 				return -ETIMEDOUT;
-			printf("# what this kernel does was not found out within %lld s\n",
-			       d.wall / 1000);
+			if (!crash[0])
+				printf("# what this kernel does was not found out within %lld s\n",
+				       d.wall / 1000);
 		}
 		fflush(stdout);
 		kill(child, SIGKILL);
@@ -411,6 +419,8 @@ static int exit_code(int status, int sig, struct thp_why *why)
 {
 	if (sig)
 		return thp_why(why, 128 + sig, "interrupted by %s", thp_signal_name(sig));
+	if (crash[0])
+		return thp_why(why, 1, "the kernel has crashed: %s", crash);
 	if (WIFSIGNALED(status))
 		return thp_why(why, 1, "the test program was killed by %s",
 			       thp_signal_name(WTERMSIG(status)));

@@ -459,7 +459,8 @@ static int after_charged(const struct thp_cg *cg, struct thp_child *c, struct th
 	thp_chan_post_child(c->chan, AFTER_NOTED);
 	TRY(thp_child_await(c, AFTER_PIPED, THP_STEP_MS));
 	rose = thp_cg_usage(cg) - usage;
-	if (rose < told->bytes / 2 || told->bytes <= 0)
+	/* Each CPU may have charged 64 pages ahead (MEMCG_CHARGE_BATCH): half of it or more. */
+	if (rose < told->bytes / 4 || told->bytes <= 0)
 		return thp_why(why, -EPROTO,
 			       "%lld B in a pipe: %+lld B charged to the group of the task",
 			       told->bytes, rose);

@@ -6,7 +6,7 @@
 # Measures what docs/evidence.md shows, or the parts that are named, and writes it;
 # what is not measured now is as it was.
 cmd_evidence() {
-	O_RAW=evidence O_TAKES='--jobs --output --accel'
+	O_RAW=evidence O_TAKES='--jobs --repeat --output --accel' O_REPEAT=3
 	parse_options "$@"
 	[ "$shift_by" -eq $# ] || lab_die "evidence takes no options of the suite"
 	top=${O_OUTPUT:-$LAB_CACHE/evidence}
@@ -16,7 +16,7 @@ cmd_evidence() {
 		case $name in
 		runs)	lab_evidence_runs "$top" || status=1 ;;
 		mutants) lab_evidence_part "$top" mutants mutants \
-				--jobs "$O_JOBS" --repeat 3 || status=1 ;;
+				--jobs "$O_JOBS" --repeat "$O_REPEAT" || status=1 ;;
 		reverts) lab_evidence_part "$top" reverts reverts \
 				--jobs "$O_JOBS" || status=1 ;;
 		coverage) lab_evidence_part "$top" coverage coverage ||

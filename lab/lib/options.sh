@@ -7,7 +7,7 @@
 # are not those of kernels, and of the options with a value it takes O_TAKES only.
 parse_options() {
 	O_KERNEL='' O_ARCH='' O_CONFIG='' O_MODULES='' O_MMU='' O_CGROUP=''
-	O_APPEND='' O_MEMORY='' O_CPUS='' O_EXPECT='' O_JOBS=2 O_REPEAT=1 O_LOOP=0
+	O_APPEND='' O_MEMORY='' O_CPUS='' O_EXPECT='' O_JOBS=2 O_REPEAT=${O_REPEAT:-1} O_LOOP=0
 	O_OUTPUT=''
 	LAB_TIMEOUT=1200 LAB_BOOT_TIMEOUT=180 LAB_SUITE='' LAB_OFFLINE='' LAB_ACCEL=''
 	names='' shift_by=0

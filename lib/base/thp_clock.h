@@ -7,7 +7,7 @@ long long thp_now_us(void);
 long long thp_now_ms(void);
 void thp_sleep_ms(int ms);
 
-/* Stays on the CPU meanwhile: what is to be met may be over before a timer fires. */
+/* Spins instead of sleeping: the event to meet may be over before a timer fires. */
 void thp_spin_us(long long us);
 
 #endif /* THP_CLOCK_H */

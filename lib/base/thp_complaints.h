@@ -3,15 +3,15 @@
  * What the kernel logs when something is wrong. One list for the tests, which define
  * COMPLAINT() and include this, and for lab/lib/report.sh, which reads the lines below.
  *
- * Each is a fixed text; "^" stands for the begin of a message. Complaints are told by
- * how they begin, so that a symbol in a call trace or a register dump is none. The first
- * that matches counts. LINE: all is said in it. REPORT: more lines follow, and name the
- * task that it is about. BROKEN: the same, and what comes after it cannot be trusted, as
- * a task has died in the kernel. HUNG: the same if it is a task of the suite; others may
- * wait for a slow disk.
+ * Each is a fixed text; "^" stands for the start of a message. A complaint is recognised by
+ * how it begins, so a symbol in a call trace or a register dump does not match. The first
+ * match counts. LINE: the report is this one line. REPORT: more lines follow, and one of
+ * them names the task concerned. BROKEN: a REPORT after which the kernel cannot be trusted,
+ * because a task has died in it. HUNG: the same if the task belongs to the suite; other
+ * tasks may wait for a slow disk.
  *
- * "page allocation failure", OOM reports and "FAULT_INJECTION: forcing a failure" are
- * what the injectors are expected to log.
+ * "page allocation failure", OOM reports and "FAULT_INJECTION: forcing a failure" are not
+ * listed: the injectors cause them.
  */
 COMPLAINT(LINE, "^BUG: non-zero pgtables_bytes")
 COMPLAINT(LINE, "^BUG: Bad rss-counter")

@@ -11,7 +11,7 @@
 #include "thp_clock.h"
 #include "thp_limits.h"
 
-/* What the work takes on a normal machine, in microseconds, and how much of it there is. */
+/* Duration of the measured work on a normal machine, in microseconds, and its amount. */
 #define NORMAL_US	40000
 #define ROUNDS		12
 #define WARM_UP		2
@@ -20,8 +20,8 @@
 #define SPINS		1000000
 
 /*
- * Each half of it ends after this many microseconds, and the rest is taken as the same;
- * but not before there are enough rounds to leave one out.
+ * take_time() stops after this many microseconds and extrapolates to ROUNDS; but it always
+ * runs LEAST rounds, so that one of them can be left out.
  */
 #define ENOUGH_US	200000
 #define LEAST		3
@@ -38,7 +38,7 @@ struct span {
 
 static struct {
 	double slow;		/* now, at least 1: by the clock */
-	double cpu_slow;	/* the same for CPU time: what does not come from neighbours */
+	double cpu_slow;	/* the same for CPU time, which neighbours do not use up */
 	double machine, cpu_machine;	/* both at the start, before clamp() */
 	struct span spin;	/* of compute() at the start */
 	long long lost_ms;
@@ -71,7 +71,7 @@ static struct span since(struct span begin)
 	return s;
 }
 
-/* The fork is what takes time here; the pipes are there before. */
+/* Times fork() and the switches between two processes. */
 static int ping_pong(void)
 {
 	int to[2], from[2], i, status, ret = 0;
@@ -125,7 +125,7 @@ static void pages_and_switches(void)
 	(void)ping_pong();
 }
 
-/* User code, long enough to lose the CPU to whoever waits for it. */
+/* User code that runs long enough to be preempted by other tasks. */
 static void compute(void)
 {
 	uint64_t x = 1;
@@ -138,11 +138,11 @@ static void compute(void)
 }
 
 /*
- * What ROUNDS of @fn take. Not the first ones: an emulator has to translate the code. By
- * the clock the longest one is left out: a single long wait, for a neighbour or because
- * the whole virtual machine stood still, says nothing of the hours to come. The others
- * count in full, as a CPU that is taken away again and again makes a machine slow. Of CPU
- * time it is the least that counts, as what comes on top is not the machine's.
+ * What ROUNDS calls of @fn take. The first calls are left out: an emulator has to translate
+ * the code. Of the clock times the longest is left out: one long wait, for a neighbour or
+ * because the whole virtual machine stood still, does not predict the next hours. The
+ * others count in full, because a machine that keeps losing the CPU is slow. Of the CPU
+ * times the shortest counts, because whatever exceeds it is caused by neighbours.
  */
 static struct span take_time(void (*fn)(void))
 {
@@ -217,8 +217,8 @@ int thp_limit(int ms)
 }
 
 /*
- * The load may have grown since the start. Not by the work that was done there: this
- * process may have THPs mapped, and a fork would change what the test is about.
+ * The load may have grown since the start. Runs compute() only: pages_and_switches() forks,
+ * and this process may have THPs mapped, which the fork would share.
  */
 static void measure_again(void)
 {
@@ -236,7 +236,7 @@ static void measure_again(void)
 		shared->cpu_slow = slow;
 }
 
-/* CPU time of a process in ms, -1 if that cannot be told: it is gone. */
+/* CPU time of a process in ms, -1 if the process is gone. */
 static long long cpu_ms(pid_t pid)
 {
 	struct timespec ts;
@@ -294,6 +294,6 @@ bool thp_deadline_over(struct thp_deadline *d)
 
 bool thp_deadline_burnt(const struct thp_deadline *d)
 {
-	/* It may have had to share the CPU with several others. */
+	/* The process may have shared the CPU with several others. */
 	return d->pid && d->cpu * 2 * THP_WALL > d->wall;
 }

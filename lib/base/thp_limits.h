@@ -2,18 +2,17 @@
 /*
  * The time limits of the suite, and how slow the machine is.
  *
- * A limit decides whether something goes on for ever, so it must not depend on what
- * else the machine does. Each program measures at its start how long a fixed piece of
- * work takes, and multiplies every limit by how much longer that is than on a machine
- * that is 8 times (16 times, for CPU time) slower than a current one: emulation,
- * debugging options of the kernel and busy neighbours look alike there. Two things cope
- * with a load that changes later. A limit on another process is one of CPU time, which a
- * process that waits for a CPU does not spend. And before any limit counts as exceeded,
- * the load is measured anew.
+ * A limit decides whether an operation loops for ever, so it must not depend on the load of
+ * the machine. Each program measures at its start how long a fixed piece of work takes, and
+ * multiplies every limit by how much longer that is than on a machine that is 8 times (16
+ * times, for CPU time) slower than a current one: emulation, debugging options of the
+ * kernel and busy neighbours look alike there. Two rules handle a load that changes later.
+ * A limit on another process is one of CPU time, which a process that waits for a CPU does
+ * not spend. And before any limit counts as exceeded, the load is measured anew.
  *
  * The numbers below are milliseconds on a normal machine, which is a current one or not
- * much slower; thp_limit() makes them those of this machine. Times that are no limits,
- * how long a race is to run for example, stay as they are.
+ * much slower; thp_limit() makes them those of this machine. Durations that are not limits,
+ * such as the length of a race, are not scaled.
  */
 #ifndef THP_LIMITS_H
 #define THP_LIMITS_H
@@ -22,9 +21,9 @@
 #include <sys/types.h>
 #include <time.h>
 
-/* A starved operation, which takes a millisecond: one that burns this much never returns. */
+/* A starved operation takes a millisecond: one that uses this much CPU time never returns. */
 #define THP_RETURN_MS	2000
-/* The same where this program has already seen that operation loop. */
+/* The same limit once this program has seen that operation loop. */
 #define THP_AGAIN_MS	250
 /* A step of a child: a fault of some THPs, a fork, a look at all contents. */
 #define THP_STEP_MS	5000
@@ -34,44 +33,45 @@
 #define THP_KILL_MS	4000
 /* Kernel threads that work at their own pace: ksmd, khugepaged, kdamond, kswapd. */
 #define THP_DAEMON_MS	20000
-/* Two threads meet for the first time in a race that is to show what then happens. */
+/* Two threads of a race meet for the first time. */
 #define THP_MEET_MS	10000
-/* System-wide counters come to rest, a lock is let go. */
+/* System-wide counters settle, a lock is released. */
 #define THP_SETTLE_MS	5000
-/* A sleep in the kernel that nothing interrupts: for a lock, a grace period, a page. */
+/* An uninterruptible sleep in the kernel: for a lock, a grace period, a page. */
 #define THP_LOCK_MS	6000
-/* All that is found out before the tests. */
+/* All probing before the first test. */
 #define THP_READY_MS	30000
-/* What is left of a test when the kernel has crashed in it. */
+/* The rest of a test in which the kernel has crashed. */
 #define THP_REST_MS	3000
 
-/* A process that does not get on may wait for this many times its limit of CPU time. */
+/* A process that makes no progress may wait for this many times its limit of CPU time. */
 #define THP_WALL	4
 
 /* Limits are multiplied by 1 to this. */
 #define THP_SLOW_MAX	30
 
 /*
- * Measures the speed of this machine, in 0.05 to 1 s. To be called once, before
- * the first fork: what is measured later is shared with all processes. Without it the
- * machine counts as normal. Uses base pages only: the kernel may not stand a THP.
+ * Measures the speed of this machine, in 0.05 to 1 s. Call it once, before the first fork:
+ * the result of a later measurement is then shared by all processes. Without this call the
+ * machine counts as normal. Uses base pages only, because a broken kernel may crash on a
+ * THP.
  */
 void thp_limits_init(void);
 
 /*
  * How much slower than a normal machine, 1 to THP_SLOW_MAX: by the clock, and in CPU time,
- * which busy neighbours do not make longer (unless they are those of a virtual machine).
+ * which busy neighbours do not increase (except those of a virtual machine).
  */
 double thp_slow(void);
 double thp_cpu_slow(void);
 
-/* Milliseconds by the clock, here, for @ms on a normal machine. */
+/* @ms of a normal machine in milliseconds of the clock of this machine. */
 int thp_limit(int ms);
 
 /*
- * Time that processes spent until a limit ended them is on this account, which is
- * shared. From THP_LOST_MS on, limits are a quarter: the kernel is known to be wrong
- * then, and what is left to say should not take ten times as long.
+ * This account, which all processes share, adds up the time spent in waits that a limit
+ * ended. Beyond THP_LOST_MS all limits are divided by 4: the kernel is then known to be
+ * wrong, and the remaining reports should not take ten times as long.
  */
 #define THP_LOST_MS	30000
 
@@ -79,14 +79,15 @@ struct thp_deadline {
 	pid_t pid;		/* whose CPU time counts; 0: nobody's */
 	int ms;			/* the limit, as it was given */
 	long long begin;	/* ms of the monotonic clock */
-	long long cpu_begin;	/* ms of CPU time of @pid, -1 if that cannot be told */
+	long long cpu_begin;	/* ms of CPU time of @pid, -1 if the process is gone */
 	long long wall;		/* ms spent, set by thp_deadline_over() */
 	long long cpu;
 };
 
 /*
- * Begins now. With a process @pid (all of its threads): over when it has spent @ms on a
- * CPU, or THP_WALL times that went by. With 0: over when @ms went by.
+ * Starts now. With a process @pid (all of its threads) it is over when the process has
+ * spent @ms on a CPU, or after THP_WALL * @ms by the clock. With 0 it is over after @ms by
+ * the clock.
  */
 void thp_deadline_start(struct thp_deadline *d, pid_t pid, int ms);
 
@@ -96,7 +97,7 @@ bool thp_deadline_over(struct thp_deadline *d);
 /* CPU time that process @pid has spent in the kernel, in ms; -1 if it is gone. */
 long long thp_kernel_ms(pid_t pid);
 
-/* After thp_deadline_over(): whether the process burnt its time, rather than slept. */
+/* After thp_deadline_over(): whether the process used CPU time rather than slept. */
 bool thp_deadline_burnt(const struct thp_deadline *d);
 
 #endif /* THP_LIMITS_H */

@@ -31,7 +31,7 @@ int thp_why_at(struct thp_why *why, const char *file, int line, int ret, const c
 		va_end(ap);
 		found_at(why, file, line);
 	}
-	/* A transfer that was short has left errno alone; a cause is never success. */
+	/* A short transfer does not set errno, so @ret may be 0; a cause is never success. */
 	return ret ? ret : -EIO;
 }
 
@@ -44,7 +44,10 @@ int thp_skip_at(struct thp_why *why, const char *file, int line, const char *rea
 	if (why && !why->text[0]) {
 		why->skip = reason;
 		n = snprintf(why->text, sizeof(why->text), "%s", reason);
-		/* The blank that every detail begins with. */
+		/*
+		 * @fmt has a detail if it is more than the blank that thp_skip() puts before
+		 * it.
+		 */
 		if (fmt[1] && n >= 0 && (size_t)n + 1 < sizeof(why->text)) {
 			why->text[n++] = ':';
 			va_start(ap, fmt);
@@ -81,7 +84,7 @@ int thp_why_from(struct thp_why *why, int ret, const struct thp_why *inner, cons
 	return ret;
 }
 
-/* Of the last function that failed and had nobody to tell. */
+/* The cause of the last function that failed and has no @why. */
 static struct {
 	struct thp_why why;
 	int ret;
@@ -127,12 +130,15 @@ int thp_why_default(struct thp_why *why, int ret)
 void thp_why_clear(struct thp_why *why)
 {
 	memset(why, 0, sizeof(*why));
-	/* All of it, and for real: see thp_child_start(). */
+	/*
+	 * Writes all of it, and keeps the compiler from dropping the write: thp_child_start()
+	 * relies on it.
+	 */
 	memset(&note, 0, sizeof(note));
 	__asm__ volatile("" : : "r"(&note) : "memory");
 }
 
-/* These two are how lib/ says that a contract or the contents are broken. */
+/* lib/ returns these two when the contract or the contents are broken. */
 static bool has_errno(const char *text, int ret)
 {
 	return ret == -EPROTO || ret == -EILSEQ || strstr(text, thp_errno_name(ret)) ||
@@ -146,7 +152,7 @@ void thp_why_line(char *buf, size_t len, const struct thp_why *why, int ret, con
 
 	if (!why->text[0] && note.why.text[0] && note.ret == ret)
 		why = &note.why;
-	/* A variable is nobody's name. */
+	/* @call is a variable, not a call: its name tells nothing. */
 	if (!why->text[0] && !call[name])
 		snprintf(buf, len, "%s:%d: failed: %s (%s)", thp_basename(file), line,
 			 strerror(ret < 0 ? -ret : ret), thp_errno_name(ret));

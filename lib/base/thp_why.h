@@ -3,9 +3,9 @@
  * Why something failed, or cannot be tested: one line, filled by the function that
  * found it, which also returns -errno.
  *
- * A failure has a cause: expected, got and where, in words, and the file and line
- * of the finder. A SKIP has a reason: a constant string that names what is missing,
- * as reasons are part of test IDs in CI; what varies stands behind it in the text.
+ * A failure has a cause: expected, got and where, in words, and the file and line of the
+ * finder. A SKIP has a reason: a constant string that names what is missing, because
+ * reasons are part of test IDs in CI; the text may add details behind it.
  */
 #ifndef THP_WHY_H
 #define THP_WHY_H
@@ -14,7 +14,7 @@
 
 #define THP_WHY_LEN 400
 
-/* "= { 0 }" is empty. May lie in memory that is shared with a forked child. */
+/* An empty one is "= { 0 }". It may be in memory shared with a forked child. */
 struct thp_why {
 	char text[THP_WHY_LEN];
 	const char *skip;	/* the reason, or NULL */
@@ -23,9 +23,9 @@ struct thp_why {
 };
 
 /*
- * Records a cause, printf-style, if there is none yet: what comes after the first
- * is often only its consequence. Returns @ret, for "return thp_why(...)". A NULL
- * @why records nothing.
+ * Records a cause, printf-style, if there is none yet: later causes are often only
+ * consequences of the first. Returns @ret, for "return thp_why(...)". A NULL @why records
+ * nothing.
  */
 #define thp_why(why, ret, ...) thp_why_at(why, __FILE__, __LINE__, ret, __VA_ARGS__)
 
@@ -33,20 +33,20 @@ int thp_why_at(struct thp_why *why, const char *file, int line, int ret, const c
 	__attribute__((format(printf, 5, 6)));
 
 /*
- * Records that @reason, a constant, keeps this from being tested here, and returns
- * -ENOTSUP. More arguments are a detail, printf-style, of this one time.
+ * Records that this cannot be tested here because of @reason, a constant, and returns
+ * -ENOTSUP. Further arguments are a detail, printf-style.
  */
 #define thp_skip(why, reason, ...) \
 	thp_skip_at(why, __FILE__, __LINE__, reason, " " __VA_ARGS__)
 
-/* Where THPs cannot be had although memory is free, after compaction and several tries. */
+/* No THP could be allocated although memory is free, after compaction and several tries. */
 #define THP_FRAGMENTED "needs memory that is less fragmented"
 
 int thp_skip_at(struct thp_why *why, const char *file, int line, const char *reason,
 		const char *fmt, ...)
 	__attribute__((format(printf, 5, 6)));
 
-/* Passes on what somebody else found, place and reason included; returns @ret. */
+/* Passes on the cause in @inner, with its place and reason; returns @ret. */
 int thp_why_pass(struct thp_why *why, int ret, const struct thp_why *inner);
 
 /* The same behind a prefix, printf-style, and ": "; @inner may be @why itself. */
@@ -54,9 +54,9 @@ int thp_why_from(struct thp_why *why, int ret, const struct thp_why *inner, cons
 	__attribute__((format(printf, 4, 5)));
 
 /*
- * For functions that return -errno and take no @why: what they would have told it.
- * The last note becomes the cause of a failure with the same error that has none.
- * Returns @ret. Not from where memory is refused: it writes to this process's data.
+ * For functions that return -errno and take no @why: keeps the cause as a note. If a
+ * failure with the same error has no cause, the last note becomes its cause. Returns @ret.
+ * Do not call it in a starved task: it writes to the data of the process, which can fault.
  */
 #define thp_note(ret, ...) thp_note_at(__FILE__, __LINE__, ret, __VA_ARGS__)
 
@@ -70,7 +70,7 @@ int thp_note_at(const char *file, int line, int ret, const char *fmt, ...)
 int thp_note_skip_at(const char *file, int line, const char *reason, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* Makes the last note the cause of @ret, or else what @ret means, if there is none. */
+/* Makes the last note the cause of @ret; if there is none, the meaning of @ret. */
 int thp_why_default(struct thp_why *why, int ret);
 
 /* A step of a function that returns 0 or -errno itself: ends it if @call fails. */
@@ -81,12 +81,12 @@ int thp_why_default(struct thp_why *why, int ret);
 		return __try;						\
 } while (0)
 
-/* Forgets the cause, and the last note: what comes next has not failed yet. */
+/* Forgets the cause and the last note, before the next step. */
 void thp_why_clear(struct thp_why *why);
 
 /*
- * The line that people read: "file:line: cause (ERRNO)". Without a cause or a note it
- * is the function that @call begins with, at @file and @line, and what @ret means.
+ * The line for people: "file:line: cause (ERRNO)". Without a cause or a note it is the name
+ * of the function called in @call, at @file and @line, and the meaning of @ret.
  */
 void thp_why_line(char *buf, size_t len, const struct thp_why *why, int ret, const char *call,
 		  const char *file, int line);

@@ -15,8 +15,8 @@
 #define SHADOWED	(32UL << 30)
 
 /*
- * The sanitizer asks for this. A crash is reported by the test that sees it. Without a
- * quarantine the heap stays where it is, and so do its page tables.
+ * AddressSanitizer calls this. The test that sees a crash reports it. Without a quarantine
+ * the heap does not move, and neither do its page tables.
  */
 const char *__asan_default_options(void)
 {
@@ -24,9 +24,9 @@ const char *__asan_default_options(void)
 }
 
 /*
- * The sanitizer's own mmap() and munmap() map the shadow of the range anew, and page
- * tables come and go with it. These take their place: nothing that the tests map has
- * held a heap, a stack or a variable, so its shadow is all zeroes anyway.
+ * The sanitizer's own mmap() and munmap() map the shadow of the range anew, so page tables
+ * appear and disappear with it. These functions replace them: the ranges that tests map
+ * have never held a heap, a stack or a variable, so their shadow is all zeroes anyway.
  */
 void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off)
 {
@@ -47,7 +47,7 @@ THP_UNSANITIZED void thp_warm_shadow(void)
 		return;
 	munmap(next, thp_env.page);
 	__asan_get_shadow_mapping(&scale, &offset);
-	/* The kernel goes downwards from here. */
+	/* The kernel allocates addresses downwards from here. */
 	end = ((size_t)next >> scale) + offset;
 	for (p = end - (SHADOWED >> scale); p < end; p += thp_env.pmd)
 		(void)__atomic_load_n((const char *)p, __ATOMIC_RELAXED);

@@ -6,7 +6,7 @@
 #ifndef THP_ASAN_H
 #define THP_ASAN_H
 
-/* For functions that read what is no object of this program, the shadow included. */
+/* For functions that read memory outside of the objects of this program, such as the shadow. */
 #define THP_UNSANITIZED __attribute__((no_sanitize("address")))
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -18,8 +18,8 @@
 #endif
 
 /*
- * Gives page tables to the shadow of what mmap() is going to return, so that none
- * appears in the middle of a measurement; part of thp_warm_up().
+ * Populates the page tables of the shadow for the next mappings, so that none appears in
+ * the middle of a measurement; part of thp_warm_up().
  */
 #ifdef THP_ASAN
 void thp_warm_shadow(void);

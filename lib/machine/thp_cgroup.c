@@ -57,7 +57,7 @@ int thp_cg_prepare(void)
 	return ret;
 }
 
-/* What a container forbids or hides, or a limit of an ancestor. */
+/* The errors of what a container forbids or hides, or of a limit of an ancestor. */
 static bool is_missing(int ret)
 {
 	return ret == -ENOENT || ret == -EROFS || ret == -EACCES || ret == -EPERM ||
@@ -89,7 +89,7 @@ int thp_cg_create(struct thp_cg *cg, const char *name, struct thp_why *why)
 	int ret;
 
 	cg->path[0] = '\0';
-	/* The last one to ask: the setting may be younger than the run. */
+	/* Asks again here: the setting may have changed since the program began. */
 	if (fatal)
 		return thp_skip(why, fatal);
 	ret = make_group(cg, name);
@@ -98,7 +98,7 @@ int thp_cg_create(struct thp_cg *cg, const char *name, struct thp_why *why)
 	return ret ? thp_why_default(why, ret) : 0;
 }
 
-/* In the group, where a charge has to be: 0 if the kernel lets a process in. */
+/* A child joins the group: 0 if the kernel lets it. */
 static int probe_join(const struct thp_cg *cg)
 {
 	pid_t pid = fork();
@@ -141,7 +141,7 @@ int thp_cg_limit(const struct thp_cg *cg, uint64_t bytes)
 		return cg_write(cg, file, thp_env.memcg == 2 ? "max" : "-1");
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)bytes);
 	ret = cg_write(cg, file, text);
-	/* Usage moves while we look: give it a few tries. */
+	/* Usage changes meanwhile: try several times. */
 	for (i = 0; ret == -EBUSY && i < 100; i++) {
 		usage = thp_cg_usage(cg);
 		if (usage < 0)
@@ -211,8 +211,8 @@ int thp_cg_reclaim(const struct thp_cg *cg, uint64_t bytes)
 	char text[32];
 
 	/*
-	 * Reclaim goes by the group's own statistics, which may be seconds and, with
-	 * large pages, megabytes behind. Who reads them gets them flushed first.
+	 * Reclaim uses the statistics of the group, which may be seconds late and, with large
+	 * pages, wrong by megabytes. Reading them flushes them first.
 	 */
 	(void)thp_cg_stat(cg, "anon");
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)bytes);

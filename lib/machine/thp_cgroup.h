@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Memory control groups, version 1 or 2, for starving one process on purpose.
- * All groups live below <controller>/thp_lazy_pte, so that a later run can find
- * and remove what a killed run left.
+ * Memory control groups, version 1 or 2, to starve one process on purpose. All groups live
+ * below <controller>/thp_lazy_pte, so that a later run can find and remove what a killed
+ * run left.
  */
 #ifndef THP_CGROUP_H
 #define THP_CGROUP_H
@@ -27,15 +27,16 @@ struct thp_cg {
 int thp_cg_prepare(void);
 
 /*
- * Whether groups can be made, limited and joined here: makes one and a process in it. 0,
- * -EROFS or -EPERM: not in a container whose groups are somebody else's, or that sits
- * in what only looks like the root, where version 2 gives the children no controller.
+ * Whether groups can be created, limited and joined here: creates one with a process in it.
+ * 0; -EROFS or -EPERM in a container that does not own its groups, or whose root group is
+ * not the real root, where version 2 gives the children no controller.
  */
 int thp_cg_probe(void);
 
 /*
- * Makes a group without a limit, in which nobody is OOM-killed. 0; -ENOTSUP where none
- * can be had any more, or where a full one would end the machine (thp_fatal()); -errno.
+ * Creates a group without a limit, whose tasks are not OOM-killed. 0; -ENOTSUP if groups
+ * cannot be created any more, or if a full group would end the machine (thp_fatal());
+ * -errno.
  */
 int thp_cg_create(struct thp_cg *cg, const char *name, struct thp_why *why);
 
@@ -43,15 +44,15 @@ int thp_cg_create(struct thp_cg *cg, const char *name, struct thp_why *why);
 int thp_cg_join(const struct thp_cg *cg, pid_t pid);
 
 /*
- * Sets the limit in bytes, THP_CG_MAX for none; 0 or -errno. Version 2 takes a
- * limit below the usage (every charge then fails), version 1 refuses it with
- * -EBUSY and is lowered as far as it goes instead.
+ * Sets the limit in bytes, THP_CG_MAX for none; 0 or -errno. Version 2 takes a limit below
+ * the usage (every charge then fails), version 1 refuses it with -EBUSY and is lowered as
+ * far as possible instead.
  */
 int thp_cg_limit(const struct thp_cg *cg, uint64_t bytes);
 
 /*
- * Limits the group to what it has and 1 MiB: a limit that it has kept so far, within reach
- * of a burner (thp_inject.h). The limit in bytes, or -errno.
+ * Limits the group to its current usage plus 1 MiB, within reach of a burner
+ * (thp_inject.h). The limit in bytes, or -errno.
  */
 long long thp_cg_limit_near(const struct thp_cg *cg);
 
@@ -69,18 +70,18 @@ long long thp_cg_usage(const struct thp_cg *cg);
 long long thp_cg_stat(const struct thp_cg *cg, const char *field);
 
 /*
- * Groups of this suite that were removed and that something still refers to, e.g. a charged
- * page (nr_dying_descendants of cgroup.stat). -ENOENT with version 1.
+ * Removed groups of this suite that something still refers to, e.g. a charged page
+ * (nr_dying_descendants of cgroup.stat). -ENOENT with version 1.
  */
 long long thp_cg_dying(void);
 
 /* Asks version 2 to reclaim @bytes (memory.reclaim, Linux 5.19); 0 or -errno. */
 int thp_cg_reclaim(const struct thp_cg *cg, uint64_t bytes);
 
-/* Kills what is inside and removes the group; 0, or -EBUSY after 5 s. */
+/* Kills the processes in the group and removes it; 0, or -EBUSY after 5 s. */
 int thp_cg_destroy(struct thp_cg *cg);
 
-/* Removes every group of this suite, and the parent they live in. */
+/* Removes every group of this suite, and their parent. */
 void thp_cg_sweep(void);
 
 #endif /* THP_CGROUP_H */

@@ -42,7 +42,7 @@ int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *
 	c->status = 0;
 	fflush(stdout);
 	fflush(stderr);
-	/* *c may be shared memory: only the parent writes it. */
+	/* Only the parent writes *c, which may be in shared memory. */
 	pid = fork();
 	if (pid < 0) {
 		int err = errno;
@@ -59,14 +59,14 @@ int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *
 		if (getppid() != parent)
 			_exit(1);
 		/*
-		 * Shared memory is not copied by fork(): map the page here, now. What
-		 * notes are left in is copied by the first write, for which a child
-		 * that gets no memory any more would wait for ever.
+		 * fork() does not copy the page tables of shared memory: fault the page in now.
+		 * thp_why_clear() also writes to the note, so that the child has a copy of that
+		 * page: a starved child would wait for ever in that fault.
 		 */
 		chan->to_parent = 0;
 		thp_why_clear(&chan->why);
 		ret = fn(chan, arg);
-		/* Its notes would be lost with it. */
+		/* The notes are gone when the child exits. */
 		if (ret)
 			thp_why_default(&chan->why, ret);
 		_exit(ret ? 1 : 0);
@@ -120,7 +120,7 @@ void thp_chan_beat(struct thp_chan *chan)
 	__atomic_add_fetch(&chan->beats, 1, __ATOMIC_SEQ_CST);
 }
 
-/* thp_deadline_over() of a child that has not given a sign of life since. */
+/* thp_deadline_over() for a child; each beat of the child starts the limit anew. */
 static bool is_over(const struct thp_child *c, struct thp_deadline *d, int *beats)
 {
 	int now = c->chan ? __atomic_load_n(&c->chan->beats, __ATOMIC_SEQ_CST) : 0;
@@ -177,7 +177,7 @@ static void release(struct thp_child *c)
 	c->chan = NULL;
 }
 
-/* The rest of thp_child_join(), of a child that has been killed (@late) or not yet. */
+/* The rest of thp_child_join(), for a child that has been killed (@late) or not. */
 static int reap(struct thp_child *c, int limit_ms, bool late, struct thp_why *why)
 {
 	struct thp_deadline d;
@@ -185,7 +185,7 @@ static int reap(struct thp_child *c, int limit_ms, bool late, struct thp_why *wh
 	int beats = 0, ret = 0;
 	pid_t got;
 
-	/* Dying is the work of the kernel: whether it takes CPU time says nothing. */
+	/* The kernel does the work of dying: the CPU time of the process says nothing. */
 	thp_deadline_start(&d, late ? 0 : c->pid, limit_ms);
 	while (!(got = waitpid(c->pid, &c->status, WNOHANG))) {
 		if (!is_over(c, &d, &beats)) {

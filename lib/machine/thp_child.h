@@ -2,9 +2,9 @@
 /*
  * Processes that work in lockstep with a test.
  *
- * They talk over one shared page that is mapped and touched beforehand, so that
- * a process that can allocate nothing can still talk. Waiting polls: it notices
- * a dead peer and has a time limit, so that no test can hang.
+ * They communicate through one shared page that is mapped and touched beforehand, so that a
+ * starved process can use it, too. Waiting polls: it notices a dead peer and has a time
+ * limit, so that no test can hang.
  */
 #ifndef THP_CHILD_H
 #define THP_CHILD_H
@@ -19,14 +19,14 @@
 struct thp_chan {
 	int to_child;		/* last step that the parent announced */
 	int to_parent;		/* last step that the child announced */
-	int beats;		/* of the child: signs of life within a step */
-	long long val[32];	/* free for both */
+	int beats;		/* of the child: proof of progress within a step */
+	long long val[32];	/* for any use by both */
 	struct thp_why why;	/* the child's cause when its function fails */
 };
 
 /*
- * .val as a struct of the two: struct foo *f = thp_chan_data(chan, struct foo). All zeroes
- * at first.
+ * .val as a struct shared by both: struct foo *f = thp_chan_data(chan, struct foo).
+ * Initially all zeroes.
  */
 #define thp_chan_data(chan, type) ({					\
 	static_assert(sizeof(type) <= sizeof((chan)->val), #type);	\
@@ -51,26 +51,26 @@ int thp_child_prepare(struct thp_child *c);
  */
 int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *arg), void *arg);
 
-/* In the parent: announces @step. In the child: the same. */
+/* Announces @step: in the parent, and in the child. */
 void thp_chan_post_child(struct thp_chan *chan, int step);
 void thp_chan_post_parent(struct thp_chan *chan, int step);
 
 /* In the child: waits until the parent announces @step or a later one. */
 void thp_chan_await_parent(struct thp_chan *chan, int step);
 
-/* In the child: it gets on, so that a limit on its next step begins anew. */
+/* In the child: proof of progress, which starts the limit of its next step anew. */
 void thp_chan_beat(struct thp_chan *chan);
 
 /*
- * In the parent: waits until the child announces @step or a later one. 0,
- * -ETIMEDOUT, or -ECHILD if it ended first (then thp_child_join() tells how).
- * The limit is one of thp_limits.h: of the CPU time that the child spends meanwhile,
- * on a normal machine. _until() has the caller see what was spent.
+ * In the parent: waits until the child announces @step or a later one. 0, -ETIMEDOUT, or
+ * -ECHILD if it ended first (then thp_child_join() tells how). The limit is one of
+ * thp_limits.h: of the CPU time that the child spends meanwhile, on a normal machine. With
+ * _until() the caller sees how much was spent.
  */
 int thp_child_await(struct thp_child *c, int step, int limit_ms);
 int thp_child_await_until(struct thp_child *c, int step, struct thp_deadline *d);
 
-/* The same for so many milliseconds by the clock: not a limit, but a look. */
+/* The same for @ms by the clock: a look, not a limit. */
 int thp_child_watch(struct thp_child *c, int step, int ms);
 
 /*

@@ -25,7 +25,7 @@
 
 struct thp_env thp_env;
 
-/* Small ranges whose tables are counted to learn the size of one. */
+/* The size of one table is computed from this many small ranges. */
 #define CALIBRATE 32
 
 const char *thp_mode_name(enum thp_mode mode)
@@ -83,7 +83,7 @@ static char *probe_area(size_t n, bool huge)
 		return NULL;
 	madvise(p, (n + 3) * pmd, MADV_NOHUGEPAGE);
 	first = align_up(p, pmd);
-	/* Intermediate tables must exist before the counting starts. */
+	/* Intermediate tables must exist before the first count. */
 	thp_touch(first);
 	thp_touch(first + (n + 1) * pmd);
 	for (i = 0; i < n && huge; i++)
@@ -146,7 +146,7 @@ static void probe_thp(struct probe *pr)
 			pr->per_thp = (after - before) / unit;
 			return;
 		}
-		/* Fragmentation, perhaps. */
+		/* Perhaps memory is fragmented. */
 		(void)thp_write_file("/proc/sys/vm/compact_memory", "1");
 	}
 	pr->err = -ENOTSUP;
@@ -184,7 +184,7 @@ static void probe_kinds(struct probe *pr)
 		pr->facts.shmem = state == THP_STATE_PMD;
 }
 
-/* Kernels differ in what a probe leaves behind, so it runs in a child. */
+/* Kernels differ in what is left after a probe, so it runs in a child. */
 static int run_probe(struct probe *out, struct thp_why *why)
 {
 	struct probe *pr;
@@ -236,7 +236,7 @@ bool thp_env_owns_root(void)
 	if (geteuid())
 		return false;
 	n = readlink("/proc/self/ns/user", ns, sizeof(ns) - 1);
-	/* Without procfs, or CONFIG_USER_NS, there is nothing else to go by. */
+	/* Without procfs, or without CONFIG_USER_NS, nothing else tells. */
 	if (n < 0)
 		return true;
 	ns[n] = '\0';
@@ -308,7 +308,7 @@ bool thp_env_room(size_t bytes)
 {
 	long long kb = thp_obs_memavailable_kb();
 
-	/* A quarter stays free for everybody else. */
+	/* Leaves a quarter to other processes. */
 	return kb > 0 && bytes / 1024 < (size_t)kb / 4 * 3;
 }
 
@@ -330,7 +330,7 @@ static void find_mmu(void)
 		sscanf(p, "\nMMU%*[ \t]: %15s", thp_env.mmu);
 }
 
-/* What cannot be read counts as the newest: nothing is excused then. */
+/* A release that cannot be parsed counts as the newest, for which nothing is excused. */
 static void find_release(void)
 {
 	unsigned int major, minor;
@@ -370,7 +370,7 @@ static int find_switch(struct thp_why *why)
 	return 0;
 }
 
-/* What the suite reads everything else from, and a kernel that has THPs. */
+/* The files that the suite reads everything from, and a kernel with THPs. */
 static int find_sizes(struct thp_why *why)
 {
 	uint64_t pmd;

@@ -19,7 +19,7 @@
 enum thp_mode {
 	THP_EAGER,	/* a table is deposited when a PMD is mapped */
 	THP_LAZY,	/* a table is allocated when a PMD is split */
-	THP_AUTO,	/* only as a request */
+	THP_AUTO,	/* a request only: the measured one */
 };
 
 const char *thp_mode_name(enum thp_mode mode);
@@ -47,7 +47,7 @@ struct thp_env {
 	unsigned int scale;	/* multiplies loops of the stress tests, >= 1 */
 };
 
-/* struct thp_env.release of a version, for what no interface tells. */
+/* struct thp_env.release of a version, for features that no interface reports. */
 #define THP_RELEASE(major, minor) ((major) << 16 | (minor))
 
 /* One per process, set up by thp_env_init() and inherited by every fork. */
@@ -61,18 +61,18 @@ extern struct thp_env thp_env;
 int thp_env_init(enum thp_mode request, unsigned int scale, struct thp_why *why);
 
 /*
- * Takes PR_SET_THP_DISABLE off this process and those that it will fork: it may have
- * come from a service manager or a container, and nobody else is concerned.
+ * Takes PR_SET_THP_DISABLE off this process and its future children. They may have
+ * inherited it from a service manager or a container; no other process is affected.
  */
 void thp_env_allow_thps(void);
 
 /*
- * Whether root's files are this process's own: user ID 0, and not that of a user namespace,
- * to which they are nobody's. What is mounted read-only cannot be written all the same.
+ * Whether this process owns root's files: its user ID is 0, and not that of a user
+ * namespace, which does not own them. A read-only mount can still forbid writing.
  */
 bool thp_env_owns_root(void);
 
-/* Whether @cap of linux/capability.h is effective; false as well if that cannot be told. */
+/* Whether @cap of linux/capability.h is effective; false if that cannot be read. */
 bool thp_env_may(int cap);
 
 /* Finds debugfs and the memory controller; part of thp_env_init(). */

@@ -11,13 +11,14 @@
 #define MODULE_TAINTS	(1ULL << 12 | 1ULL << 13 | 1ULL << 18)
 
 /*
- * One row per setting and act. A right kernel gets to each of these in what tests do on
- * purpose. Not here is what takes a wrong kernel: panic_on_oops, panic_on_warn and
- * warn_limit (every test fails whose kernel warns), hung_task_panic (who waits in a full
- * group or for a user fault is killable, which khungtaskd passes over), softlockup_panic,
- * hardlockup_panic, panic_on_rcu_stall, kasan.fault. Who sets them wants the machine to
- * end then. The one warning of a right kernel, by page_owner of a page that was
- * unpoisoned, has a SKIP of its own in thp_migrate.c.
+ * One row per setting and act. A correct kernel reaches each of these in operations that
+ * tests do on purpose. The table leaves out settings that only a wrong kernel triggers:
+ * panic_on_oops, panic_on_warn and warn_limit (a test fails if the kernel warns),
+ * hung_task_panic (a task that waits in a full group or for a user fault is killable, and
+ * khungtaskd skips it), softlockup_panic, hardlockup_panic, panic_on_rcu_stall,
+ * kasan.fault. Their user wants the machine to end in that case. The one warning of a
+ * correct kernel, page_owner's about an unpoisoned page, has a SKIP of its own in
+ * migrate/offline.c.
  */
 static const struct row {
 	unsigned int acts;	/* enum thp_act */
@@ -47,7 +48,7 @@ static const struct row {
 		.reason = "needs vm.memory_failure_recovery=1 (else a bad page ends the machine)",
 	},
 	{
-		/* action_result(), for a page that is taken for the kernel's */
+		/* action_result(), for a page that counts as a kernel page */
 		.acts = THP_ACT_POISON,
 		.path = "/proc/sys/vm/panic_on_unrecoverable_memory_failure",
 		.from = 1, .to = UINT64_MAX,
@@ -67,7 +68,7 @@ static bool is_set(const struct row *r)
 	return r->path && !thp_read_u64(r->path, &val) && val >= r->from && val <= r->to;
 }
 
-/* The last one counts, as in the kernel. */
+/* The last occurrence counts, as in the kernel. */
 static bool is_booted(const struct row *r)
 {
 	char text[4096], *p = text;

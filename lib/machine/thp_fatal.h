@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the suite does on purpose, and what would turn it into the end of the machine:
- * settings and boot options that make the kernel panic where it would otherwise refuse,
- * kill or go on. The table is in thp_fatal.c.
+ * Operations that the suite does on purpose, and the settings and boot options with which
+ * they would end the machine: with these the kernel panics where it would otherwise refuse,
+ * kill or continue. The table is in thp_fatal.c.
  */
 #ifndef THP_FATAL_H
 #define THP_FATAL_H
@@ -16,9 +16,9 @@ enum thp_act {
 };
 
 /*
- * The constant reason why @acts would end this machine, or NULL. Reads the settings
- * each time: they may have changed since the program began. What cannot be read does
- * not exist, or is hidden by a container, whose root may do none of this.
+ * The constant reason why @acts would end this machine, or NULL. Reads the settings each
+ * time: they may have changed since the program began. A setting that cannot be read does
+ * not exist, or is hidden by a container, whose root cannot do any of these operations.
  */
 const char *thp_fatal(unsigned int acts);
 

@@ -27,15 +27,14 @@
 #include "thp_settings.h"
 
 #define KHUGEPAGED_SLEEP THP_SYSFS "khugepaged/scan_sleep_millisecs"
-/* An hour: as good as never. */
+/* An hour: longer than any run. */
 #define KHUGEPAGED_SLEEP_MS "3600000"
 
 /*
- * Whenever khugepaged has no process to scan and gets one, it scans at once,
- * whatever the settings (khugepaged_enter()). So it gets the guardian, which lives
- * longer than all tests. khugepaged scans processes in the order in which they came:
- * before it reaches a test it has to scan this range, which stays empty and is large
- * enough for many scans.
+ * khugepaged_enter() starts a scan at once, whatever the settings, when khugepaged gets its
+ * first process to scan. So the guardian registers itself: it lives longer than all tests.
+ * khugepaged scans processes in the order in which they came: before it reaches a test it
+ * has to scan this range, which stays empty and is large enough for many scans.
  */
 static void feed_khugepaged(void)
 {
@@ -45,14 +44,14 @@ static void feed_khugepaged(void)
 	if (thp_read_u64(THP_SYSFS "hpage_pmd_size", &pmd))
 		return;
 	/*
-	 * A scan is of 8 PMDs by default; if empty, of 8 per base page in Linux 7.3. A test
-	 * that wants to be scanned sets THP_GUARD_SCAN.
+	 * One scan covers 8 PMDs by default; 8 per base page if they are empty, in Linux 7.3. A
+	 * test that wants to be scanned sets THP_GUARD_SCAN.
 	 */
 	len = 64 * (pmd / page) * pmd;
 	/* A size_t of 32 bits would wrap around to 0. */
 	if (len > SIZE_MAX / 4)
 		len = SIZE_MAX / 4 + 1;
-	/* Where address space counts as memory, the tests are to have it. */
+	/* With strict overcommit address space counts as memory: leave it to the tests. */
 	if (thp_read_u64("/proc/sys/vm/overcommit_memory", &mode) || mode == 2)
 		len = 2 * pmd;
 	for (;;) {
@@ -66,8 +65,8 @@ static void feed_khugepaged(void)
 	}
 	madvise(p, len, MADV_DONTFORK);
 	/*
-	 * What was never touched does not make a process one of khugepaged's. Not by a
-	 * huge page: nobody would report a kernel that cannot stand it.
+	 * A process has to touch the range before khugepaged_enter() registers it. It touches a
+	 * base page: if the kernel crashed on a huge page here, nobody would report it.
 	 */
 	madvise(p, len, MADV_NOHUGEPAGE);
 	thp_touch(p);
@@ -108,11 +107,11 @@ static bool is_asleep(const char *path)
 }
 
 /*
- * Until khugepaged sleeps by the new settings. A scan that is under way goes by the
- * old ones, and under load it can take its time. Woken now, khugepaged sleeps again
- * after that scan; but this can be a pause in its middle, for want of a huge page,
- * of which there is one at most, or a sleep whose length was decided before. The
- * second wake-up rules out both.
+ * Waits until khugepaged sleeps with the new settings. A scan in progress uses the old
+ * ones, and can take long under load. khugepaged sleeps again after that scan; but this may
+ * be a pause in the middle of it because no huge page could be allocated (there is at most
+ * one such pause), or a sleep whose length was decided before. The second wake-up rules out
+ * both.
  */
 void thp_guard_await_khugepaged(void)
 {
@@ -123,13 +122,13 @@ void thp_guard_await_khugepaged(void)
 	if (!thp_env_owns_root())
 		return;
 	if (find_khugepaged(path, sizeof(path))) {
-		/* It may be out of sight in a container. */
+		/* khugepaged may not be visible in a container. */
 		thp_sleep_ms(100);
 		return;
 	}
 	thp_deadline_start(&d, 0, THP_DAEMON_MS);
 	for (i = 0; i < 2; i++) {
-		/* Each write wakes it, also one that changes nothing. */
+		/* Each write wakes it, also one that does not change the value. */
 		if (thp_write_file(KHUGEPAGED_SLEEP, KHUGEPAGED_SLEEP_MS))
 			return;
 		while (!is_asleep(path)) {
@@ -144,8 +143,8 @@ void thp_guard_await_khugepaged(void)
 }
 
 /*
- * khugepaged would collapse what a test has just split. One page an hour is as
- * good as stopped, and does not touch what the tests are about (enabled, defrag).
+ * khugepaged would collapse what a test has just split. One scan of one page per hour is as
+ * good as none, and this does not change the settings under test (enabled, defrag).
  */
 static void quieten(void)
 {
@@ -156,7 +155,7 @@ static void quieten(void)
 	thp_guard_await_khugepaged();
 }
 
-/* debugfs in a mount namespace of our own: nothing to undo, whatever happens. */
+/* Mounts debugfs in a private mount namespace, so that nothing has to be undone. */
 static void private_debugfs(void)
 {
 	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
@@ -166,14 +165,14 @@ static void private_debugfs(void)
 		(void)mount("thp_lazy_pte", "/sys/kernel/debug", "debugfs", 0, NULL);
 }
 
-/* Kills all descendants: orphans come to us, as we are their subreaper. */
+/* Kills all descendants: orphans are reparented to this subreaper. */
 static int kill_all(void)
 {
 	struct thp_deadline d;
 	char path[64], text[4096], *p, *next;
 	pid_t pid;
 
-	/* Of a broken kernel it is known that something stays. */
+	/* On a broken kernel some processes do not die: do not wait long. */
 	thp_deadline_start(&d, 0, thp_run_broken() ? THP_REST_MS / 3 : THP_KILL_MS);
 	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
 	for (;;) {
@@ -182,7 +181,7 @@ static int kill_all(void)
 			return 0;
 		if (pid > 0)
 			continue;
-		/* Starved processes have to be fed before they can die. */
+		/* Starved processes need memory before they can die. */
 		thp_cg_sweep();
 		if (thp_read_file(path, text, sizeof(text)) > 0) {
 			for (p = text; *p; p = next) {
@@ -198,7 +197,7 @@ static int kill_all(void)
 	}
 }
 
-/* How far the child has come, in its own words; the page is shared. */
+/* The progress of the child, which it writes to a shared page itself. */
 enum { STARTED, READY, FINISHED };
 static int *progress;
 
@@ -229,17 +228,17 @@ void thp_guard_finished(void)
 }
 
 /*
- * What the guardian does about a test that is over its limit, or that has met a crash of
- * the kernel: it kills the process that runs the test, so that the test's clean-up can
- * follow, and if nothing comes of that, the clean-up as well.
+ * What the guardian does about a test that exceeds its limit, or that has met a crash of
+ * the kernel: it kills the process that runs the test, so that the test's clean-up follows;
+ * if the clean-up does not end either, it kills that, too.
  */
 struct warden {
-	struct thp_kmsg log;	/* its own: the tests read the other */
-	pid_t pid;		/* of the test that has been dealt with */
+	struct thp_kmsg log;	/* its own file description: the tests read another */
+	pid_t pid;		/* of the test that was handled last */
 	int stage;
 	long long since;	/* ms */
 	unsigned long long sleeps;	/* times that the test's process has gone to sleep */
-	long long asleep;	/* ms, since when in the last of them, in the kernel */
+	long long asleep;	/* ms, start of the current sleep in the kernel */
 };
 
 /* Kills the children of a process. */
@@ -261,7 +260,7 @@ static void kill_children(pid_t pid)
 
 /*
  * For how long the process that runs the test (the child of @pid) has been in one and the
- * same uninterruptible sleep, in ms: waiting for a lock, as a rule, that nobody lets go.
+ * same uninterruptible sleep, in ms: usually it waits for a lock that is never released.
  */
 static long long asleep_for(struct warden *w, pid_t pid)
 {
@@ -285,8 +284,8 @@ static long long asleep_for(struct warden *w, pid_t pid)
 }
 
 /*
- * A test that starves itself has no watchdog of its own, and what loops in the kernel may
- * not even die: fed, it ends, and so does the test.
+ * A test that starves itself has no watchdog of its own, and a task that loops in the
+ * kernel may not even die. With memory the loop ends, and so does the test.
  */
 static void feed_starving(void)
 {
@@ -298,7 +297,7 @@ static void feed_starving(void)
 
 	if (!pid || !test)
 		return;
-	/* The same test of other variants: see thp_run_has_looped(). */
+	/* The same test with other variants: see thp_run_has_looped(). */
 	snprintf(key, sizeof(key), "%.*s%s", (int)strcspn(name, "."), name, test);
 	limit = thp_run_has_looped(key) ? THP_AGAIN_MS : THP_RETURN_MS;
 	spent = thp_kernel_ms(pid) - since;
@@ -311,7 +310,7 @@ static void feed_starving(void)
 	(void)thp_inject_task(pid, false);
 }
 
-/* A look at the running test, every now and then. */
+/* Looks at the running test from time to time. */
 static void look_after_test(struct warden *w)
 {
 	pid_t pid = thp_run_pid();
@@ -332,7 +331,7 @@ static void look_after_test(struct warden *w)
 	asleep = asleep_for(w, pid);
 	switch (w->stage) {
 	case 0:
-		/* It may still find out by itself what the kernel's crash has to do with it. */
+		/* The test may still find the crash in the kernel log by itself. */
 		if (overdue < 0 && asleep <= thp_limit(THP_LOCK_MS) && !thp_run_broken())
 			w->since = thp_now_ms();
 		if (overdue < 0 && asleep <= thp_limit(THP_LOCK_MS) &&
@@ -365,8 +364,8 @@ static void look_after_test(struct warden *w)
 static char crash[THP_WHY_LEN];
 
 /*
- * Until the child ends: its wait status. A signal to the guardian, *@sig, or a child
- * that is not ready in time ends it; -ETIMEDOUT if it cannot be killed.
+ * Waits for the child to end: its wait status. Kills it if the guardian gets a signal,
+ * *@sig, or if the child is not ready in time; -ETIMEDOUT if it cannot be killed.
  */
 static int await_child(pid_t child, const sigset_t *set, int *sig, int *status)
 {
@@ -395,7 +394,7 @@ static int await_child(pid_t child, const sigset_t *set, int *sig, int *status)
 				look_after_test(&warden);
 				continue;
 			}
-			/* What asks a kernel that has crashed may wait for ever. */
+			/* A child that calls into a crashed kernel may wait for ever. */
 			if (!killed &&
 			    thp_kmsg_find_broken(&warden.log, crash, sizeof(crash)))
 				thp_run_break(crash);
@@ -414,7 +413,7 @@ static int await_child(pid_t child, const sigset_t *set, int *sig, int *status)
 	}
 }
 
-/* Exit codes that are not of kselftest are failures, and so is one without a verdict. */
+/* An exit code unknown to kselftest is a failure, and so is one without a verdict. */
 static int exit_code(int status, int sig, struct thp_why *why)
 {
 	if (sig)
@@ -430,16 +429,16 @@ static int exit_code(int status, int sig, struct thp_why *why)
 	return WEXITSTATUS(status);
 }
 
-/* What has to be there before the first test: 0, or -errno with a cause. */
+/* Set-up before the first test: 0, or -errno with a cause. */
 static int set_up(struct thp_why *end)
 {
 	const struct rlimit no_core = { 0, 0 };
 	char cause[THP_RUN_NAME];
 	int ret;
 
-	/* Who started this may ignore it, and then there is no child to wait for. */
+	/* The caller may ignore SIGCHLD, and then children cannot be waited for. */
 	signal(SIGCHLD, SIG_DFL);
-	/* Where files may not grow as much as a THP, RLIMIT_FSIZE: EFBIG will do. */
+	/* With RLIMIT_FSIZE below the size of a THP, EFBIG is enough. */
 	signal(SIGXFSZ, SIG_IGN);
 	if (thp_run_was_broken(cause))
 		return thp_why(end, -ENOTRECOVERABLE, "%s", cause);
@@ -468,8 +467,8 @@ static int set_up(struct thp_why *end)
 }
 
 /*
- * After the last test: nothing of it lives, settings are as before, and the kernel has
- * not complained. Returns the exit code, which is @code if all of that is so.
+ * After the last test: none of its processes lives, settings are restored, and the kernel
+ * has not complained. Returns the exit code, which is @code if all of that is so.
  */
 static int clean_up(int code, struct thp_why *end)
 {
@@ -528,7 +527,7 @@ int thp_guard_run(int (*body)(void *arg), void *arg, struct thp_why *end)
 		exit(body(arg));
 	}
 
-	/* Who reads the output may be gone: that is no reason to leave settings changed. */
+	/* The reader of the output may be gone: settings have to be restored all the same. */
 	signal(SIGPIPE, SIG_IGN);
 	ret = await_child(child, &set, &sig, &status);
 	code = ret ? thp_why(end, 1, "the test program cannot be killed") :

@@ -24,7 +24,10 @@ int thp_hmm_open(struct thp_why *why)
 
 	if (hmm.owner == getpid())
 		return 0;
-	/* Inherited: the fd is about another process, the buffer copied on write. */
+	/*
+	 * Inherited by fork(): the fd belongs to another process, the buffer is copied on
+	 * write.
+	 */
 	if (hmm.owner) {
 		close(hmm.fd);
 		munmap(hmm.buffer, thp_env.pmd);
@@ -41,7 +44,7 @@ int thp_hmm_open(struct thp_why *why)
 		close(hmm.fd);
 		return thp_why(why, ret, "mmap: %s", thp_errno_name(ret));
 	}
-	/* The driver must not have to fault it in while nothing can be allocated. */
+	/* The driver must not fault the buffer in while allocations fail. */
 	madvise(hmm.buffer, thp_env.pmd, MADV_NOHUGEPAGE);
 	for (off = 0; off < thp_env.pmd; off += thp_env.page)
 		hmm.buffer[off] = 0;
@@ -75,7 +78,7 @@ int thp_hmm_to_system(void *addr, size_t len)
 	ret = call(THP_HMM_TO_SYSTEM, addr, len / thp_env.page, &cmd);
 	if (ret)
 		return ret;
-	/* A THP that comes as a whole counts as one. */
+	/* A THP that returns as a whole counts as one page. */
 	return cmd.cpages ? 0 : -ENOENT;
 }
 
@@ -83,7 +86,7 @@ int thp_hmm_no_huge(void)
 {
 	struct thp_hmm_cmd cmd;
 
-	/* The driver takes the flag from where others have the number of pages. */
+	/* The driver reads the flag from the field that holds the number of pages elsewhere. */
 	return call(THP_HMM_FLAGS, NULL, THP_HMM_FLAG_NO_HUGE, &cmd);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Device memory, by the kernel's test driver (CONFIG_TEST_HMM): the only way for
- * user space to have a THP that is mapped by a PMD entry which is not present,
- * and page tables asked for on behalf of a device.
+ * Device memory, by the kernel's test driver (CONFIG_TEST_HMM): the only way for user space
+ * to get a lasting PMD entry of a THP that is not present, and page tables allocated on
+ * behalf of a device.
  *
  * A device belongs to the process that opened it. It is opened at the first use,
  * with a buffer for what the driver copies out, and closed by the end of the
@@ -25,24 +25,24 @@ int thp_hmm_open(struct thp_why *why);
  */
 int thp_hmm_to_device(void *addr, size_t len);
 
-/* ... and back. -ENOENT: nothing of it came. */
+/* ... and back. -ENOENT: no page returned. */
 int thp_hmm_to_system(void *addr, size_t len);
 
-/* The next of these two migrations finds no huge page at its destination. */
+/* The next migration, by either function, finds no huge page at its destination. */
 int thp_hmm_no_huge(void);
 
-/* make_device_exclusive() of each base page: the process keeps out of it. */
+/* make_device_exclusive() of each base page: the next access of the process ends it. */
 int thp_hmm_exclusive(void *addr, size_t len);
 
 /* -EPERM while a page of the range is exclusive, 0 otherwise. */
 int thp_hmm_check_exclusive(void *addr, size_t len);
 
-/* What the driver copied out last. */
+/* The data of the driver's last copy. */
 const void *thp_hmm_buffer(void);
 
 /*
- * Whether the base page at @addr is on the device. The caller knows that it is
- * not swapped out: pagemap shows both alike.
+ * Whether the base page at @addr is on the device. pagemap shows a page in swap alike, so
+ * the caller has to know that the page is not swapped out.
  */
 bool thp_hmm_holds(const void *addr);
 

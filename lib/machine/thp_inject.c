@@ -19,17 +19,17 @@
 /* Start value of `times`, more than any test uses up; what it has lost are the failures. */
 #define TIMES 1000000000L
 
-/* Base pages that one stock batch and the rounding of a limit can hide. */
+/* Base pages that one per-CPU stock and the rounding of a limit can hide. */
 #define BURN_PAGES 2048
 
 static struct {
 	unsigned long start, end;
 } range;
 
-/* What thp_inject_drain() has made fail. */
+/* Failures that thp_inject_drain() has caused. */
 static long drained;
 
-/* Where it asks for tables: more slots than a page has fragments. */
+/* The range where thp_inject_drain() allocates tables: more slots than a page has fragments. */
 static char *scratch;
 
 static bool has_fragments(void)
@@ -43,8 +43,8 @@ static size_t scratch_len(void)
 }
 
 /*
- * The tables of the levels above come with the first and the last page, and stay
- * as long as these do: what is asked for in between is a PTE table and no more.
+ * The tables of the upper levels are allocated with the first and the last page, and stay
+ * as long as these: in between only PTE tables are allocated.
  */
 static void anchor_scratch(void)
 {
@@ -52,7 +52,7 @@ static void anchor_scratch(void)
 	madvise(scratch + scratch_len() - thp_env.pmd, thp_env.page, MADV_POPULATE_READ);
 }
 
-/* Readable only while it is used: thp_warm_up() would fill it. No tables are left. */
+/* Readable only while in use: thp_warm_up() would populate it otherwise. Frees all tables. */
 static int renew_scratch(int prot)
 {
 	char *base = scratch + thp_env.pmd;
@@ -85,7 +85,7 @@ static int prepare_scratch(void)
 	return ret;
 }
 
-/* Where PTE tables for user mappings come from: x86 and generic; powerpc; s390. */
+/* The functions that allocate PTE tables of user mappings: x86 and generic; powerpc; s390. */
 static const char * const allocators[] = {
 	"pte_alloc_one",
 	"pte_alloc_one_noprof",
@@ -182,9 +182,9 @@ static int knob(const char *name, const char *value)
 }
 
 /*
- * A shot of fail-nth goes to whichever injector is asked next, not only to
- * fail_page_alloc: should_fail_ex() looks at the stack-trace filter and at nothing
- * else. Nobody's stack is in an empty range, so these are passed over.
+ * fail-nth fires in whichever injector is called next, not only in fail_page_alloc:
+ * should_fail_ex() checks the stack-trace filter and nothing else. No stack matches an
+ * empty range, so this silences the other injectors.
  */
 static int silence_others(struct thp_why *why)
 {
@@ -207,7 +207,7 @@ static int silence_others(struct thp_why *why)
 
 /*
  * failslab looks at two knobs of its own before it asks should_fail_ex(). With
- * ignore-gfp-wait on, which is its default, no object is refused that may wait.
+ * ignore-gfp-wait on, its default, failslab refuses no allocation that may wait.
  */
 static int set_up_slabs(bool fail, struct thp_why *why)
 {
@@ -255,7 +255,10 @@ int thp_inject_setup(bool targeted, int min_order, struct thp_why *why)
 		{ "space", "0" },
 		{ "verbose", "0" },
 		{ "ignore-gfp-wait", "N" },
-		/* User pages are GFP_HIGHUSER: only a THP target wants them to fail. */
+		/*
+		 * User pages are GFP_HIGHUSER: only a test of THP allocations wants them to
+		 * fail.
+		 */
 		{ "ignore-gfp-highmem", min_order ? "N" : "Y" },
 		{ "min-order", order },
 		{ "stacktrace-depth", targeted ? "32" : "0" },
@@ -320,7 +323,7 @@ long thp_inject_drained(void)
 	return drained;
 }
 
-/* Whether a table for @p can no longer be had. */
+/* Whether the next table, for @p, is refused. */
 static int table_refused(char *p, int nth_fd)
 {
 	int ret;
@@ -330,7 +333,7 @@ static int table_refused(char *p, int nth_fd)
 		if (ret)
 			return ret;
 	}
-	/* The zero page: takes a table and nothing else, and need not succeed. */
+	/* Maps the zero page: takes a table and nothing else, and need not succeed. */
 	ret = madvise(p, thp_env.page, MADV_POPULATE_READ) ? -errno : 0;
 	if (nth_fd >= 0)
 		(void)thp_inject_nth_disarm(nth_fd);
@@ -340,8 +343,8 @@ static int table_refused(char *p, int nth_fd)
 }
 
 /*
- * Takes up to @max tables, until one is refused, and gives them back; where a table is
- * a part of a page, nobody gets that part again. How many it got, or -errno.
+ * Allocates up to @max tables, until one is refused, and frees them; where a table is a
+ * part of a page, that part is not allocated again. The number of tables, or -errno.
  */
 static long take_tables(size_t max, int nth_fd)
 {
@@ -369,7 +372,7 @@ static long take_tables(size_t max, int nth_fd)
 	return i - ret;
 }
 
-/* How many tables it took until one was refused, or -errno. */
+/* Allocates tables until one is refused: their number, or -errno. */
 static long take_all(int nth_fd)
 {
 	long max = scratch_len() / thp_env.pmd - 2, got = take_tables(max, nth_fd);
@@ -407,8 +410,8 @@ int thp_inject_self(struct thp_why *why)
 }
 
 /*
- * "space" is a budget in pages, which is used up before failures begin; what would
- * bring it to 0 fails. Its old value was saved by thp_inject_setup().
+ * "space" is a budget in pages; failures begin when it is used up: an allocation that would
+ * bring it to 0 fails. thp_inject_setup() has saved the old value.
  */
 static int set_space(unsigned int pages)
 {
@@ -430,7 +433,7 @@ int thp_inject_grant(unsigned int tables)
 		ret = thp_inject_drain(-1);
 	if (ret || !tables)
 		return ret;
-	/* How many tables come from one page; then all of the next one but @tables. */
+	/* Counts the tables that fit in one page; then takes all of the next page but @tables. */
 	ret = set_space(1);
 	if (ret)
 		return ret;
@@ -469,7 +472,7 @@ int thp_inject_nth_disarm(int fd)
 	char text[16] = "";
 	int i, left;
 
-	/* The injection can hit the very calls that disarm it, once. */
+	/* fail-nth can hit the very calls that disarm it, once. */
 	for (i = 0; i < 3; i++)
 		if (pread(fd, text, sizeof(text) - 1, 0) > 0)
 			break;
@@ -492,7 +495,7 @@ int thp_burner_create(struct thp_burner *b)
 	if (b->base == MAP_FAILED)
 		return -errno;
 	madvise(b->base, len, MADV_NOHUGEPAGE);
-	/* Its own page tables must not be what fails. */
+	/* Faulting the burner in must not need page tables later. */
 	for (i = 0; i < len; i += thp_env.pmd)
 		thp_touch(b->base + i);
 	thp_touch(b->base + len - 1);
@@ -530,6 +533,6 @@ void thp_inject_report(const char *injector, bool needed, long refused, const ch
 	va_end(ap);
 	printf("# refusal: %s | %s | %ld | %s\n", injector, needed ? "needs a table" : "needs none",
 	       refused, text);
-	/* The caller may be a child that will not, or be about to fork. */
+	/* The caller may be a child that exits without flushing, or be about to fork. */
 	fflush(stdout);
 }

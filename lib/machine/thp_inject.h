@@ -27,10 +27,10 @@ int thp_inject_init(void);
 bool thp_inject_can_target(void);
 
 /*
- * Sets fail_page_alloc up: PTE tables only (@targeted), or every allocation of
- * order >= @min_order that fail-nth counts or thp_inject_task() marks. No task
- * fails yet. Whatever others have set, fail-nth counts pages only, and of slab
- * objects those that may not wait, as failslab does by default. 0 or -errno.
+ * Sets fail_page_alloc up: PTE tables only (@targeted), or every allocation of order >=
+ * @min_order that fail-nth counts or thp_inject_task() marks. No task fails yet. Overrides
+ * the settings of failslab: fail-nth counts pages, and only those slab objects that may not
+ * wait, as by default. 0 or -errno.
  */
 int thp_inject_setup(bool targeted, int min_order, struct thp_why *why);
 
@@ -55,15 +55,14 @@ int thp_inject_nth_arm(int fd, int nth);
 int thp_inject_nth_disarm(int fd);
 
 /*
- * powerpc carves several PTE tables out of a page, and keeps what is left for the
- * next tables of the same mm (pte_fragment_alloc()), so a request for a table need not
- * allocate a page. Uses these fragments up: the next table of the calling process takes
- * a page. Does nothing where a table is a page.
- * With @nth_fd of thp_inject_nth_open() by means of fail-nth; else (-1) the task is
- * failing already (targeted, thp_inject_task()), and what this makes fail is not
- * counted by thp_inject_fired() of this process. To be called after
- * thp_inject_setup(), by that process or its children. 0, -ENOSPC if all was
- * allocated, -errno.
+ * powerpc carves several PTE tables out of a page, and keeps what is left for the next
+ * tables of the same mm (pte_fragment_alloc()), so a request for a table need not allocate
+ * a page. thp_inject_drain() uses these fragments up, so that the next table of the calling
+ * process takes a page. It does nothing where a table is a page. With @nth_fd of
+ * thp_inject_nth_open() it uses fail-nth; with -1 the task is failing already (targeted,
+ * thp_inject_task()), and thp_inject_fired() of this process does not count the failures of
+ * this call. Call it after thp_inject_setup(), in that process or its children. 0, -ENOSPC
+ * if nothing was refused, -errno.
  */
 int thp_inject_drain(int nth_fd);
 
@@ -77,8 +76,8 @@ int thp_inject_exhaust(struct thp_why *why);
 int thp_inject_self(struct thp_why *why);
 
 /*
- * In a task that is failing already (targeted): the next @tables PTE tables of the
- * calling process can still be had, no more. 0, or as thp_inject_drain().
+ * In a task that is failing already (targeted): the next @tables PTE tables of the calling
+ * process are granted, no more. 0, or as thp_inject_drain().
  */
 int thp_inject_grant(unsigned int tables);
 
@@ -86,10 +85,9 @@ int thp_inject_grant(unsigned int tables);
 long thp_inject_drained(void);
 
 /*
- * In a task whose memory group is at its limit: uses up what is still left of
- * it, also in the per-CPU stock, until the next page cannot be charged. The
- * burner is made before, without the limit. 0, -ENOSPC if the burner was too
- * small, -errno.
+ * In a task whose memory group is at its limit: uses up the rest, including the per-CPU
+ * stock, until the next page cannot be charged. The burner is mapped before, without the
+ * limit. 0, -ENOSPC if the burner was too small, -errno.
  */
 struct thp_burner {
 	char *base;
@@ -101,11 +99,11 @@ int thp_burner_create(struct thp_burner *b);
 int thp_burner_burn(struct thp_burner *b);
 
 /*
- * Puts what starving came to into the output of a test, for the table of refusals:
- * "# refusal: INJECTOR | NEED | REFUSED | OUTCOME". @injector: targeted, memcg,
- * fail-nth or all; @needed: whether a PTE table has to be asked for; @refused:
- * allocations, of tables or (fail-nth, all) of anything, or for a memcg whether it
- * refused; @outcome: a few words.
+ * Prints the outcome of starving in the output of a test, for the table of refusals: "#
+ * refusal: INJECTOR | NEED | REFUSED | OUTCOME". @injector: targeted, memcg, fail-nth or
+ * all; @needed: whether a PTE table has to be allocated; @refused: refused allocations, of
+ * tables or (fail-nth, all) of anything, or for a memcg whether it refused any; @outcome: a
+ * few words.
  */
 void thp_inject_report(const char *injector, bool needed, long refused,
 		       const char *outcome, ...) __attribute__((format(printf, 4, 5)));

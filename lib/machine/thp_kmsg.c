@@ -21,7 +21,7 @@
 
 #define COMM 32
 
-/* Milliseconds in which a report that has begun goes on, and lines in which it has a name. */
+/* A report lasts at most this many milliseconds, and names its task within so many lines. */
 #define REPORT_MS 100
 #define REPORT_LINES 80
 
@@ -65,7 +65,7 @@ bool thp_kmsg_taint_is_bad(uint64_t before, uint64_t now)
 	return now & ~before & TAINT_BAD;
 }
 
-/* "NAME<sep>PID" that ends at @end, begins behind @begin; names have blanks at worst. */
+/* "NAME<sep>PID" that ends at @end and starts after @begin; a name may contain blanks. */
 static bool parse_name(const char *begin, const char *end, char sep, pid_t *pid, char *comm,
 		       size_t len)
 {
@@ -146,7 +146,7 @@ struct record {
 	pid_t caller;		/* the task that logged it; -1: not said, 0: an interrupt */
 };
 
-/* The next one within @ms. False if there is none; *@lost if some were overwritten. */
+/* The next record within @ms. False if there is none; *@lost if some were overwritten. */
 static bool next_record(struct thp_kmsg *log, int ms, struct record *rec, bool *lost)
 {
 	struct pollfd pfd = { .fd = log->fd, .events = POLLIN };
@@ -188,7 +188,7 @@ static bool next_record(struct thp_kmsg *log, int ms, struct record *rec, bool *
 	return false;
 }
 
-/* What the kernel has begun to say. */
+/* The report that the kernel is logging. */
 struct report {
 	enum weight weight;
 	char line[300];
@@ -199,15 +199,15 @@ struct report {
 	int lines;		/* since the first */
 };
 
-/* Finds somebody to blame: -EPROTO with a cause in @why if it is the running test. */
+/* Decides who is to blame: -EPROTO with a cause in @why if it is the running test. */
 static int blame(const struct report *r, struct thp_why *why)
 {
 	enum thp_owner owner = THP_OWNER_TEST;
 	char test[THP_RUN_NAME];
 
 	/*
-	 * Who logs a single line is not always whom it is about: the last reference to an
-	 * address space may be dropped by anybody.
+	 * A single line may be logged by a task that it is not about: any task may drop the
+	 * last reference to an address space.
 	 */
 	if (r->named)
 		owner = thp_run_owner(r->pid, r->comm, test);
@@ -217,7 +217,7 @@ static int blame(const struct report *r, struct thp_why *why)
 		owner = THP_OWNER_TEST;
 	if (r->weight == HUNG && r->named && owner <= THP_OWNER_EARLIER)
 		thp_run_break(r->line);
-	/* Without a test it is whoever asked for this log. */
+	/* Without a running test, whoever reads this log is to blame. */
 	if (!thp_run_name()[0])
 		return thp_why(why, -EPROTO, "kernel log: %s", r->line);
 	if (owner == THP_OWNER_EARLIER)
@@ -247,7 +247,7 @@ static void finish(struct report *r, int *ret, struct thp_why *why)
 	r->weight = NONE;
 }
 
-/* A line of the log. Lines of one report have one caller, where callers are told. */
+/* Takes in one line of the log. Lines of one report have one caller, if the log has callers. */
 static void take(struct report *r, const struct record *rec, int *ret, struct thp_why *why)
 {
 	enum weight weight = weigh(rec->text);
@@ -265,7 +265,7 @@ static void take(struct report *r, const struct record *rec, int *ret, struct th
 		return;
 	}
 	r->lines++;
-	/* Only its own line tells of a single line. */
+	/* A single-line complaint is named by its own line only. */
 	if (r->weight == LINE && r->lines > 1)
 		return;
 	r->named = thp_kmsg_names_task(rec->text, &r->pid, r->comm, sizeof(r->comm));
@@ -276,7 +276,7 @@ static bool is_incomplete(const struct report *r)
 	return r->weight > LINE && !r->named && r->lines < REPORT_LINES;
 }
 
-/* Taint bits that are new since somebody was blamed for them, 0 if there are none. */
+/* Taint bits since the last time that somebody was blamed for any, 0 if none. */
 static uint64_t new_taint(uint64_t *before)
 {
 	uint64_t now;

@@ -11,13 +11,13 @@
 
 static const struct {
 	const char *name;
-	const char *proof;	/* exists where it is built in */
+	const char *proof;	/* exists if it is built in */
 } modules[] = {
 	{ "test_hmm", "/dev/hmm_dmirror0" },
 	{ "hwpoison_inject", NULL },
 };
 
-/* In silence: that there is no such module, or no modprobe, is no news. */
+/* Runs modprobe without output: a missing module, or no modprobe, is not an error. */
 static bool load(const char *name)
 {
 	pid_t pid = fork();
@@ -50,11 +50,11 @@ void thp_module_load(void)
 		if (thp_file_exists(path) ||
 		    (modules[i].proof && thp_file_exists(modules[i].proof)))
 			continue;
-		/* First the note: a SIGKILL may come at any time. */
+		/* Notes it before loading: a SIGKILL may come at any time. */
 		mark = thp_settings_mark();
 		if (thp_settings_note(path, THP_SETTINGS_UNLOAD))
 			return;
-		/* modprobe succeeds for what is built in, too. */
+		/* modprobe also succeeds for a driver that is built in. */
 		if (!load(modules[i].name) || !thp_file_exists(path))
 			(void)thp_settings_restore(mark, NULL);
 		else

@@ -20,7 +20,7 @@
 
 struct thp_need_row {
 	const char *name;
-	/* 0: it is there; -errno says how it is missing. */
+	/* 0: it is there; -errno tells how it is missing */
 	int (*probe)(const struct thp_need_row *row);
 	const char *path;	/* these three are for the probe */
 	const bool *fact;
@@ -39,10 +39,10 @@ static struct thp_facts facts;
 /* The reason of each need that is not met, else NULL. */
 static const char *missing[THP_NEED_COUNT];
 
-/* By seccomp, or without privilege before UFFD_USER_MODE_ONLY (Linux 5.11). */
+/* Forbidden by seccomp, or by missing privilege before UFFD_USER_MODE_ONLY (Linux 5.11). */
 #define UFFD_FORBIDDEN "needs userfaultfd(2), which is forbidden here (EPERM)"
 
-/* -EPERM is for who is root and may not. */
+/* -EPERM means: this user is root and is forbidden all the same. */
 static int is_root(const struct thp_need_row *row)
 {
 	(void)row;
@@ -81,7 +81,7 @@ static int has_pagemap_scan(const struct thp_need_row *row)
 	return ret;
 }
 
-/* Whether madvise() knows the advice: asked on a range where it changes nothing. */
+/* Whether madvise() knows the advice: asked for an empty range, which changes nothing. */
 static int has_advice(const struct thp_need_row *row)
 {
 	char *p = mmap(NULL, thp_env.page, PROT_READ | PROT_WRITE,
@@ -155,7 +155,7 @@ static int may_write(const struct thp_need_row *row)
 	return access(row->path, W_OK) ? -errno : 0;
 }
 
-/* By opening it: kernel lockdown forbids what the mode bits allow. */
+/* Opens it, because kernel lockdown forbids what the mode bits allow. */
 static int may_open(const char *dir, const char *name)
 {
 	char path[256];
@@ -186,7 +186,7 @@ static int has_fail_nth(const struct thp_need_row *row)
 	return access("/proc/self/fail-nth", W_OK) ? -errno : 0;
 }
 
-/* CAP_SYS_RESOURCE: without it oom_score_adj cannot be lowered. */
+/* CAP_SYS_RESOURCE: oom_score_adj cannot be lowered without it. */
 static bool may_refuse_oom_kill(void)
 {
 	return thp_env_may(CAP_SYS_RESOURCE);
@@ -227,7 +227,7 @@ static int has_io_uring(const struct thp_need_row *row)
 {
 	(void)row;
 #ifdef HAVE_LIBURING
-	/* Permission comes before the arguments, which are none. */
+	/* The kernel checks permission before the arguments, which are missing here. */
 	if (syscall(__NR_io_uring_setup, 0, NULL) < 0 && (errno == EFAULT || errno == EINVAL))
 		return 0;
 	return -errno;
@@ -257,7 +257,7 @@ static int has_mrelease(const struct thp_need_row *row)
 	if (fd < 0)
 		return -errno;
 	close(fd);
-	/* No flags exist, which the call looks at before anything else. */
+	/* The call has no flags, and checks them first. */
 	return syscall(__NR_process_mrelease, -1, 1) && errno != EINVAL ? -errno : 0;
 }
 

@@ -256,7 +256,7 @@ static int zero_or_data(const void *addr, size_t len, enum thp_state *state)
 	int ret;
 
 	ret = thp_obs_pagemap(addr, &entry);
-	/* Only what is present has a frame; the device's memory is never zero. */
+	/* Only a present entry has a frame number; device memory is never zero. */
 	if (ret || !(entry & THP_PM_PRESENT))
 		return ret;
 	ret = is_huge_zero(entry, &zero);
@@ -325,7 +325,7 @@ int thp_obs_state(const void *addr, size_t len, enum thp_state *state)
 		ret = thp_obs_pagemap((const char *)addr + len - 1, &last);
 	if (ret)
 		return ret;
-	/* Only what is present has a frame; elsewhere the field holds a swap entry. */
+	/* Only a present entry has a frame number; elsewhere the field holds a swap entry. */
 	if (!(first & last & THP_PM_PRESENT))
 		return 0;
 	ret = is_huge_zero(first, &zero);
@@ -339,7 +339,7 @@ int thp_obs_state(const void *addr, size_t len, enum thp_state *state)
 	return 0;
 }
 
-/* Reads smaps line by line without stdio; the file can be longer than memory here. */
+/* Reads smaps line by line without stdio; the file can be longer than this buffer. */
 struct line_reader {
 	int fd;
 	size_t pos, len;
@@ -441,7 +441,7 @@ void thp_obs_settle(void)
 	int i;
 
 	/*
-	 * MEMBARRIER_CMD_GLOBAL waits for a grace period; the callbacks that free
+	 * MEMBARRIER_CMD_GLOBAL waits for a grace period; the callbacks that free the tables
 	 * run soon after it, and can queue others.
 	 */
 	for (i = 0; i < 2; i++) {

@@ -12,9 +12,9 @@
 #include "thp_file.h"
 
 /*
- * VmPTE of @pid (0: self) in bytes, or -errno. The kernel keeps the sum of all
- * page-table levels but the top one exactly (mm->pgtables_bytes) and shows it
- * in kB, so a change of less than 1 kB can be invisible.
+ * VmPTE of @pid (0: self) in bytes, or -errno. The kernel keeps the sum of all page-table
+ * levels but the top one exactly (mm->pgtables_bytes) and shows it in kB, so a change of
+ * less than 1 kB may not show.
  */
 long long thp_obs_vmpte(pid_t pid);
 
@@ -50,7 +50,7 @@ enum thp_state {
 	THP_STATE_PTE,		/* some base pages through a PTE table */
 	THP_STATE_PMD,		/* one PMD entry, a folio with data */
 	THP_STATE_PMD_ZERO,	/* one PMD entry, the huge zero folio */
-	THP_STATE_UNKNOWN,	/* this kernel does not tell this user */
+	THP_STATE_UNKNOWN,	/* this kernel does not show it to this user */
 };
 
 /*
@@ -63,14 +63,15 @@ enum thp_state {
 int thp_obs_state(const void *addr, size_t len, enum thp_state *state);
 
 /*
- * Compares PAGEMAP_SCAN with kpageflags or smaps on a range that was only read, with
- * huge pages allowed. Sets thp_obs_scan_blind if it takes the huge zero folio for any
- * other: from then on thp_obs_state() asks the others, too. 0 or -errno.
+ * Compares PAGEMAP_SCAN with kpageflags or smaps on a range that was only read, with huge
+ * pages allowed. Sets thp_obs_scan_blind if PAGEMAP_SCAN does not tell the huge zero folio
+ * from other folios: from then on thp_obs_state() reads kpageflags or smaps as well. 0 or
+ * -errno.
  */
 int thp_obs_probe_scan(const void *addr, size_t len);
 extern bool thp_obs_scan_blind;
 
-/* PAGE_IS_... that PAGEMAP_SCAN is asked for: without PAGE_IS_PFNZERO it is that blind. */
+/* The PAGE_IS_... that PAGEMAP_SCAN reports: without PAGE_IS_PFNZERO it is blind like that. */
 extern uint64_t thp_obs_scan_mask;
 
 const char *thp_state_name(enum thp_state state);
@@ -82,12 +83,13 @@ long thp_obs_populated(const void *addr, size_t len);
 int thp_obs_pagemap(const void *addr, uint64_t *entry);
 
 /*
- * The flags of the frame (KPF_..., /proc/kpageflags) that such an entry of a present page
- * names; 0, -EPERM where frame numbers are hidden, as for all but root, or -errno.
+ * The flags (KPF_..., /proc/kpageflags) of the frame that the entry of a present page
+ * names; 0, -EPERM where the kernel hides frame numbers, as for all users but root, or
+ * -errno.
  */
 int thp_obs_kpageflags(uint64_t entry, uint64_t *flags);
 
-/* Those of @pages base pages in a row; 0 or -errno. */
+/* The entries of @pages consecutive base pages; 0 or -errno. */
 int thp_obs_pagemap_range(const void *addr, uint64_t *entries, size_t pages);
 
 #define THP_PM_SOFT_DIRTY	(1ULL << 55)
@@ -120,13 +122,13 @@ int thp_obs_smaps(pid_t pid, const void *addr, size_t len, struct thp_smaps *sm)
 void thp_obs_settle(void);
 
 /*
- * PageTables of /proc/meminfo in kB, or -errno. Exact where THP_NEED_STATS is given:
- * elsewhere each CPU holds back up to 125 pages (calculate_normal_threshold()) until
- * vmstat_update() folds them in, and never all of them while others map and unmap.
+ * PageTables of /proc/meminfo in kB, or -errno. Exact if THP_NEED_STATS is met: otherwise
+ * each CPU holds back up to 125 pages (calculate_normal_threshold()) until vmstat_update()
+ * folds them in, and never all of them while others map and unmap.
  */
 long long thp_obs_pagetables_kb(void);
 
-/* Folds them in by vm.stat_refresh: 0, or -errno without the privilege for it. */
+/* Folds the per-CPU counts in by vm.stat_refresh: 0, or -errno without the privilege. */
 int thp_obs_fold(void);
 
 /* MemAvailable of /proc/meminfo in kB, or -errno. */

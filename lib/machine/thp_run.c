@@ -19,13 +19,13 @@
 #include "thp_limits.h"
 #include "thp_run.h"
 
-#define TESTS	64	/* that are remembered by name */
+#define TESTS	64	/* remembered by name */
 #define LOOPS	32
 #define LOOP_NAME 48
 #define SUSPECTS 8
 #define COMM	16
 
-/* Inode of the initial PID namespace, PROC_PID_INIT_INO: its numbers are the kernel log's. */
+/* Inode of the initial PID namespace, PROC_PID_INIT_INO: the kernel log has its PIDs. */
 #define INIT_PID_NS 0xEFFFFFFCUL
 
 struct test {
@@ -35,9 +35,9 @@ struct test {
 
 struct run {
 	pid_t guardian;
-	bool notes;		/* for the programs that come after this one */
+	bool notes;		/* for the next programs */
 	char comm[COMM + 1];
-	bool real_pids;		/* the kernel log has the numbers that we see */
+	bool real_pids;		/* the PIDs of the kernel log are ours */
 	unsigned int begun;	/* tests */
 	unsigned int ended;	/* the number of the last that ended by itself */
 	struct test tests[TESTS];
@@ -57,7 +57,7 @@ struct run {
 
 static struct run alone, *run = &alone;
 
-/* Where only root can write, and gone with the next boot; see thp_settings.c. */
+/* Only root can write there, and it does not survive a reboot; see thp_settings.c. */
 static const char * const notes[] = {
 	"/run/thp_lazy_pte.broken",
 	"/dev/thp_lazy_pte.broken",
@@ -107,7 +107,7 @@ static bool read_stat(pid_t pid, int *parent, int *group, char *state, char *com
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	if (thp_read_file(path, text, sizeof(text)) <= 0)
 		return false;
-	/* The name may have blanks and parentheses in it. */
+	/* The name may contain blanks and parentheses. */
 	name = strchr(text, '(');
 	end = strrchr(text, ')');
 	if (!name || !end || sscanf(end + 1, " %c %d %d", state, parent, group) != 3)
@@ -116,7 +116,7 @@ static bool read_stat(pid_t pid, int *parent, int *group, char *state, char *com
 	return true;
 }
 
-/* A process of group @group that is neither gone nor a zombie, or 0. */
+/* The PID of a process of group @group that is alive and no zombie, or 0. */
 static pid_t find_alive(pid_t group, char *state, char *comm)
 {
 	pid_t found = 0, pid;
@@ -155,8 +155,8 @@ static pid_t find_suspect(char *state, char *comm)
 }
 
 /*
- * What the last test has left is on its way out, and its settings and control groups are
- * as before: if something is still there, it holds a lock or loops in the kernel.
+ * The processes of the last test are exiting, and its settings and control groups are
+ * restored: one that remains holds a lock or loops in the kernel.
  */
 static void await_last(void)
 {
@@ -197,7 +197,7 @@ bool thp_run_begin(const char *name, int seconds)
 	run->limit = seconds;
 	run->cause[0] = '\0';
 	run->starving = 0;
-	/* Only now does the guardian look at it. */
+	/* The guardian looks at the test only from here on. */
 	__atomic_add_fetch(&run->begun, 1, __ATOMIC_SEQ_CST);
 	return true;
 }
@@ -276,16 +276,16 @@ void thp_run_suspect(pid_t pid)
 	}
 }
 
-/* Whether @pid was given out when the last one was @last and the first @first. */
+/* Whether PID @pid was allocated from @first to @last. */
 static bool in_range(pid_t first, pid_t last, pid_t pid)
 {
-	/* The numbers begin anew at kernel.pid_max. */
+	/* PIDs start again at kernel.pid_max. */
 	if (first <= last)
 		return pid >= first && pid <= last;
 	return pid >= first || pid <= last;
 }
 
-/* The last PID that was given out; a guess if that is not to be seen. */
+/* The PID that was allocated last; a guess if the kernel does not show it. */
 static pid_t last_pid(void)
 {
 	char text[128], *blank;
@@ -296,7 +296,7 @@ static pid_t last_pid(void)
 	return blank ? atoi(blank + 1) : getpid();
 }
 
-/* Of this program: it, what it forks, and what that executes by /proc/self/exe. */
+/* A process of this program: itself, its children, and what they execute by /proc/self/exe. */
 static bool is_our_name(const char *comm)
 {
 	return !strcmp(comm, run->comm) || !strcmp(comm, "exe");
@@ -420,7 +420,7 @@ long long thp_run_overdue(void)
 
 void thp_run_accuse(const char *cause)
 {
-	/* The first cause stays. */
+	/* Keeps the first cause. */
 	if (thp_run_accused()[0])
 		return;
 	snprintf(run->cause, sizeof(run->cause), "%s", cause);

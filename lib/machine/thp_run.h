@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What all processes of one run of a program share: which test runs and which
- * processes are its own, whether the kernel still works, and what has been seen that is
- * no test's doing. A page of shared memory that the guardian maps before its first fork,
- * as what a test finds out must outlive its process.
+ * The state that all processes of one run of a program share: which test runs, which
+ * processes belong to it, whether the kernel still works, and complaints for which no test
+ * is to blame. It is a page of shared memory that the guardian maps before its first fork,
+ * because the findings of a test must outlive its process.
  *
  * Who is to blame for what the kernel reports:
  *
- *	the report names ...			held against
+ *	the report names ...			to blame is
  *	a process of the running test		the test
  *	a process of an earlier test		the program, with the name of that test
  *	a kernel thread, another process	the program, "during" the running test
@@ -23,15 +23,15 @@
 #define THP_RUN_NAME	160
 
 /*
- * Without it there is one process, no test, and a kernel that works. @notes: whether
+ * Without this call there is one process, no test, and a kernel that works. @notes: whether
  * thp_run_break() leaves a note. 0 or -errno.
  */
 int thp_run_init(bool notes);
 
 /*
- * A test begins, in the process that is the parent of all of its processes, and leader
- * of their process group. @seconds: its time limit on a normal machine. False if it must
- * not run as the kernel is broken: see THP_RUN_BROKEN.
+ * Starts a test, in the process that is the ancestor of all processes of the test and
+ * leader of their process group. @seconds: its time limit on a normal machine. False if it
+ * must not run as the kernel is broken: see THP_RUN_BROKEN.
  */
 bool thp_run_begin(const char *name, int seconds);
 void thp_run_end(void);
@@ -44,18 +44,18 @@ const char *thp_run_name(void);
 bool thp_run_between(void);
 
 /*
- * The kernel cannot be trusted any more: an oops, a task that hangs. Says so, once, and
- * leaves a note for the programs that come after this one, until the next boot.
+ * Called when the kernel cannot be trusted any more: an oops, a task that hangs. Prints
+ * that once, and leaves a note for the next programs, until the next boot.
  */
 void thp_run_break(const char *cause);
 bool thp_run_broken(void);
 
-/* What an earlier run left: true with its cause in @cause (of THP_RUN_NAME bytes). */
+/* Whether an earlier run left such a note; its cause is copied to @cause (THP_RUN_NAME bytes). */
 bool thp_run_was_broken(char *cause);
 
 /*
- * Process @pid does not die although it was killed. This may be because the test starves
- * it: if it is there when the next test begins, the kernel is broken.
+ * Called when process @pid does not die although it was killed. The test may be starving
+ * it: only if it is still there when the next test begins, the kernel is broken.
  */
 void thp_run_suspect(pid_t pid);
 
@@ -67,15 +67,15 @@ enum thp_owner {
 };
 
 /*
- * Whose process @pid is or was; @comm: its name if that is known, else "". For
- * THP_OWNER_EARLIER the name of the test goes to @test (of THP_RUN_NAME bytes).
+ * Whose process @pid is or was; @comm: its name if known, else "". For THP_OWNER_EARLIER
+ * the name of the test is copied to @test (THP_RUN_NAME bytes).
  */
 enum thp_owner thp_run_owner(pid_t pid, const char *comm, char *test);
 
-/* Prints a report that no test is to blame for; the program fails for it in the end. */
+/* Prints a report that no test is to blame for; the program then fails in the end. */
 void thp_run_unowned(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* How many there were, and the first of them. */
+/* The number of such reports, and the first of them. */
 int thp_run_unowned_count(void);
 const char *thp_run_unowned_first(void);
 
@@ -88,18 +88,21 @@ bool thp_run_has_looped(const char *op);
 
 /*
  * The calling process, of the running test, makes its own allocations fail (or no longer),
- * and has nobody who watches it: the guardian does, see thp_run_starving().
+ * and has no parent that watches it: the guardian does, see thp_run_starving().
  */
 void thp_run_starve(bool on);
 
-/* For the guardian: the process that does so, or 0, and its thp_kernel_ms() at the begin. */
+/*
+ * For the guardian: the process that starves itself, or 0, and its thp_kernel_ms() at the
+ * start.
+ */
 pid_t thp_run_starving(long long *since);
 
-/* For the guardian: whether the running test is over its limit (since then, ms), or -1. */
+/* For the guardian: ms since the running test began if it has exceeded its limit, else -1. */
 long long thp_run_overdue(void);
 /* ... the process that runs it, 0 if none does. */
 pid_t thp_run_pid(void);
-/* ... that it has found the test guilty, and for the test's clean-up: the cause, or "". */
+/* ... blames the test; for the test's clean-up: the cause, or "". */
 void thp_run_accuse(const char *cause);
 const char *thp_run_accused(void);
 

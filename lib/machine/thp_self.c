@@ -26,12 +26,12 @@ THP_UNSANITIZED void thp_own_pages(void)
 		unsigned long start, end, p, tls = (unsigned long)&errno;
 		char prot[8];
 
-		/* Shared memory has the name of a file, and is no program's data. */
+		/* Shared memory has the name of a file, and is not data of the program. */
 		if (sscanf(line, "%lx-%lx %7s", &start, &end, prot) != 3 || prot[3] != 'p')
 			continue;
 		/*
-		 * What has no name may be what a test maps, even where it is one VMA with
-		 * something else: only what is next to data, or to this thread's own.
+		 * An unnamed mapping may belong to a test, even if it has merged with another
+		 * one: takes only those next to data, or those of this thread.
 		 */
 		if (!named && start == last) {
 			end = end - start > OWN_BSS ? start + OWN_BSS : end;
@@ -44,7 +44,7 @@ THP_UNSANITIZED void thp_own_pages(void)
 		last = end;
 		if (strcmp(prot, "rw-p"))
 			continue;
-		/* A word: for a byte, riscv64 gcc before 13 wants libatomic. */
+		/* A word: for a byte, riscv64 gcc before 13 needs libatomic. */
 		for (p = start; p < end; p += thp_env.page)
 			__atomic_fetch_or((unsigned long *)p, 0, __ATOMIC_RELAXED);
 	}
@@ -66,13 +66,16 @@ THP_UNSANITIZED void thp_warm_up(void)
 
 		if (sscanf(line, "%lx-%lx %7s", &start, &end, prot) != 3)
 			continue;
-		/* The rest of the kernel's pages may not be read by everybody. */
+		/* Other users may not read all of the kernel's pages. */
 		if (prot[0] != 'r' || (strstr(line, "[v") && !strstr(line, "[vdso]")))
 			continue;
 		/* The shadow memory of a sanitizer. */
 		if (end - start > WARM_MAX)
 			continue;
-		/* A 32-bit stack may end so high that the next PMD range begins at 0. */
+		/*
+		 * A 32-bit stack may end so high that the address of the next PMD range wraps
+		 * around to 0.
+		 */
 		for (p = start; p >= start && p < end; p = (p | (thp_env.pmd - 1)) + 1)
 			(void)__atomic_load_n((const char *)p, __ATOMIC_RELAXED);
 	}

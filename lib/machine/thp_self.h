@@ -14,9 +14,8 @@
 void thp_warm_up(void);
 
 /*
- * Writes to every page of the program's data, heap and stack, and changes nothing:
- * after a fork each takes a page of its own at the first write, for which a process
- * that gets no memory would wait.
+ * Writes to every page of the program's data, heap and stack without changing them: after
+ * fork() the first write to a page copies it, and a starved process would wait there.
  */
 void thp_own_pages(void);
 

@@ -48,8 +48,8 @@ static int lock_wait(struct thp_why *why)
 }
 
 /*
- * Whether process @pid holds the lock of the state file @st: the file is also open in
- * every process that waits, but only the holder's fdinfo has a "lock:" line for it.
+ * Whether process @pid holds the lock of the state file @st: every waiting process has the
+ * file open as well, but only the holder's fdinfo has a "lock:" line.
  */
 static bool holds_lock(const char *pid, const struct stat *st)
 {
@@ -76,8 +76,8 @@ static bool holds_lock(const char *pid, const struct stat *st)
 }
 
 /*
- * Names the process that holds the lock: the first one, as a guardian comes before
- * the tests that it has started, which inherit the lock and may outlive it.
+ * Names the process that holds the lock: the one found first. Children inherit the lock and
+ * may outlive the guardian, whose PID comes before theirs.
  */
 static int name_holder(struct thp_why *why)
 {
@@ -145,10 +145,10 @@ int thp_settings_open(struct thp_why *why)
 		state_fd = -1;
 		return ret;
 	}
-	/* Groups first: a starved process could hold what is to be restored. */
+	/* Removes groups first: a starved process could hold what is to be restored. */
 	thp_cg_sweep();
 	ret = thp_settings_restore(0, why);
-	/* A value that cannot be put back must not block every later run. */
+	/* A value that cannot be restored must not block every later run. */
 	return ret == -ENOENT ? 0 : ret;
 }
 
@@ -183,14 +183,14 @@ int thp_settings_note(const char *path, const char *undo)
 	if (end < 0)
 		return -EIO;
 	if (write(state_fd, line, n) != n) {
-		/* Half a line would spoil the next one. */
+		/* Half a line would corrupt the next one. */
 		(void)ftruncate(state_fd, end);
 		return -EIO;
 	}
 	return 0;
 }
 
-/* What a container, a read-only mount or a missing capability keeps from being changed. */
+/* The errors of files that a container, a read-only mount or a missing capability protects. */
 static int forbidden(const char *path, int ret)
 {
 	if (ret == -EROFS || ret == -EACCES || ret == -EPERM)
@@ -206,7 +206,7 @@ int thp_settings_set_undo(const char *path, const char *value, const char *undo)
 	if (ret)
 		return forbidden(path, ret);
 	ret = thp_write_file(path, value);
-	/* What was not changed is not to be restored; nobody else appends, see the lock. */
+	/* The file was not changed, so drop its line; the lock keeps others from appending. */
 	if (ret && end >= 0 && ftruncate(state_fd, end))
 		return -EIO;
 	return forbidden(path, ret);
@@ -235,7 +235,7 @@ long thp_settings_mark(void)
 	return state_fd < 0 ? 0 : lseek(state_fd, 0, SEEK_END);
 }
 
-/* Who had it open last may not have let go of it yet. */
+/* The last user of the device may not have closed it yet. */
 static int unload(const char *module)
 {
 	const struct timespec tick = { .tv_nsec = 10000000 };

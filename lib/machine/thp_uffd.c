@@ -11,7 +11,7 @@ static int new_fd(void)
 	int fd;
 
 	fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
-	/* Before Linux 5.11 the flag is unknown and privilege decides alone. */
+	/* Before Linux 5.11 the flag is unknown and privilege alone decides. */
 	if (fd < 0 && errno == EINVAL)
 		fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 	return fd < 0 ? -errno : fd;

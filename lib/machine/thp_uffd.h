@@ -18,7 +18,7 @@ int thp_uffd_open(uint64_t features);
 int thp_uffd_register(int uffd, void *addr, size_t len, uint64_t mode);
 int thp_uffd_unregister(int uffd, void *addr, size_t len);
 
-/* Both at once: a descriptor with @features that watches the range, or -errno and a cause. */
+/* Both at once: a descriptor with @features and the range registered, or -errno and a cause. */
 int thp_uffd_watch(void *addr, size_t len, uint64_t features, uint64_t mode, struct thp_why *why);
 
 /* UFFDIO_WRITEPROTECT: @protect sets or clears the protection; 0 or -errno. */

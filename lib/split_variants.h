@@ -64,7 +64,7 @@ static void split_register_variants(void)
 			n++;
 		}
 	}
-	/* The harness appends or prepends, by the order in which constructors ran. */
+	/* The harness appends or prepends a variant, depending on the order of constructors. */
 	for (i = 0; i < n; i++) {
 		k = __constructor_order_forward ? i : n - 1 - i;
 		__register_fixture_variant(&_split_fixture_object, &split_variants[k].meta);

@@ -20,8 +20,8 @@
 #include "kselftest_harness.h"
 
 /*
- * Most fixtures are torn down in the parent of the test. The include ends the compilation:
- * what follows would be a thousand errors.
+ * Most fixtures are torn down in the parent of the test. #include of a missing file stops
+ * the compilation at once: otherwise a thousand errors would follow.
  */
 #ifndef FIXTURE_TEARDOWN_PARENT
 #error "this kselftest is too old: the suite needs the one of Linux 6.12 or newer (KSRC=)"
@@ -46,9 +46,9 @@
 #endif
 
 /*
- * SKIP()'s sister, which puts the cause of a failure on the "not ok" line. A harness
- * that does not have it from docs/harness-failure-reason.patch prints such a cause as
- * well, but offers no way to give one: this is the only place that sets its fields.
+ * The counterpart of SKIP(), which puts the cause of a failure on the "not ok" line. A
+ * harness without docs/harness-failure-reason.patch can print such a cause as well, but has
+ * no macro to set it: this is the only place that sets its fields.
  */
 #ifndef FAIL
 #define FAIL(statement, fmt, ...) do {					\
@@ -139,14 +139,14 @@
 } while (0)
 
 /*
- * A program whose scenarios share something puts it away here, after each try: the
- * harness has no such place.
+ * A program whose scenarios share resources sets this to a function that releases them
+ * after each try: the harness has no hook for that.
  */
 static void (*thp_scenario_reset)(void) __maybe_unused;
 
 /*
- * The body of a test: a scenario (thp_retry.h), tried again while it is disturbed, and
- * the test fails, or is skipped, with its cause. Ends the test if it does.
+ * The body of a test: runs a scenario (thp_retry.h) again while it is disturbed. If it
+ * fails, the test fails, or is skipped, with its cause, and ends.
  */
 #define THP_SCENARIO(fn, arg) do {					\
 	struct thp_why __why = { 0 };					\
@@ -162,13 +162,13 @@ static void (*thp_scenario_reset)(void) __maybe_unused;
 	return;								\
 } while (0)
 
-/* Reasons become part of test IDs in CI: the variable part goes to the log. */
+/* Reasons become part of test IDs in CI: the variable part is logged only. */
 #define THP_SKIP_WHY(why) do {						\
 	TH_LOG("%s", (why)->text);					\
 	THP_SKIP((why)->skip);						\
 } while (0)
 
-/* SKIP if @reason, a constant string that tells what is missing, is not NULL. */
+/* SKIP if @reason, a constant string that names what is missing, is not NULL. */
 #define THP_SKIP_IF(reason) do {					\
 	const char *__missing = reason;					\
 									\
@@ -206,7 +206,7 @@ static struct thp_cover *thp_covers __maybe_unused;
 	}								\
 	struct thp_cover
 
-/* The tests of fixture @f are here; a hook tells what they cover. */
+/* This file contains the tests of fixture @f; a hook tells which rows they cover. */
 #define THP_TESTS_OF(f) __THP_COVERS(_tests_of_##f, #f, NULL, NULL, NULL)
 
 /* THP_COVERS(fixture, test, "id id"); "global" is the fixture of TEST(). */
@@ -218,10 +218,9 @@ static struct thp_cover *thp_covers __maybe_unused;
 static long thp_settings_mark_base __maybe_unused;
 
 /*
- * Every fixture's teardown: fails the test if it was over its time limit or if the kernel
- * complained, restores settings. Use FIXTURE_TEARDOWN_PARENT: the test process is gone
- * by then, and with it went the page tables whose accounting the kernel checks at its
- * exit.
+ * The teardown of every fixture: fails the test if it exceeded its time limit or if the
+ * kernel complained, and restores settings. Use FIXTURE_TEARDOWN_PARENT: by then the test
+ * process has exited, and the kernel has checked the accounting of its page tables.
  */
 static inline void thp_teardown(struct __test_metadata *_metadata)
 {
@@ -235,7 +234,7 @@ static inline void thp_teardown(struct __test_metadata *_metadata)
 		TH_LOG("%s", why.text);
 		break;
 	default:
-		/* The kernel found this; no line of the suite tells more. */
+		/* The kernel reported this; no line of the suite tells more. */
 		__THP_FAIL("", "%s", why.text);
 	}
 	if (thp_run_accused()[0])
@@ -245,8 +244,8 @@ static inline void thp_teardown(struct __test_metadata *_metadata)
 }
 
 /*
- * The frame of every test, which the harness has no place for: thp_frames_put() takes
- * the place of the function that the harness calls in the first process of a test.
+ * Set-up and clean-up of every test, for which the harness has no hook: thp_frames_put()
+ * replaces the function that the harness calls in the first process of a test.
  */
 struct thp_frame {
 	struct __test_metadata *test;
@@ -271,7 +270,7 @@ static inline void thp_frame_run(struct __test_metadata *_metadata,
 		 variant->name[0] ? "." : "", variant->name, _metadata->name);
 	if (first)
 		printf("# speed: limits x %.1f, CPU time x %.1f\n", thp_slow(), thp_cpu_slow());
-	/* What came too late for the last test is not for this one. */
+	/* A complaint that came too late for the last test is not held against this one. */
 	if (!first && thp_kmsg_check(&thp_log, &why) == -EPROTO)
 		thp_run_unowned("after %s: %s", thp_run_name(), why.text);
 	if (!thp_run_between())
@@ -283,8 +282,8 @@ static inline void thp_frame_run(struct __test_metadata *_metadata,
 }
 
 /*
- * The time limits of tests are kept by the guardian, which lets their clean-up run. Those
- * of the harness are for when it fails to.
+ * The guardian enforces the time limits of tests, and lets their clean-up run. Those of the
+ * harness are a fallback.
  */
 static inline void thp_frames_put(void)
 {
@@ -308,8 +307,8 @@ static inline void thp_frames_put(void)
 }
 
 /*
- * The one-line answer to "is this kernel what it should be": every program begins
- * with it, so that a wrong expectation is not only seen in counts.
+ * A one-line check that this kernel is the expected one: every program runs it first, so
+ * that a wrong expectation does not only show in counts.
  */
 FIXTURE(kernel) {
 	int unused;	/* the harness wants data */
@@ -339,7 +338,7 @@ TEST_F(kernel, mode)
 static const char *(*thp_cover_hook)(const char *fixture, const char *variant,
 				     const char *test) __maybe_unused;
 
-/* What is registered for a test; NULL if nothing is. */
+/* The registered cover of a test; NULL if there is none. */
 static inline const struct thp_cover *thp_find_cover(const char *fixture, const char *variant,
 						     const char *test)
 {

@@ -2,9 +2,9 @@
 /*
  * The main() of every program: its options, and how it ends. Part of thp_harness.h.
  *
- * Nothing that is no verdict may look like one. To the kselftest runner exit code 0 is
- * a pass, and so is 2 (KSFT_XFAIL); so a program ends with 0 only after all tests that
- * it has planned, with 4 only where a SKIP says why, and with 1 and a line "Bail out!"
+ * An exit code that is not a verdict must not look like one. To the kselftest runner exit
+ * code 0 is a pass, and so is 2 (KSFT_XFAIL); so a program ends with 0 only after all tests
+ * that it has planned, with 4 only where a SKIP says why, and with 1 and a line "Bail out!"
  * wherever it ends early.
  */
 #ifndef THP_MAIN_H
@@ -29,7 +29,7 @@ struct thp_main {
 	unsigned int scale;
 };
 
-/* Says why there is no verdict; returns the exit code. */
+/* Prints why there is no verdict; returns the exit code. */
 static inline __printf(1, 2) int thp_bail_out(const char *fmt, ...)
 {
 	va_list ap;
@@ -44,7 +44,7 @@ static inline __printf(1, 2) int thp_bail_out(const char *fmt, ...)
 	return KSFT_FAIL;
 }
 
-/* For what runs no test: 0, unless the kselftest runner would take that for a pass. */
+/* For options that run no test: 0, unless the kselftest runner would count that as a pass. */
 static inline int thp_no_test(void)
 {
 	if (!getenv("kselftest_timeout"))
@@ -54,8 +54,8 @@ static inline int thp_no_test(void)
 }
 
 /*
- * A descriptor that is closed is given to the next file, such as the state file, and
- * what is printed then goes there. False if nobody can see the verdict.
+ * The next open(), such as that of the state file, reuses a closed descriptor, and output
+ * would then go to that file. False if nobody can see the verdict.
  */
 static inline bool thp_open_stdio(void)
 {
@@ -82,7 +82,7 @@ static inline int thp_written(int code)
 static pid_t thp_main_pid __maybe_unused;
 
 /*
- * At the exit of the process that runs the harness, which ends with 0 also if every
+ * Called at the exit of the process that runs the harness, which exits with 0 also if every
  * test was skipped, or none was selected.
  */
 static inline void thp_end_of_tests(void)
@@ -126,7 +126,7 @@ static inline int thp_main_body(void *arg)
 			printf("1..0 # SKIP %s\n", why.skip ?: why.text);
 			ret = KSFT_SKIP;
 		} else {
-			/* -EIO is not the environment's doing, but the kernel's. */
+			/* -EIO is the kernel's fault, not the environment's. */
 			ret = thp_bail_out("%s%s", ret == -EIO ? "" : "cannot start: ", why.text);
 		}
 		thp_guard_finished();
@@ -146,7 +146,7 @@ static inline int thp_main_body(void *arg)
 	thp_main_pid = getpid();
 	atexit(thp_end_of_tests);
 	ret = test_harness_run(tm->argc, tm->argv);
-	/* It comes back only from options that it does not know. */
+	/* thp_harness_main() returns only for options that it does not know. */
 	thp_main_pid = 0;
 	ksft_print_header();
 	thp_bail_out("this harness refuses the options");
@@ -193,7 +193,7 @@ static inline bool thp_selects(char opt, const char *name)
 	return false;
 }
 
-/* The options of the harness: *@i is moved to the last word that belongs to it. */
+/* Handles an option of the harness: sets *@i to the last word that belongs to it. */
 static inline int thp_harness_option(struct thp_main *tm, int argc, char **argv, int *i,
 				     struct thp_why *why)
 {
@@ -212,13 +212,13 @@ static inline int thp_harness_option(struct thp_main *tm, int argc, char **argv,
 		name = argv[*i];
 		tm->argv[tm->argc++] = argv[*i];
 	}
-	/* Who leaves out what is not there gets what was asked for. */
+	/* An option that excludes missing names is harmless: it has the requested effect. */
 	if (strchr("fvtr", opt) && !thp_selects(opt, name))
 		return thp_why(why, -EINVAL, "-%c '%s' selects no test (-L lists them)", opt, name);
 	return 0;
 }
 
-/* 0, or -EINVAL with @why. What the harness does not know is taken out of its sight. */
+/* Parses the options: 0, or -EINVAL with @why. Removes those that the harness does not know. */
 static inline int thp_options(struct thp_main *tm, int argc, char **argv, struct thp_why *why)
 {
 	const char *expect = getenv("THP_LAZY_EXPECT"), *from = "THP_LAZY_EXPECT";

@@ -14,7 +14,7 @@ static int sleep_until_told(struct thp_chan *chan, void *arg)
 
 	thp_chan_post_parent(chan, 1);
 	thp_chan_await_parent(chan, 2);
-	/* Whatever the parent did, this copy is as it was at fork(). */
+	/* The copy is as it was at fork(), whatever the parent has done since. */
 	return thp_map_check(m, 0, thp_env.nr, &chan->why);
 }
 
@@ -47,7 +47,7 @@ static const struct split_op write_ops[] = {
 
 SPLIT_OPS(write_ops);
 
-/* Another reference to the folio, and no second mapping: it cannot be reused. */
+/* Takes another reference to the folio, but no second mapping: the folio cannot be reused. */
 static int prepare_vmsplice(struct thp_map *m, struct thp_why *why)
 {
 	struct iovec iov = { .iov_base = m->thp, .iov_len = 1 };
@@ -57,7 +57,7 @@ static int prepare_vmsplice(struct thp_map *m, struct thp_why *why)
 		return thp_why(why, -errno, "pipe: %s", strerror(errno));
 	if (vmsplice(m->pipe[1], &iov, 1, 0) != 1)
 		return thp_why(why, -errno, "vmsplice: %s", strerror(errno));
-	/* fork() takes the exclusive mark off; the child itself must go again. */
+	/* fork() clears the exclusive mark; the child has to exit again. */
 	ret = prepare_fork(m, why);
 	return ret ? ret : verify_fork(m, why);
 }
@@ -151,7 +151,7 @@ static int run_gup_pin(struct thp_map *m, char *addr, size_t len)
 	return RET(ioctl(m->pipe[0], THP_GUP_PIN, &pin));
 }
 
-/* One page is pinned, the right one: the driver copies out all that it holds. */
+/* The pinned page is the right one: the driver copies its contents out. */
 static int verify_gup(struct thp_map *m, struct thp_why *why)
 {
 	size_t mid = thp_env.nr / 2;

@@ -22,7 +22,7 @@ static int verify_exclusive(struct thp_map *m, struct thp_why *why)
 	char *page = thp_page(m, thp_env.nr / 2);
 	int ret = thp_hmm_check_exclusive(page, thp_env.page);
 
-	/* Reclaim and compaction end it, too, as they please. */
+	/* Reclaim and compaction can end the exclusive access at any time, too. */
 	if (ret != -EPERM)
 		return thp_why(why, -EAGAIN, "the device has no exclusive access: %s",
 			       thp_errno_name(ret));
@@ -51,7 +51,7 @@ static const struct split_op exclusive_ops[] = {
 
 SPLIT_OPS(exclusive_ops);
 
-/* The pages are on the device, with what was in them. */
+/* The pages are on the device, with their contents. */
 static int verify_on_device(struct thp_map *m, size_t index, size_t n, struct thp_why *why)
 {
 	size_t i;
@@ -64,8 +64,8 @@ static int verify_on_device(struct thp_map *m, size_t index, size_t n, struct th
 }
 
 /*
- * The device takes base pages only. A refused table is no error to the driver:
- * it goes on without the pages that were not migrated.
+ * The device takes base pages only. The driver does not report a refused table as an error:
+ * it continues without the pages that were not migrated.
  */
 static int run_to_device_split(struct thp_map *m, char *addr, size_t len)
 {
@@ -75,7 +75,7 @@ static int run_to_device_split(struct thp_map *m, char *addr, size_t len)
 	if (ret)
 		return ret;
 	ret = thp_hmm_to_device(addr, len);
-	/* Without a THP the driver leaves one page out: a retry is for that one, too. */
+	/* Without a THP the driver leaves one page out: the second run migrates that one, too. */
 	if (ret == -ENOENT && again)
 		ret = thp_hmm_to_device(addr, len);
 	return ret;

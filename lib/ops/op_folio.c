@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Folio splits: advice that first takes the folio apart, and on all of it, which must not.
+ * Folio splits: advice on a part, which first splits the folio, and on all of it, which
+ * must not.
  */
 #include "split_row.h"
 
@@ -26,7 +27,7 @@ static int check_cold(struct thp_map *m, size_t pages, struct thp_why *why)
 		thp_why(why, -EPROTO, "Referenced: %ld kB, expected %ld kB", now, want);
 }
 
-/* All pages of a folio that was split are small ones. Only root can tell. */
+/* All pages of a split folio are small. Only root can see that. */
 static int verify_folio_split(struct thp_map *m, struct thp_why *why)
 {
 	struct split_view v = { .m = m };
@@ -47,7 +48,7 @@ static int verify_folio_split(struct thp_map *m, struct thp_why *why)
 
 static int verify_cold(struct thp_map *m, struct thp_why *why)
 {
-	/* Folio operations pass the huge zero folio by. */
+	/* Folio operations ignore the huge zero folio. */
 	int ret = m->kind == THP_ANON ? check_cold(m, 1, why) : 0;
 
 	return ret ? ret : verify_folio_split(m, why);
@@ -123,7 +124,7 @@ static const struct split_op pageout_ops[] = {
 
 SPLIT_OPS(pageout_ops);
 
-/* What may be freed is clean, and what was filled is dirty. */
+/* Pages that may be freed are clean, and filled pages are dirty. */
 static int check_clean(struct thp_map *m, size_t pages, struct thp_why *why)
 {
 	size_t want = pages * thp_env.page / 1024;

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * Locked memory, and what counts it.
- */
+/* Locked memory, and the counter of it. */
 #include <linux/mman.h>
 
 #include "split_row.h"

@@ -7,7 +7,7 @@
 
 static int prepare_aux(struct thp_map *m, struct thp_why *why)
 {
-	/* One for each of thp_env.unit mappings; a test process lives for one test. */
+	/* One per mapping of the set (thp_env.unit); a test process lives for one test. */
 	static struct thp_map pool[16];
 	static size_t used;
 	struct thp_map *aux = &pool[used++ % (ARRAY_SIZE(pool))];
@@ -31,7 +31,7 @@ static int run_mremap_move(struct thp_map *m, char *addr, size_t len)
 	return mremap(addr, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED ? -errno : 0;
 }
 
-/* The page is at its new place, and nothing came along. */
+/* The page is at its new place, and no other page has moved. */
 static int verify_moved(struct thp_map *m, struct thp_why *why)
 {
 	size_t index = thp_env.nr / 2;

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * What only looks at a PMD mapping must not split it.
- */
+/* Operations that only read a PMD mapping must not split it. */
 #include <fcntl.h>
 #include <sys/uio.h>
 
@@ -78,7 +76,7 @@ static int run_clear_refs(struct thp_map *m, char *addr, size_t len)
 	return ret ? ret : thp_write_file("/proc/self/clear_refs", "4");
 }
 
-/* What clear_refs is for: no page is referenced any more. */
+/* clear_refs has done its work: no page is referenced any more. */
 static int verify_cleared(struct thp_map *m, struct thp_why *why)
 {
 	long kb = split_referenced_kb(m);
@@ -105,7 +103,7 @@ static int run_mincore(struct thp_map *m, char *addr, size_t len)
 	       RET(mincore(addr, len, mincore_vec));
 }
 
-/* Each page is in memory; what is on a device is where a swapped page would be. */
+/* Each page is in memory; mincore() treats a page on a device like one in swap. */
 static int verify_mincore(struct thp_map *m, struct thp_why *why)
 {
 	size_t i;

@@ -105,7 +105,7 @@ static const struct split_op wp_whole_ops[] = {
 
 SPLIT_OPS(wp_whole_ops);
 
-/* Asynchronous: the checks look at the pages, and the kernel lets them. */
+/* Asynchronous mode: the checks access the pages, and the kernel resolves the faults. */
 static int uffd_rwp_all(struct thp_map *m, bool protect, struct thp_why *why)
 {
 	int ret;
@@ -128,7 +128,7 @@ static int prepare_uffd_rwped(struct thp_map *m, struct thp_why *why)
 	return uffd_rwp_all(m, true, why);
 }
 
-/* The kernel takes the protection off what is accessed. */
+/* The kernel clears the protection of a page that is accessed. */
 static int again_uffd_rwped(struct thp_map *m)
 {
 	return thp_uffd_rwp(m->uffd, m->thp, thp_env.pmd, 1);
@@ -139,7 +139,7 @@ static int run_uffd_rwp(struct thp_map *m, char *addr, size_t len, long protect)
 	return thp_uffd_rwp(m->uffd, addr, len, protect);
 }
 
-/* Whoever reads one of the other pages is noticed, who takes its protection off. */
+/* A read of any other page would be noticed, because it clears the protection. */
 static int verify_rwp_fault(struct thp_map *m, struct thp_why *why)
 {
 	char *page = thp_page(m, 1);
@@ -201,7 +201,7 @@ static const struct split_op rwp_whole_ops[] = {
 
 SPLIT_OPS(rwp_whole_ops);
 
-/* The fault that a read of a protected THP takes; the protection goes with it. */
+/* A read of a protected THP takes this fault, which clears the protection. */
 static int run_uffd_rwp_read(struct thp_map *m, char *addr, size_t len)
 {
 	(void)m;
@@ -258,7 +258,7 @@ static int prepare_uffd_async_pipe(struct thp_map *m, struct thp_why *why)
 
 static const struct split_op async_pipe_ops[] = {
 	{
-		/* In kernel mode the fault cannot wait: the caller is told. */
+		/* A fault in kernel mode cannot wait: the system call returns an error. */
 		MID("wp_async_read_syscall"), .covers = "wp-async-fault cow-kernel-write",
 		.run = split_read_pipe, .prepare = prepare_uffd_async_pipe,
 		.errnos = { EFAULT, ENOMEM },

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * A part of the range goes away: the kernel splits the VMA, and with it the PMD.
- */
+/* Operations that unmap a part of the range: the kernel splits the VMA, and with it the PMD. */
 #include "split_row.h"
 
 static int run_munmap(struct thp_map *m, char *addr, size_t len)
@@ -48,14 +46,14 @@ static const struct split_op mmap_fixed_ops[] = {
 
 SPLIT_OPS(mmap_fixed_ops);
 
-/* Above the THP is the neighbour: cut it off, so that the THP is the VMA's end. */
+/* The neighbour continues above the THP: unmap it, so that the VMA ends with the THP. */
 static int prepare_shrink(struct thp_map *m, struct thp_why *why)
 {
 	size_t above = m->area + m->area_len - (m->thp + thp_env.pmd);
 
 	if (munmap(m->thp + thp_env.pmd, above))
 		return thp_why(why, -errno, "munmap above: %s", strerror(errno));
-	/* The anchor went: another one, in a VMA of its own. */
+	/* The anchor above was unmapped: map another one, in a VMA of its own. */
 	if (mmap(m->thp + thp_env.pmd + thp_env.page, above - thp_env.page, PROT_RW,
 		 MAP_ANON_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
 		return thp_why(why, -errno, "mmap above: %s", strerror(errno));

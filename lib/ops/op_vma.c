@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Attributes of a VMA: advice, name, policy. A part with others is a VMA of its own.
+ * Attributes of a VMA: advice, name, policy. A part with other attributes becomes a VMA of
+ * its own.
  */
 #include <linux/mempolicy.h>
 
@@ -100,7 +101,10 @@ static const struct split_op home_node_ops[] = {
 		MID("home_node"), .covers = "split-mbind", .run = run_home_node,
 		.prepare = prepare_bound, .needs = THP_NEED_HOME_NODE,
 		.kinds = ANON_ZERO,
-		/* No call says which node is the home: a policy of its own is a VMA of its own. */
+		/*
+		 * No system call reports the home node: a policy of its own makes a VMA of its
+		 * own.
+		 */
 		.says = { &split_alone, 0, 1, 0 },
 	},
 };

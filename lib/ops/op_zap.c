@@ -72,7 +72,7 @@ static const struct split_op guard_ops[] = {
 		.kinds = ANON_ZERO_DEVICE, .effect = UNMAPS,
 		.verify = verify_guard, .meets = UNREADABLE,
 	}, {
-		/* The walk takes it apart before it knows that no page is a guard. */
+		/* The walk splits the PMD before it knows that no page is a guard. */
 		MID("guard_remove"), .covers = "walk-device-private",
 		.run_with = split_madvise, .arg = MADV_GUARD_REMOVE, .needs = THP_NEED_GUARD,
 		.kinds = THP_DEVICE, .keeps = ANON_ZERO | PLAIN,

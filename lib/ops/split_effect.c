@@ -121,7 +121,7 @@ static int guard(struct split_view *v, const struct split_trait *t, char *page)
 	return pagemap_bits(page, THP_PM_GUARD);
 }
 
-/* Frame numbers are for root; what is not present belongs to no folio here. */
+/* Only root sees frame numbers; a page that is not present belongs to no folio here. */
 static int large(struct split_view *v, const struct split_trait *t, char *page)
 {
 	uint64_t entry, flags;
@@ -205,7 +205,7 @@ static int lru_refused(struct split_view *v, const struct split_trait *t, char *
 	return errno == EINVAL ? 1 : -errno;
 }
 
-/* The protection that it has: only a seal can be against that. */
+/* mprotect() to the protection that the page has: only a seal refuses that. */
 static int sealed(struct split_view *v, const struct split_trait *t, char *page)
 {
 	(void)v;
@@ -238,7 +238,7 @@ static int child_reads(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-/* What a child of now finds at @page: readable, and reading as zeroes. 0 or -errno. */
+/* Forks a child and asks it about @page: readable, and reading as zeroes. 0 or -errno. */
 static int ask_child(char *page, bool *there, bool *zero)
 {
 	struct thp_child c = { 0 };
@@ -303,7 +303,7 @@ static int prove_page(const struct split_proof *p, struct split_view *v, long in
 		       p->trait->what, got, want);
 }
 
-/* The page next to the THP is as the operation leaves its pages, before and after. */
+/* The operation leaves the page next to the THP in the same state before and after. */
 static bool same_already(const struct split_op *op, long index)
 {
 	return (index < 0 && op->flags & OP_BELOW_TOO) ||
@@ -311,9 +311,9 @@ static bool same_already(const struct split_op *op, long index)
 }
 
 /*
- * @done: the named pages are as the operation promises; all others, and without @done
- * all, are as before. Pages next to the THP are asked about where the named pages
- * reach that far. @edges: only the pages on both sides of a boundary.
+ * @done: the named pages are as the operation promises, all others as before; without @done
+ * all pages are as before. Pages next to the THP are checked if the named pages reach that
+ * far. @edges: checks only the pages on both sides of a boundary.
  */
 static int prove(const struct split_op *op, const struct split_proof *p, struct thp_map *m,
 		 bool done, bool edges, struct thp_why *why)

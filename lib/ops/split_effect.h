@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What an operation of the split table did to the base pages that it names, and to
- * no other: by what the kernel says of each page, and by what an access meets.
+ * Checks the effect of an operation of the split table on the base pages that it names, and
+ * on no other page: by the state that the kernel reports of each page, and by accesses.
  *
- * A trait is a small number that each base page has. It is asked for after the
- * operation, with memory at hand: nothing here belongs to what is measured.
+ * A trait is a small number that each base page has. It is read after the operation, when
+ * memory is available again: none of this is part of a measurement.
  */
 #ifndef SPLIT_EFFECT_H
 #define SPLIT_EFFECT_H
@@ -14,7 +14,7 @@
 
 struct split_op;
 
-/* The mapping whose pages are asked about, and its VMAs once somebody wants them. */
+/* The mapping whose pages are checked, and its VMAs once a trait has read them. */
 struct split_view {
 	struct thp_map *m;
 	bool loaded;
@@ -59,9 +59,9 @@ extern const struct split_trait split_uffd_wp;		/* the bit, by pagemap */
 extern const struct split_trait split_guard;		/* the bit, by pagemap */
 extern const struct split_trait split_large;		/* of a large folio: needs root */
 
-/* Traits that an access meets, by system calls that fail instead of a signal. */
+/* Traits found by an access, with system calls that fail where an access would raise a signal. */
 extern const struct split_trait split_readable;
-extern const struct split_trait split_writable;		/* what is there is written again */
+extern const struct split_trait split_writable;		/* writes the present contents again */
 extern const struct split_trait split_lru_refused;	/* MADV_COLD says EINVAL: locked */
 extern const struct split_trait split_sealed;		/* mprotect() says EPERM */
 extern const struct split_trait split_registered;	/* UFFDIO_COPY finds a page there */
@@ -69,22 +69,22 @@ extern const struct split_trait split_left_by_fork;	/* a child has no such page 
 extern const struct split_trait split_wiped_by_fork;	/* a child reads zeroes */
 
 /*
- * Whether the kernel can read from the page at @page, or write to it: 1, 0 where an
- * access of the process would get a signal, or -errno. What is there stays.
+ * Whether the kernel can read from the page at @page, or write to it: 1; 0 if an access of
+ * the process would raise a signal; or -errno. The contents stay.
  */
 int split_access(char *page, bool write_to);
 
 #define SPLIT_NAME	"thp_lazy_pte"
 
 /*
- * After success: every proof of @op, and its verify(). 0; -EPROTO or another -errno
- * with a cause; -EAGAIN if the kernel may have taken the effect back on its own, so that
- * it is worth another try. May fault pages in, and read and write what is there: whoever wants
- * to know how the range is mapped asks before. thp_map_check() is not included.
+ * After success: every proof of @op, and its verify(). 0; -EPROTO or another -errno with a
+ * cause; -EAGAIN if the kernel may have undone the effect on its own, so that the caller
+ * may try again. May fault pages in, read them and write their contents again: call
+ * thp_obs_state() before it. It does not call thp_map_check().
  */
 int split_verify(const struct split_op *op, struct thp_map *m, struct thp_why *why);
 
-/* After a failure: no page has what the operation gives. Changes nothing. */
+/* After a failure: no page has the trait that the operation sets. Changes nothing. */
 int split_untouched(const struct split_op *op, struct thp_map *m, struct thp_why *why);
 
 #endif /* SPLIT_EFFECT_H */

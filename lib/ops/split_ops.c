@@ -6,7 +6,10 @@
 
 static struct split_table *tables;
 
-/* Constructors run in any order; the order of tests is not to depend on the linker. */
+/*
+ * Constructors run in an order that the linker decides; sorts, so that tests have a fixed
+ * order.
+ */
 void split_ops_add(struct split_table *table)
 {
 	struct split_table **at = &tables;
@@ -72,7 +75,10 @@ int split_prepare(const struct split_op *op, struct thp_map *m, struct thp_why *
 {
 	int ret = op->prepare ? op->prepare(m, why) : 0;
 
-	/* What comes now may have to do without memory. */
+	/*
+	 * fork() shares these pages, and the caller may starve this process next: copies them
+	 * now.
+	 */
 	if (!ret && m->child.pid > 0)
 		thp_own_pages();
 	return ret;
@@ -114,7 +120,7 @@ bool split_errno_ok(const struct split_op *op, int err)
 	return false;
 }
 
-/* The named pages after success. */
+/* Checks the named pages after success. */
 static int check_named(const struct split_op *op, const struct thp_map *m, size_t first, size_t n,
 		       struct thp_why *why)
 {
@@ -126,7 +132,7 @@ static int check_named(const struct split_op *op, const struct thp_map *m, size_
 	case UNMAPS:
 		return 0;
 	case ZEROES:
-		/* A shared mapping finds its page in the page cache again. */
+		/* A shared mapping finds its pages in the page cache again. */
 		if (m->kind == THP_SHMEM)
 			return thp_map_check(m, first, n, why);
 		return thp_check_zero(thp_page(m, first), n, why);

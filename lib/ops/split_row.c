@@ -23,7 +23,7 @@ int split_read_pipe(struct thp_map *m, char *addr, size_t len)
 	return read(m->pipe[0], addr, 1) == 1 ? 0 : -errno;
 }
 
-/* The byte that the kernel itself is to write. */
+/* The byte that the kernel is to write. */
 int split_fill_pipe(struct thp_map *m, struct thp_why *why)
 {
 	char byte = SPLIT_BYTE;

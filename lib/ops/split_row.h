@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the files of operations, op_*.c, are written with. Each has tables of rows, right
- * below the functions that the rows name, and says SPLIT_OPS(table) behind it: no other
- * file knows of a row.
+ * Macros and functions for the files of operations, op_*.c. Each file has tables of rows,
+ * right below the functions that the rows name, and SPLIT_OPS(table) after each: no other
+ * file names a row.
  */
 #ifndef SPLIT_ROW_H
 #define SPLIT_ROW_H
@@ -19,7 +19,7 @@
 #define PROT_RW		(PROT_READ | PROT_WRITE)
 #define MAP_ANON_FIXED	(MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
 
-/* The name and the place of a row. What is named after its place gets both from here. */
+/* The name and the place of a row; a row whose name ends in its place gets both from here. */
 #define HEAD(call)	.name = call "_head", .where = AT_HEAD
 #define MID(call)	.name = call "_mid", .where = AT_MID
 #define TAIL(call)	.name = call "_tail", .where = AT_TAIL
@@ -36,14 +36,14 @@
 #define ANON_ZERO_DEVICE (ANON_ZERO | THP_DEVICE)
 #define ALL_HUGE	(THP_ANON | THP_ZERO | THP_SHMEM)
 #define PLAIN		(THP_SMALL | THP_NONE)
-/* What a zap empties: a shared mapping drops the PMD, and all pages with it. */
+/* The kinds that a zap empties: a shared mapping drops the PMD with all pages. */
 #define ZAPPED		(ANON_ZERO_DEVICE | THP_SMALL)
 
 #define GONE		{ &split_has_vma, 1, 0, 0 }
 #define UNREADABLE	{ &split_readable, 1, 0, 0 }
 #define UNWRITABLE	{ &split_writable, 1, 0, 0 }
 
-/* One table of rows, and where it stands: rows are run in the order of the files. */
+/* A table of rows and its file and line: rows run in the order of files and lines. */
 struct split_table {
 	const struct split_op *rows;
 	size_t count;
@@ -84,7 +84,7 @@ int split_mlocked(struct thp_map *m, struct thp_why *why);
 /* .prepare: registered with a userfaultfd in m->uffd, and write-protected. */
 int split_uffd_wped(struct thp_map *m, struct thp_why *why);
 
-/* Referenced of the whole area, kB, or -errno: young PTEs and referenced folios. */
+/* Referenced of the whole area in kB, or -errno: young PTEs and referenced folios. */
 long split_referenced_kb(struct thp_map *m);
 
 #endif /* SPLIT_ROW_H */

@@ -8,10 +8,10 @@
 #include "thp_inject.h"
 #include "thp_run.h"
 
-/* A fault that waits for memory: long enough to see that it does not give up. */
+/* A fault waits for memory: long enough to see that it does not give up. */
 #define WAIT_MS		300
 
-/* The victim, in its own memory. */
+/* The state of the victim, in its own memory. */
 struct victim {
 	const struct starve_job *job;
 	struct thp_map m;
@@ -52,7 +52,7 @@ int starve_rehearse(const struct split_op *op, enum thp_kind kind, struct thp_wh
 	return ret;
 }
 
-/* A mapping for the operation, and everything that the victim allocates later. */
+/* Creates a mapping for the operation, and everything else that the victim needs later. */
 static int victim_prepare(struct victim *v, struct thp_why *why)
 {
 	const struct starve_job *job = v->job;
@@ -65,7 +65,7 @@ static int victim_prepare(struct victim *v, struct thp_why *why)
 			return thp_why(why, ret, "burner: %s", thp_errno_name(ret));
 	}
 	thp_warm_up();
-	/* fork() does not map shared memory, which may want a PTE table of its own. */
+	/* fork() does not map shared memory, which may need a PTE table of its own. */
 	__atomic_store_n(&job->result->hungry, 0, __ATOMIC_SEQ_CST);
 	ret = thp_pin_cpu();
 	if (ret)
@@ -83,7 +83,7 @@ static int victim_prepare(struct victim *v, struct thp_why *why)
 	return ret ? thp_why(why, ret, "setup: %s", thp_errno_name(ret)) : 0;
 }
 
-/* Uses up what can still be allocated. */
+/* Uses up all that can still be allocated. */
 static int victim_exhaust(struct victim *v, struct thp_why *why)
 {
 	struct starve_result *r = v->job->result;
@@ -103,12 +103,12 @@ static int victim_exhaust(struct victim *v, struct thp_why *why)
 	return 0;
 }
 
-/* With memory at hand again: the result, then the operation once more. */
+/* With memory available again: judges the result, then runs the operation once more. */
 static int victim_judge(struct victim *v, struct thp_why *why)
 {
 	struct starve_result *r = v->job->result;
 	const struct split_op *op = v->job->op;
-	/* Only the targeted injector refuses nothing but tables. */
+	/* Only the targeted injector refuses tables and nothing else. */
 	bool strict = v->job->by == STARVE_TABLES && starve_needs_table(op, v->job->kind);
 	int ret;
 
@@ -151,7 +151,7 @@ int starve_victim(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-/* Switches the shortage on or off, from outside. */
+/* Switches the shortage on or off, from the watch. */
 static int set_shortage(const struct starve_job *job, const struct thp_child *c, bool on)
 {
 	if (job->by == STARVE_NOTHING)
@@ -161,7 +161,7 @@ static int set_shortage(const struct starve_job *job, const struct thp_child *c,
 	return thp_cg_limit(job->cg, on ? 0 : THP_CG_MAX);
 }
 
-/* Starts the victim, until it is ready. */
+/* Starts the victim and waits until it is ready. */
 static int watch_start(const struct starve_job *job, struct thp_child *c, struct thp_why *why)
 {
 	struct thp_deadline d;
@@ -171,7 +171,9 @@ static int watch_start(const struct starve_job *job, struct thp_child *c, struct
 	if (ret)
 		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
 	if (job->by == STARVE_MEMCG) {
-		/* It is charged from the start, as it is what gets starved. */
+		/*
+		 * Charges the victim to the group from the start, because the group starves it.
+		 */
 		ret = thp_cg_join(job->cg, c->pid);
 		if (ret) {
 			thp_child_kill(c);
@@ -191,8 +193,8 @@ static int watch_start(const struct starve_job *job, struct thp_child *c, struct
 }
 
 /*
- * Until the victim has used up what its group has left: the kernel writes an OOM report
- * when that is over, which can take long, and is no part of the operation.
+ * Waits until the victim has used up its group: the kernel writes an OOM report then, which
+ * can take long and is no part of the operation.
  */
 static void await_hunger(const struct starve_job *job, struct thp_child *c)
 {
@@ -204,12 +206,12 @@ static void await_hunger(const struct starve_job *job, struct thp_child *c)
 		;
 }
 
-/* Milliseconds for the operation. */
+/* The time limit of the operation, ms. */
 static int return_limit(const struct starve_job *job)
 {
 	int ms = job->return_ms ? job->return_ms : THP_RETURN_MS;
 
-	/* What has looped before is not given as long again: ten IDs, one bug. */
+	/* An operation that has looped before does not get that long again: ten IDs, one bug. */
 	if (thp_run_has_looped(job->op->name))
 		return THP_AGAIN_MS;
 	/* A full control group makes the kernel write an OOM report for each attempt. */
@@ -217,9 +219,9 @@ static int return_limit(const struct starve_job *job)
 }
 
 /*
- * The operation, starved and then fed. 0; -ETIMEDOUT with a cause if the victim never
- * came back; -ECHILD if it ended. A cause alone: it came back, but only because it was
- * fed.
+ * Runs the operation, starved and then fed. 0; -ETIMEDOUT with a cause if the victim never
+ * returned; -ECHILD if it ended. A cause with 0: the operation returned only because the
+ * watch fed the victim.
  */
 static int watch_operation(const struct starve_job *job, struct thp_child *c,
 			   struct thp_why *why)

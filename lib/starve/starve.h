@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * One operation of the split table in a process that can allocate nothing, the victim,
- * and what its parent, the watch, sees of it from outside.
+ * Runs one operation of the split table in a process whose allocations fail, the victim,
+ * while its parent, the watch, observes it from outside.
  *
  *	victim				watch: starve_run()
  *	maps, prepares
@@ -12,8 +12,8 @@
  *	judges the result     <------	STARVE_FED
  *	runs the operation again, ends
  *
- * The watch is never starved, and feeds the victim when a time limit is over: more memory
- * ends even a livelock that no signal can end.
+ * The watch is never starved, and feeds the victim when a time limit expires: memory ends
+ * even a livelock that no signal can end.
  */
 #ifndef STARVE_H
 #define STARVE_H
@@ -28,23 +28,23 @@ enum starve_step { STARVE_READY = 1, STARVE_GO, STARVE_DONE, STARVE_FED };
 enum starve_by {
 	STARVE_TABLES,		/* of PTE tables, all of them: targeted injector */
 	STARVE_MEMCG,		/* that are charged: its control group is full */
-	STARVE_NOTHING,		/* none: for an operation that is wrong by itself */
+	STARVE_NOTHING,		/* none: for an operation that is itself wrong */
 };
 
 /*
- * What became of it. Victim and watch write to it, so it has to lie in memory that both
- * share, as the data of a fixture with FIXTURE_TEARDOWN_PARENT() does.
+ * The outcome of a job. Victim and watch write to it, so it has to be in memory that both
+ * share, such as the data of a fixture with FIXTURE_TEARDOWN_PARENT().
  */
 struct starve_result {
 	int ret;		/* of the operation: 0 or -errno */
-	bool waited;		/* it came back only after being fed */
-	bool still_huge;	/* the PMD that it was to split is not */
+	bool waited;		/* it returned only after being fed */
+	bool still_huge;	/* the PMD that it had to split is not split */
 	enum thp_state state;	/* how the range is mapped right after it */
 	long fired;		/* allocations that were refused */
-	long drained;		/* ... and those that only prepared it, see thp_inject_drain() */
+	long drained;		/* ... only to prepare it, see thp_inject_drain() */
 	long splits;		/* thp_split_pmd, of the whole system */
 	long failed_splits;	/* thp_split_pmd_failed, the same */
-	int hungry;		/* its group is full now, the operation begins */
+	int hungry;		/* its group is full now, the operation starts */
 };
 
 struct starve_job {
@@ -72,12 +72,12 @@ int starve_run(const struct starve_job *job, struct thp_why *why);
 int starve_victim(struct thp_chan *chan, void *arg);
 
 /*
- * Runs @op once with memory at hand, on a mapping of its own, so that everything that it
- * allocates once is allocated. 0 or -errno with a cause.
+ * Runs @op once with memory available, on a mapping of its own, so that everything that is
+ * allocated only once is allocated. 0 or -errno with a cause.
  */
 int starve_rehearse(const struct split_op *op, enum thp_kind kind, struct thp_why *why);
 
-/* Whether the kernel that is expected here needs a PTE table for this. */
+/* Whether a kernel under the expected contract needs a PTE table for this. */
 bool starve_needs_table(const struct split_op *op, enum thp_kind kind);
 
 /* "0", "ENOMEM", "waited": for people. */
@@ -89,10 +89,10 @@ void starve_report(const char *injector, const struct starve_job *job, long refu
 /* The judge, in starve_judge.c. */
 
 /*
- * The result @op_ret of @op on @m against its contract, with memory at hand again:
- * success is complete, a failure is one that it may return and has changed nothing.
- * @vmas: thp_smaps.layout from before. @strict: nothing but a table can have been
- * refused. 0; -EPROTO or another -errno with a cause.
+ * Judges the result @op_ret of @op on @m by its contract, with memory available again:
+ * success is complete; a failure is one that it may return and has changed nothing. @vmas:
+ * thp_smaps.layout from before. @strict: only tables can have been refused. 0; -EPROTO or
+ * another -errno with a cause.
  */
 int starve_judge(const struct split_op *op, struct thp_map *m, int op_ret, const char *vmas,
 		 bool strict, struct thp_why *why);
@@ -101,16 +101,16 @@ int starve_judge(const struct split_op *op, struct thp_map *m, int op_ret, const
 int starve_retry(const struct split_op *op, struct thp_map *m, bool strict,
 		 struct thp_why *why);
 
-/* Two answers of thp_obs_smaps() tell of the same VMAs: 0, or -EPROTO with a cause. */
+/* Whether two answers of thp_obs_smaps() show the same VMAs: 0, or -EPROTO with a cause. */
 int starve_same_vmas(const struct split_op *op, const char *before, const char *after,
 		     struct thp_why *why);
 
 /*
- * Events against a result: a table that is refused counts once in thp_split_pmd_failed, a
- * PMD that is split once in thp_split_pmd, and neither in the other. @refused: tables
- * that were, or (!@tables) allocations of any kind, of which the split's may be none.
- * 0; -EAGAIN with a cause: more events than that, which may be the work of others;
- * -EPROTO with a cause: fewer.
+ * Compares events with a result: a refused table counts once in thp_split_pmd_failed, a
+ * split PMD once in thp_split_pmd, and neither in the other. @refused: refused tables, or
+ * (!@tables) refused allocations of any kind, none of which need be that of the split. 0;
+ * -EAGAIN with a cause: more events than that, which may be due to others; -EPROTO with a
+ * cause: fewer.
  */
 int starve_events(const struct starve_result *r, const struct split_op *op, enum thp_kind kind,
 		  long refused, bool tables, struct thp_why *why);

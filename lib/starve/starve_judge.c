@@ -6,13 +6,13 @@
 #include "starve.h"
 #include "thp_hmm.h"
 
-/* Tries of an operation whose effect reclaim undoes before it can be looked at. */
+/* Tries of an operation whose effect reclaim undoes before it can be checked. */
 #define UNDONE_TRIES	5
 
 /*
- * Joins neighbouring VMAs of equal flags: a system call that fails on its second
- * boundary may leave the first one split, which changes nothing. "gu" says that a
- * VMA may have guard regions: set in advance, never taken back.
+ * Joins neighbouring VMAs of equal flags: a system call that fails on its second boundary
+ * may leave the first one split, which changes nothing. "gu" says that a VMA may have guard
+ * regions: the kernel sets it in advance and never clears it.
  */
 static void join_vmas(const char *layout, char *out, size_t len)
 {
@@ -56,14 +56,17 @@ int starve_same_vmas(const struct split_op *op, const char *before, const char *
 	return 0;
 }
 
-/* Success: the PMD, mapped as @state, is gone, and all of the work is done. */
+/* Success: the PMD, mapped as @state, is split or gone, and the work is complete. */
 static int judge_success(const struct split_op *op, struct thp_map *m, enum thp_state state,
 			 struct thp_why *why)
 {
 	int ret, try;
 
 	ret = split_verify(op, m, why);
-	/* Reclaim took the effect back: asked for again, until it stays for a look. */
+	/*
+	 * Reclaim has undone the effect: runs it again, until the effect lasts long enough to
+	 * check.
+	 */
 	for (try = 0; ret == -EAGAIN && try < UNDONE_TRIES; try++) {
 		thp_why_clear(why);
 		(void)split_run(op, m);
@@ -120,11 +123,11 @@ int starve_judge(const struct split_op *op, struct thp_map *m, int op_ret, const
 	enum thp_state state;
 	int ret;
 
-	/* To be asked before anybody looks at the contents. */
+	/* Has to be read before the contents are checked. */
 	ret = thp_obs_state(m->thp, thp_env.pmd, &state);
 	if (ret)
 		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
-	/* Advice may have been ignored; the data may not suffer. */
+	/* Advice may be ignored, but must not change the data. */
 	if (!op_ret && op->starved == ADVICE)
 		return split_check_data(op, m, true, why);
 	if (!op_ret)

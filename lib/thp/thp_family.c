@@ -24,7 +24,7 @@ static struct {
 /* In the channel: order and arguments down, return value and result up. */
 enum { VAL_ORDER, VAL_A, VAL_B, VAL_RET, VAL_RESULT };
 
-/* Faults the THPs in, with contents of their own. */
+/* Faults the THPs in, each with different contents. */
 static int adopt(struct thp_group *g, enum thp_kind kind, unsigned int n, struct thp_why *why)
 {
 	static uint64_t seeds;
@@ -55,7 +55,7 @@ int thp_group_new(enum thp_kind kind, unsigned int n, struct thp_why *why)
 		n = thp_env.unit;
 	if (n > THP_GROUP_MAX)
 		return thp_why(why, -EINVAL, "group of %u THPs, at most %d", n, THP_GROUP_MAX);
-	/* Children may come to own a copy of everything. */
+	/* Children may end up with a copy of everything. */
 	if (!thp_env_room(3 * n * pmd))
 		return thp_skip(why, "needs free memory for the THPs of the test", "%u", 3 * n);
 	g->area_len = (n + 3) * pmd;
@@ -115,7 +115,7 @@ void thp_group_note(size_t page, uint64_t seed)
 	for (i = 0; i < view.n; i++)
 		if (view.w[i].page == page)
 			break;
-	/* Tests write a handful of pages; more would be a mistake in a test. */
+	/* Tests write a few pages; more would be a mistake in a test. */
 	if (i == THP_VIEW_MAX)
 		return;
 	if (i == view.n)
@@ -235,7 +235,7 @@ int thp_group_finish(struct thp_why *why)
 	if (munmap(thp_group.base, len))
 		return thp_why(why, -errno, "munmap: %s", strerror(errno));
 	freed = before - thp_obs_vmpte(0);
-	/* VmPTE is rounded down to kB; a mixed group need not be whole ones. */
+	/* VmPTE is rounded down to kB; the tables of a mixed group need not make whole kB. */
 	if (want >= 0 && (freed <= want - 1024 || freed >= want + 1024))
 		return thp_why(why, -EPROTO,
 			       "munmap of %u THPs frees %lld B of tables, expected %lld",
@@ -289,7 +289,10 @@ static int serve(struct thp_chan *chan, void *arg)
 
 	(void)arg;
 	thp_warm_up();
-	/* Whatever an observation maps for good is mapped before the first count. */
+	/*
+	 * Makes all observations once before the first count, because they may map memory for
+	 * good.
+	 */
 	thp_obs_events(&ev);
 	thp_obs_vmpte(0);
 	thp_chan_post_parent(chan, 1);
@@ -316,7 +319,7 @@ int thp_peers_prepare(unsigned int n, struct thp_why *why)
 	return 0;
 }
 
-/* Turns the end of a child into the cause that it left, if any. */
+/* Makes the cause that an ended child left the cause of this failure, if there is one. */
 static int lost(struct thp_peer *p, int ret, struct thp_why *why)
 {
 	if (ret == -ETIMEDOUT) {
@@ -371,7 +374,7 @@ int thp_peer_expect(struct thp_peer *p, enum thp_state want, struct thp_why *why
 	ret = thp_peer_order(p, THP_ORDER_STATE, 0, 0, &got, why);
 	if (ret || got == want)
 		return ret;
-	/* Only a user who is not told gets UNKNOWN for the huge zero folio. */
+	/* thp_obs_state() returns UNKNOWN for the huge zero folio only, to unprivileged users. */
 	if (got == THP_STATE_UNKNOWN && want == THP_STATE_PMD_ZERO && !thp_env.root)
 		return 0;
 	return thp_why(why, -EPROTO, "child %d: range is %s, expected %s", (int)(p - thp_peers),

@@ -6,10 +6,10 @@
  *	base - pmd    base                            base + n * pmd
  *	|    anchor   |####|####| ... |####|####|     anchor    |
  *
- * All of it is one set per process and is inherited by fork() like the memory it
- * describes: a child's copy of the view changes with the child's writes only.
- * The functions return 0 or -errno with a cause. -EAGAIN says that something
- * outside of the test disturbed it, so that it is worth another try.
+ * There is one group per process; fork() copies it like the memory it describes: a child's
+ * copy of the view changes with the child's writes only. The functions return 0 or -errno
+ * with a cause. -EAGAIN means that something outside of the test has disturbed it, so that
+ * the caller may try again.
  */
 #ifndef THP_FAMILY_H
 #define THP_FAMILY_H
@@ -51,7 +51,7 @@ long thp_group_split(void);
 /* Gives page @page of every THP new contents, by a write fault. */
 void thp_group_write(size_t page, uint64_t seed);
 
-/* Notes such contents that somebody else wrote for this process. */
+/* Notes contents that another process wrote for this one. */
 void thp_group_note(size_t page, uint64_t seed);
 
 /* The contents that thp_group_note() stands for, of one page in THP @i. */
@@ -65,8 +65,8 @@ int thp_group_state(enum thp_state *state, struct thp_why *why);
 int thp_group_expect(enum thp_state want, struct thp_why *why);
 
 /*
- * Contents, then munmap() of the whole group: it must free the tables that the
- * state it was in accounts for.
+ * Checks the contents, then unmaps the whole group: munmap() must free the tables of the
+ * state that the group was in.
  */
 int thp_group_finish(struct thp_why *why);
 
@@ -103,7 +103,7 @@ int thp_peer_expect(struct thp_peer *p, enum thp_state want, struct thp_why *why
 /* THP_ORDER_ZAP of the whole group, compared with @tables. */
 int thp_peer_zap(struct thp_peer *p, long tables, struct thp_why *why);
 
-/* Ends the child, which must be content. */
+/* Ends the child and checks that it exits with 0. */
 int thp_peer_end(struct thp_peer *p, struct thp_why *why);
 
 /* Kills all peers and unmaps the group. */

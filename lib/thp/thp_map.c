@@ -191,7 +191,7 @@ int thp_map_fault(struct thp_map *m, struct thp_why *why)
 			return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
 		if (got == want || got == THP_STATE_UNKNOWN)
 			return 0;
-		/* Fragmentation: compact if we may, and take it from the start. */
+		/* Memory is fragmented: compact if permitted, and start again. */
 		madvise(m->thp, thp_env.pmd, MADV_DONTNEED);
 		(void)thp_write_file("/proc/sys/vm/compact_memory", "1");
 	}

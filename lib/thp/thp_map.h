@@ -7,9 +7,9 @@
  *	|          |  anchor page   |################|  anchor page   |
  *	           thp - pmd        thp              thp + pmd        thp + 2 * pmd
  *
- * The neighbours matter twice. A VMA that ends at the THP would be split at its
- * boundary without splitting the PMD, and the anchor pages make sure that the
- * PMD and PUD tables exist, so that VmPTE moves by PTE tables only.
+ * The neighbours have two purposes. If the VMA ended at the THP, it would be split at its
+ * boundary without splitting the PMD. And the anchor pages keep the PMD and PUD tables, so
+ * that VmPTE changes by PTE tables only.
  */
 #ifndef THP_MAP_H
 #define THP_MAP_H
@@ -52,10 +52,10 @@ struct thp_map {
 	long priv;		/* free for an operation */
 };
 
-/* An object of its own seed that maps nothing yet. */
+/* Initialises the object with a seed of its own; maps nothing. */
 void thp_map_init(struct thp_map *m, enum thp_kind kind);
 
-/* Maps the range and its anchors; nothing of the THP itself. 0 or -errno. */
+/* Maps the range and faults its anchors in, but not the THP. 0 or -errno. */
 int thp_map_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why);
 
 /*
@@ -82,29 +82,29 @@ int thp_map_new(struct thp_map *m, enum thp_kind kind, struct thp_why *why);
 int thp_map_underused(struct thp_map *m, struct thp_why *why);
 
 /*
- * MADV_COLLAPSE of the range; it may lose to a busy page or to fragmentation, so that
- * it is tried several times. 0 or -errno.
+ * MADV_COLLAPSE of the range; tries several times, because a busy page or fragmentation can
+ * make it fail. 0 or -errno.
  */
 int thp_map_collapse(struct thp_map *m);
 
 /*
- * Splits the PMD that maps @page, and leaves no other trace: the page becomes read-only
- * and writable again, so that the VMA is split (vma_adjust_trans_huge()) and merged. 0
- * or -errno with a cause.
+ * Splits the PMD that maps @page, and changes nothing else: makes the page read-only and
+ * writable again, so that the VMA is split (vma_adjust_trans_huge()) and merged. 0 or
+ * -errno with a cause.
  */
 int thp_split_at(char *page, struct thp_why *why);
 
 /*
  * Splits the folios that process @pid maps in @len bytes at @addr, and with them the PMDs
- * in every process, by debugfs (split_huge_pages_pid()). 0 or -errno; folios that cannot
- * be split are passed over.
+ * in every process, by debugfs (split_huge_pages_pid()). 0 or -errno; it skips folios that
+ * cannot be split.
  */
 int thp_split_folios(pid_t pid, unsigned long addr, size_t len);
 
 /* munmap() of exactly the THP range: its tables must be gone. 0 or -errno. */
 int thp_map_zap(struct thp_map *m);
 
-/* Unmaps everything and ends helpers; safe to call twice. */
+/* Unmaps everything and ends the helpers; safe to call twice. */
 void thp_map_destroy(struct thp_map *m);
 
 /* Address of base page @index of the THP. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The meter: what happened to the page tables of one process, and to the events of the
- * system, between two points.
+ * The meter: changes of one process's page tables, and of the system's events, between two
+ * points.
  */
 #ifndef THP_METER_H
 #define THP_METER_H
@@ -19,15 +19,15 @@ struct thp_meter {
 };
 
 /*
- * Every cause below names the file and line of the caller: which of several readings of a
- * test it was is what somebody wants to know, and the functions themselves are the same
- * for all. Each is a macro that hands its place to the function of the same name and _at.
+ * Every cause below names the file and line of the caller, because a test may read a meter
+ * several times. So each function is a macro, which passes its place to the function of the
+ * same name with _at.
  */
 
 /* Starts to count for @pid (0: self). 0, or -errno with a cause. */
 #define thp_meter_start(m, pid, why) thp_meter_start_at(m, pid, why, __FILE__, __LINE__)
 
-/* Reads again; the events first, so that nothing comes between operation and reading. */
+/* Reads again; the events first, so that they are read right after the operation. */
 #define thp_meter_read(m, why) thp_meter_read_at(m, why, __FILE__, __LINE__)
 
 /* Difference of an event between start and reading: thp_meter_event(&m, split_pmd). */
@@ -45,10 +45,10 @@ static inline long long thp_meter_bytes(const struct thp_meter *m)
 }
 
 /*
- * Tables that the process has got, and PMD splits anywhere, between start and reading,
- * against @tables and @splits. 0; -EPROTO with a cause; -EAGAIN with a cause if there
- * were more splits than expected, or one that failed: thp_split_pmd and
- * thp_split_pmd_failed count for the whole system, so this may be the work of others.
+ * Compares the tables that the process has gained and the PMD splits of the whole system,
+ * between start and reading, with @tables and @splits. 0; -EPROTO with a cause; -EAGAIN
+ * with a cause if there were more splits than expected, or one that failed: thp_split_pmd
+ * and thp_split_pmd_failed count for the whole system, so others may have caused them.
  */
 #define thp_meter_expect(m, tables, splits, what, why) \
 	thp_meter_expect_at(m, tables, splits, what, why, __FILE__, __LINE__)
@@ -65,7 +65,7 @@ static inline long long thp_meter_bytes(const struct thp_meter *m)
 #define thp_meter_stop(m, tables, splits, what, why) \
 	thp_meter_stop_at(m, tables, splits, what, why, __FILE__, __LINE__)
 
-/* A difference of VmPTE in bytes against a number of tables: 0, or -EPROTO with a cause. */
+/* Compares a difference of VmPTE in bytes with a number of tables: 0, or -EPROTO with a cause. */
 #define thp_expect_tables(what, bytes, tables, why) \
 	thp_expect_tables_at(what, bytes, tables, why, __FILE__, __LINE__)
 

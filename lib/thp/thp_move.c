@@ -46,7 +46,7 @@ static int map_site(struct thp_move *mv, int side, struct thp_why *why)
 	if (side == THP_SRC || !(mv->c.table || mv->c.emptied))
 		return 0;
 
-	/* A page beside the target, or one that goes again and leaves its table. */
+	/* Maps a page beside the target; or maps one and unmaps it, which leaves its table. */
 	for (w = 0; w < 2; w++) {
 		if (!thp_model_clip(mv->d, mv->d + mv->n, w, &lo, &hi))
 			continue;
@@ -118,13 +118,13 @@ static int fault_side(struct thp_move *mv, int side, enum thp_kind kind, unsigne
 					      (int32_t)(2 * side * thp_env.nr + i + 1);
 		}
 	}
-	/* One VMA again, and nothing that khugepaged would look at. */
+	/* Makes it one VMA again, which khugepaged does not scan. */
 	if (madvise(mv->site[side], thp_move_site_len(mv), MADV_NOHUGEPAGE))
 		return thp_why(why, -errno, "MADV_NOHUGEPAGE: %s", strerror(errno));
 	return 0;
 }
 
-/* Splits the PMDs without leaving a trace in the layout. */
+/* Splits the PMDs without changing the layout of VMAs. */
 static int presplit(struct thp_move *mv, struct thp_why *why)
 {
 	unsigned int slot, w;
@@ -152,7 +152,7 @@ static int prepare_extras(struct thp_move *mv, struct thp_why *why)
 		if (ret)
 			return ret;
 	}
-	/* MLOCK_ONFAULT: mlock() would write to the huge zero PMD. */
+	/* MLOCK_ONFAULT, because mlock() would write to the huge zero PMD. */
 	for (slot = 0; slot < mv->slots && mv->c.locked; slot++)
 		if (mlock2(thp_move_addr(mv, THP_SRC, slot, 0), thp_env.pmd, MLOCK_ONFAULT))
 			return thp_why(why, -errno, "mlock2: %s", strerror(errno));

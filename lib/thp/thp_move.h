@@ -7,13 +7,13 @@
  *
  *	| pad, one page mapped | window 0 | window 1 | pad |
  *
- * Offsets of a move count from the start of window 0, on both sides. The pads
- * keep the upper tables alive, so that VmPTE moves by PTE tables only. The far
- * destination has a PMD table of its own, the near one shares the source's.
+ * Offsets of a move count from the start of window 0, on both sides. The pads keep the
+ * upper tables, so that VmPTE changes by PTE tables only. The far destination has a PMD
+ * table of its own, the near one shares the source's.
  *
- * The model knows for each window whether it is one PMD, a PTE table or empty,
- * and for each of its pages the contents. It predicts splits and tables from the
- * contract, and is then compared with what the kernel did.
+ * The model knows for each window whether it is one PMD, a PTE table or empty, and for each
+ * of its pages the contents. It predicts splits and tables from the contract; the checks
+ * compare the kernel with that.
  */
 #ifndef THP_MOVE_H
 #define THP_MOVE_H
@@ -71,8 +71,8 @@ struct thp_move_model {
 	} win[2][2];
 	int32_t id[2][2 * THP_MOVE_MAX_NR];	/* contents, see thp_move_model.h */
 	bool present[2][2 * THP_MOVE_MAX_NR];
-	unsigned int splits;		/* PMDs split on the way here */
-	unsigned int allocs;		/* PTE tables allocated on the way here */
+	unsigned int splits;		/* PMDs split so far */
+	unsigned int allocs;		/* PTE tables allocated so far */
 };
 
 struct thp_move {
@@ -84,13 +84,13 @@ struct thp_move {
 	char *site[2];
 	int memfd, uffd;
 	uint64_t seed;
-	struct thp_move_model now;	/* what the mappings have to be */
+	struct thp_move_model now;	/* the expected state of the mappings */
 	struct thp_move_model next;
 	long tables0;			/* tables of the windows when vmpte0 was read */
 	long long vmpte0;
 	struct thp_smaps smaps;		/* of the source site before the move */
 
-	/* How the next thp_move_run() is to be starved, and what came of it. */
+	/* How thp_move_run() is to starve the next move, and the result of that. */
 	bool starve;			/* by thp_inject_task() */
 	int nth_fd, nth;		/* by fail-nth, if nth_fd >= 0 */
 	long fired;
@@ -102,16 +102,16 @@ struct thp_move {
 };
 
 /*
- * Maps and fills both sites and checks what that costs. @slots as in struct
- * thp_move. 0; -ENOTSUP: no THP could be had; -errno.
+ * Maps and fills both sites and checks how many tables that takes. @slots as in struct
+ * thp_move. 0; -ENOTSUP: no THP could be allocated; -errno.
  */
 int thp_move_prepare(struct thp_move *mv, const struct thp_move_case *c, unsigned int slots,
 		     struct thp_why *why);
 
-/* Moves: nothing but the system calls between two readings. 0 or their -errno. */
+/* Moves: only the system calls between two readings. 0 or their -errno. */
 int thp_move_run(struct thp_move *mv);
 
-/* mv->next := what the move of @pages pages (mv->n for all) makes of mv->now. */
+/* mv->next := mv->now after the move of @pages pages (mv->n for all). */
 void thp_move_predict(struct thp_move *mv, size_t pages);
 
 /*
@@ -125,19 +125,19 @@ int thp_move_check(struct thp_move *mv, const struct thp_move_model *m, long sla
 int thp_move_check_done(struct thp_move *mv, struct thp_why *why);
 
 /*
- * After a failure: the source is what it was, the destination untouched or
- * unmapped as MREMAP_FIXED does first; UFFDIO_MOVE may have moved a prefix.
- * @may_split: PMDs may have been split before the failure. @slack as above.
+ * After a failure: the source is unchanged, the destination untouched or unmapped, as
+ * MREMAP_FIXED does first; UFFDIO_MOVE may have moved a prefix. @may_split: PMDs may have
+ * been split before the failure. @slack as above.
  */
 int thp_move_check_refused(struct thp_move *mv, bool may_split, long slack, struct thp_why *why);
 
 /*
- * Splits seen by thp_move_run() against @want per slot: 0; -EPROTO if there are
- * fewer; -EAGAIN if there are more, which may be the work of somebody else.
+ * Compares the splits counted by thp_move_run() with @want per slot: 0; -EPROTO if there
+ * are fewer; -EAGAIN if there are more, which others may have caused.
  */
 int thp_move_check_splits(struct thp_move *mv, unsigned int want, struct thp_why *why);
 
-/* Unmaps one side after the other and checks their tables and what is left. */
+/* Unmaps one side after the other and checks that their tables are freed. */
 int thp_move_finish(struct thp_move *mv, struct thp_why *why);
 
 /* Unmaps everything; safe to call twice. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Compares what the kernel has made of a move with the model, after success and failure. */
+/* Compares the result of a move with the model, after success and failure. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +18,7 @@ int thp_move_check_tables(struct thp_move *mv, long want, long slack, const char
 		return thp_why(why, got, "VmPTE: %s", thp_errno_name(got));
 	got -= mv->vmpte0;
 	want -= mv->tables0;
-	/* What does not make whole kB may show as one more or one less. */
+	/* Tables that do not make whole kB may show as one kB more or less. */
 	if (per % 1024 ? got > want * per - 1024 && got < (want + slack) * per + 1024 :
 			 got >= want * per && got <= (want + slack) * per)
 		return 0;
@@ -133,7 +133,7 @@ int thp_move_check(struct thp_move *mv, const struct thp_move_model *m, long sla
 	return ret;
 }
 
-/* Whether the part of the source that was moved is still in the address space. */
+/* Checks whether the moved part of the source is still in the address space. */
 static int check_source(struct thp_move *mv, struct thp_why *why)
 {
 	bool gone = mv->c.how == THP_MOVE_MREMAP || mv->c.how == THP_MOVE_SHRINK;
@@ -154,8 +154,8 @@ static int check_source(struct thp_move *mv, struct thp_why *why)
 }
 
 /*
- * The lock goes along with the pages. What MREMAP_DONTUNMAP leaves behind loses it,
- * see dontunmap_complete() in mm/mremap.c.
+ * The lock moves with the pages. The VMA that MREMAP_DONTUNMAP leaves behind loses it, see
+ * dontunmap_complete() in mm/mremap.c.
  */
 static int check_lock(struct thp_move *mv, int side, size_t page, bool want, struct thp_why *why)
 {
@@ -192,8 +192,8 @@ int thp_move_check_done(struct thp_move *mv, struct thp_why *why)
 }
 
 /*
- * The next stretch of address space whose VMAs are alike in all but their
- * number: a failure may leave a VMA split, not changed. False at the end.
+ * The next stretch of address space whose VMAs have equal attributes: a failure may leave a
+ * VMA split, but not changed. False at the end.
  */
 static bool next_stretch(const char **pos, unsigned long long *start, unsigned long long *end,
 			 char *what, size_t len)
@@ -248,7 +248,7 @@ static int check_layout(struct thp_move *mv, struct thp_why *why)
 	return 0;
 }
 
-/* Takes over what the kernel may have split before it failed. */
+/* Adopts the splits that the kernel may have made before it failed. */
 static int adopt_splits(struct thp_move *mv, int side, struct thp_why *why)
 {
 	enum thp_state state;
@@ -312,7 +312,7 @@ static int unmap_side(struct thp_move *mv, int side, struct thp_why *why)
 	size_t i;
 	int ret;
 
-	/* What is not mapped but can be read: zeroes, or pages of the memfd. */
+	/* Pages that are not present but readable: zeroes, or pages of the memfd. */
 	for (slot = 0; slot < mv->slots; slot++) {
 		for (i = 0; i < 2 * thp_env.nr; i++) {
 			if (mv->now.present[side][i])

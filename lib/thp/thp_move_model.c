@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What a move will have done: to windows, tables and pages. Nothing here asks the kernel. */
+/* The predicted effect of a move on windows, tables and pages. Nothing here asks the kernel. */
 #include "thp_contract.h"
 #include "thp_env.h"
 #include "thp_move_model.h"
@@ -52,7 +52,7 @@ void thp_model_split(struct thp_move_model *m, int side, int w)
 		m->allocs += !thp_tables_mapped(m->win[side][w].kind);
 		return;
 	}
-	/* A PMD of a file is dropped, its pages are faulted in again. */
+	/* The kernel drops a PMD of a file; its pages are faulted in again. */
 	for (i = w * thp_env.nr; i < (w + 1) * thp_env.nr; i++)
 		m->present[side][i] = false;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the files of thp_move share: where its pages are, and the model of what a move
- * does to them. Tests use thp_move.h.
+ * Shared by the files of thp_move: the addresses of its pages, and the model of a move.
+ * Tests include thp_move.h.
  */
 #ifndef THP_MOVE_MODEL_H
 #define THP_MOVE_MODEL_H
@@ -12,9 +12,8 @@
 #define THP_MOVE_SLOT 4
 
 /*
- * Contents of a page: nothing to be read there, zeroes, or the pattern with
- * this index. Source pages have the indices from 1, those of the destination
- * follow.
+ * Contents of a page: unreadable, zeroes, or the pattern with this index. Source pages have
+ * the indices from 1, followed by those of the destination.
  */
 #define THP_ID_NONE		0
 #define THP_ID_ZERO		(-1)
@@ -32,10 +31,10 @@ bool thp_model_clip(size_t from, size_t to, int w, size_t *lo, size_t *hi);
 long thp_model_tables(const struct thp_move_model *m, int side);
 long thp_model_all_tables(const struct thp_move_model *m);
 
-/* Window @w is split, and pays for it if its kind does. */
+/* Splits window @w, which takes a table if its kind allocates one. */
 void thp_model_split(struct thp_move_model *m, int side, int w);
 
-/* Pages [@from, @to) go, and so does a table that maps nothing else. */
+/* Removes pages [@from, @to), and a table that maps nothing else. */
 void thp_model_unmap(struct thp_move_model *m, int side, size_t from, size_t to);
 
 /*

@@ -45,7 +45,7 @@ static bool over(const struct thp_race *race, const struct thp_actor *a, long lo
 		return true;
 	if (a->hits < race->min_hits)
 		limit *= 5;
-	/* A race in which nobody ever met tells nothing. */
+	/* A race in which the actors never met proves nothing. */
 	if (!a->hits && race->min_hits && limit < thp_limit(THP_MEET_MS))
 		limit = thp_limit(THP_MEET_MS);
 	return spent >= limit;
@@ -99,7 +99,9 @@ int thp_race_run(struct thp_race *race, struct thp_actor *actors, int n, struct 
 		pthread_attr_setstack(&attr, stacks[i], STACK);
 		ret = pthread_create(&tid[i], &attr, actor_main, &actors[i]);
 		pthread_attr_destroy(&attr);
-		/* The caller is a process of its own: threads at the barrier end with it. */
+		/*
+		 * The caller is a process of its own: threads at the barrier end when it exits.
+		 */
 		if (ret)
 			return thp_why(why, -ret, "pthread_create: %s", strerror(ret));
 	}
@@ -157,7 +159,7 @@ int thp_race_residue(long long *kb)
 
 		if (pid <= 0)
 			continue;
-		/* Kernel threads have no such line, others may be gone by now. */
+		/* Kernel threads have no such line, and other processes may have exited. */
 		bytes = thp_obs_vmpte(pid);
 		if (bytes > 0)
 			sum += bytes >> 10;
@@ -181,7 +183,7 @@ int thp_race_no_residue(long long before, long long slack, struct thp_why *why)
 		printf("# PageTables not compared: %s\n", missing);
 		return 0;
 	}
-	/* Processes that exit or map between the readings disturb single samples. */
+	/* Processes that exit or map between two readings disturb single samples. */
 	thp_deadline_start(&d, 0, THP_SETTLE_MS);
 	for (;;) {
 		ret = thp_race_residue(&now);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A set of THPs: as many mappings of one kind as it takes for their PTE tables to make
- * whole kB, the unit in which VmPTE is shown. That is one THP where a table is a page,
- * and up to 16 with powerpc's radix MMU and 64 kB pages.
+ * A set of THPs: the smallest number of mappings of one kind whose PTE tables make whole
+ * kB, the unit of VmPTE. That is one THP where a table is a page, and up to 16 with
+ * powerpc's radix MMU and 64 kB pages.
  */
 #ifndef THP_SET_H
 #define THP_SET_H
@@ -27,21 +27,21 @@ int thp_set_fault(struct thp_set *s, struct thp_why *why);
 /* create + fault. */
 int thp_set_new(struct thp_set *s, enum thp_kind kind, struct thp_why *why);
 
-/* Every mapping is in @state and holds what thp_map_fault() filled in. */
+/* Checks that every mapping is in @state and holds the contents of thp_map_fault(). */
 int thp_set_intact(const struct thp_set *s, enum thp_state state, struct thp_why *why);
 
-/* thp_split_at() the second page of each. */
+/* thp_split_at() of the second page of each mapping. */
 int thp_set_split(struct thp_set *s, struct thp_why *why);
 
 /*
- * Unmaps the ranges, not their neighbours: @each tables per range must go with them,
- * and no PMD may be split. 0, or -errno with a cause.
+ * Unmaps the ranges, not their neighbours: that has to free @each tables per range and must
+ * not split a PMD. 0, or -errno with a cause.
  */
 int thp_set_zap(struct thp_set *s, long each, struct thp_why *why);
 
 /*
  * thp_meter_stop() after an operation that has split the PMD of every range once, in one
- * process: its tables are those of thp_tables_split().
+ * process: expects the tables of thp_tables_split().
  */
 int thp_set_stop_split(const struct thp_set *s, struct thp_meter *m, const char *what,
 		       struct thp_why *why);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * fork() and copy-on-write of PMD mappings: what a child costs in page tables,
- * who sees whose writes, and what happens when a mapping cannot be shared, when
- * a folio is split or swapped out under many processes, and when fork() fails.
+ * fork() and copy-on-write of PMD mappings: how many page tables a child takes, which
+ * process sees which writes, and the behaviour when a mapping cannot be shared, when a
+ * folio that many processes map is split or swapped out, and when fork() fails.
  *
  * An eager kernel deposits one table per THP in every child and splits for free;
  * a lazy one forks for free and allocates one table in every process that splits.

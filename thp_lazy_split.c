@@ -4,9 +4,8 @@
  * exist at fault, after the operation and after the range is gone; whether the
  * PMD was split when and only when it had to be; and that every byte survived.
  *
- * The fixture "split" runs the table of lib/ops/op_*.c; the others cover what
- * creates PMD mappings (fault, collapse) and what splits from outside (reclaim,
- * KSM).
+ * The fixture "split" runs the table of lib/ops/op_*.c; the others cover operations that
+ * create PMD mappings (fault, collapse) and splits by the kernel (reclaim, KSM).
  */
 #include <fcntl.h>
 #include <pthread.h>

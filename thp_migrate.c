@@ -2,11 +2,11 @@
 /*
  * Migration of PMD mappings, and races.
  *
- * A THP that migrates whole leaves a migration entry in the PMD for as long as
- * it is copied, and no page table is needed on the way. It is split when its
- * target cannot be a THP, or when somebody splits the entry meanwhile. The races
- * let splits meet faults, forks, zaps, collapse, swap-out and migration: at the
- * end all contents, and every table, must be accounted for.
+ * A THP that migrates whole leaves a migration entry in the PMD for as long as it is
+ * copied, and no page table is needed on the way. It is split when its target cannot be a
+ * THP, or when somebody splits the entry meanwhile. In the races splits meet faults, forks,
+ * zaps, collapse, swap-out and migration: at the end all contents are intact and no table
+ * is lost.
  */
 #ifdef HAVE_LIBNUMA
 #include <numaif.h>

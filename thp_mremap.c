@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Moving PMD mappings: mremap() and UFFDIO_MOVE, whole and in part, aligned and
- * not, below the same PMD table and below another one; mremap() that shrinks and
- * grows; and all of it when a page table cannot be had.
+ * Moving PMD mappings: mremap() and UFFDIO_MOVE, whole and in part, aligned and not, below
+ * the same PMD table and below another one; mremap() that shrinks and grows; and all of it
+ * when a page table cannot be allocated.
  *
- * A whole, aligned move takes the PMD along and needs no table. Everything else
- * splits the PMD first. A move that fails leaves the source as it was, and one
- * that succeeds leaves nothing of it.
+ * A whole, aligned move takes the PMD along and needs no table. Everything else splits the
+ * PMD first. A move that fails leaves the source unchanged, and one that succeeds removes
+ * it completely.
  */
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -79,7 +79,7 @@ static void init(void)
 {
 	thp_cover_hook = cover_ids;
 	thp_scenario_reset = put_away;
-	/* Slow, and of use only where the kernel can inject failures. */
+	/* Slow, and only needed where the kernel can inject failures. */
 	if (thp_file_exists("/proc/self/make-it-fail") && !geteuid())
 		(void)thp_inject_init();
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The operations of lib/ops/op_*.c while page tables cannot be allocated: each
- * is all or nothing, reports what it could not do, never loops, never leaks, and
- * works once there is memory again. Memory without any THP must not notice.
+ * The operations of lib/ops/op_*.c while page tables cannot be allocated: each is all or
+ * nothing, reports a failure, never loops, never leaks, and works once memory is available
+ * again. Memory without THPs must not be affected.
  *
- * lib/starve runs an operation so: in a child that can allocate nothing, watched by
- * its parent.
+ * lib/starve runs such an operation in a child whose allocations fail, watched by its
+ * parent.
  */
 #include <fcntl.h>
 #include <poll.h>

@@ -17,7 +17,7 @@ FIXTURE_TEARDOWN_PARENT(advice)
 	thp_teardown(_metadata);
 }
 
-/* The child starts with nothing, the parent keeps its data and its PMDs. */
+/* The child starts with empty memory, the parent keeps its data and its PMDs. */
 static int wipe_on_fork(const void *arg, struct thp_why *why)
 {
 	struct thp_peer *p = thp_peers;
@@ -34,7 +34,7 @@ static int wipe_on_fork(const void *arg, struct thp_why *why)
 	TRY(thp_peer_order(p, THP_ORDER_ZERO, 0, 0, NULL, why));
 	TRY(thp_peer_order(p, THP_ORDER_FILL, SEED_CHILD, 0, NULL, why));
 	TRY(child_sees(p, THP_STATE_UNKNOWN, why));
-	/* Nothing is shared: the parent's write costs nothing. */
+	/* Nothing is shared: the parent's write takes no table. */
 	TRY(sole_owner_writes("write of what is not shared", why));
 	TRY(thp_peer_end(p, why));
 	return thp_group_finish(why);
@@ -46,7 +46,7 @@ TEST_F(advice, wipeonfork)
 	THP_SCENARIO(wipe_on_fork, NULL);
 }
 
-/* Half of a THP is not inherited: the advice splits, and the child gets a table. */
+/* A child does not inherit half of a THP: the advice splits, and the child gets a table. */
 static int dontfork_half(const void *arg, struct thp_why *why)
 {
 	size_t half = thp_env.pmd / 2, page = thp_env.nr / 4;
@@ -68,7 +68,7 @@ static int dontfork_half(const void *arg, struct thp_why *why)
 	TRY(thp_meter_stop(&m, 0, 0, "fork of split THPs", why));
 	TRY(parent_sees(THP_STATE_PTE, why));
 	thp_group_write(page, SEED_PARENT);
-	/* One THP of the unit is enough to see that there is a table in the child. */
+	/* One THP of the group is enough to show that the child has a table. */
 	TRY(thp_peer_order(p, THP_ORDER_ZAP, 0, thp_group.n * thp_env.pmd, &freed, why));
 	if (freed != (long long)(thp_group.n * thp_env.table))
 		return thp_why(why, -EPROTO, "child frees %lld B of tables, expected %zu", freed,

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * common: What the subjects share: a buffer and a pipe, scenarios, who writes.
- */
+/* common: Shared by the subjects: a buffer and a pipe, scenarios, writers. */
 
 /* Contents that replace the first ones; any numbers that differ. */
 #define SEED_PARENT	0x1000000
@@ -11,7 +9,7 @@
 /* One base page to read from and to write to, and a pipe that holds it. */
 static char *buffer;
 
-/* Touched: it must not take a table while some are counted. */
+/* Touches it now: it must not take a table while tables are counted. */
 static int buffer_new(struct thp_why *why)
 {
 	if (buffer)
@@ -38,7 +36,7 @@ static void ring_close(void);
 
 static void reset(void)
 {
-	/* Pins and references first: they belong to the memory that goes next. */
+	/* Releases pins and references first: they belong to the memory that is unmapped next. */
 	ring_close();
 	close_fd(&extra_fd);
 	close_fd(&pipe_fd[0]);
@@ -63,8 +61,9 @@ static size_t middle(void)
 }
 
 /*
- * A fork that copies would cost no table either, and nobody would see it by contents:
- * the folios have a second mapping. pagemap says so of every kind but the zero folio.
+ * If fork() copied the memory, it would take no table either, and contents would not show
+ * it. pagemap shows that the folios have a second mapping, for every kind but the zero
+ * folio.
  */
 static int expect_shared(bool want, const char *when, struct thp_why *why)
 {
@@ -107,9 +106,9 @@ static int share(enum thp_kind kind, unsigned int peers, struct thp_meter *m,
 }
 
 /*
- * What a write to a shared range may cost. Shared anonymous memory is split and
- * a page is copied. The huge zero PMD is replaced by a THP, or split by kernels
- * of which thp_env_zero_write_splits() knows, or for want of memory.
+ * The expected cost of a write to a shared range. The kernel splits shared anonymous memory
+ * and copies a page. It replaces the huge zero PMD by a THP, or splits it: if
+ * thp_env_zero_write_splits() says so, or for want of memory.
  */
 static int expect_write(const struct thp_meter *m, enum thp_state after, const char *who,
 			struct thp_why *why)
@@ -176,7 +175,7 @@ static int sole_owner_writes(const char *what, struct thp_why *why)
 	thp_group_write(middle(), SEED_PARENT);
 	TRY(thp_meter_read(&m, why));
 	TRY(thp_group_state(&s, why));
-	/* Compaction may hold a reference for a moment: then splitting is right. */
+	/* Compaction may hold a reference for a moment: then a split is correct. */
 	if (s == THP_STATE_PTE)
 		return thp_why(why, -EAGAIN, "%s: range is PTE-mapped, expected reuse of the PMD",
 			       what);

@@ -42,7 +42,7 @@ static int group_to_device(struct thp_why *why)
 	return thp_meter_expect(&m, 0, 0, "migration to the device", why);
 }
 
-/* Counts and unmaps before anything is read: reading would bring the memory back. */
+/* Counts and unmaps before any read, because a read would migrate the memory back. */
 static int zap_at_once(struct thp_chan *chan, void *arg)
 {
 	long long before;
@@ -76,7 +76,7 @@ static int fork_device(const void *arg, struct thp_why *why)
 		return thp_why(why, -errno, "fork: %s", strerror(errno));
 	TRY(thp_meter_stop(&m, 0, 0, "fork of memory on the device", why));
 	TRY(thp_child_join(&p[0].child, THP_STEP_MS, why));
-	/* This one reads all of it, which brings it back. */
+	/* This child reads all of it, which migrates it back. */
 	TRY(thp_peer_start(&p[1], why));
 	TRY(child_sees(&p[1], THP_STATE_UNKNOWN, why));
 	TRY(thp_group_check(why));

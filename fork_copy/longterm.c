@@ -17,7 +17,7 @@ FIXTURE_TEARDOWN_PARENT(longterm)
 	thp_teardown(_metadata);
 }
 
-/* Other memory in place of that in a range: MADV_DONTNEED may leave an empty table. */
+/* Replaces the memory of a range by a new mapping: MADV_DONTNEED may leave an empty table. */
 static int anew(char *at, size_t len, struct thp_why *why)
 {
 	if (mmap(at, len, PROT_READ | PROT_WRITE,
@@ -29,7 +29,7 @@ static int anew(char *at, size_t len, struct thp_why *why)
 
 #define PINNED_FORKS	200
 
-/* Only to be seen in all of the system: a table that was meant for the child. */
+/* A leak of the table meant for the child shows in the system-wide counter only. */
 static int fork_pinned_often(const void *arg, struct thp_why *why)
 {
 	const enum pin_at *at = arg;
@@ -62,7 +62,7 @@ static int fork_pinned_often(const void *arg, struct thp_why *why)
 THP_COVERS(longterm, fork_no_leak, "fork-pinned leak-page-tables");
 TEST_F_TIMEOUT(longterm, fork_no_leak, 120)
 {
-	/* A page is there as long as one of its tables is. */
+	/* A page stays allocated as long as one of the tables in it does. */
 	long long slack = PINNED_FORKS / 4 * (long long)thp_env.page / 1024, before;
 	const enum pin_at at = PIN_MIDDLE;
 	struct thp_why why = { 0 };
@@ -75,7 +75,7 @@ TEST_F_TIMEOUT(longterm, fork_no_leak, 120)
 	THP_CHECK_OK(thp_race_no_residue(before, slack, &why), &why);
 }
 
-/* A pin of shared memory has to take a copy first: it must see later writes. */
+/* A pin of shared memory has to copy it first: the pin must see later writes. */
 static int ring_after_fork(const void *arg, struct thp_why *why)
 {
 	struct thp_peer *p = thp_peers;

@@ -37,7 +37,7 @@ static int generation(struct thp_chan *chan, void *arg)
 	TRY(thp_meter_start(&m, 0, why));
 	thp_group_write(depth, SEED_CHILD + depth);
 	ret = thp_meter_stop(&m, thp_group_split(), thp_group.n, "descendant writes", why);
-	/* An exit code cannot ask for another try; other tests look at excess splits. */
+	/* An exit code cannot ask for another try; other tests check for too many splits. */
 	if (ret == -EAGAIN) {
 		thp_why_clear(why);
 		ret = 0;
@@ -70,7 +70,7 @@ TEST_F(many, nested)
 	THP_SCENARIO(nested, NULL);
 }
 
-/* Children that come and go leave nothing behind in the parent. */
+/* Children that start and exit leave nothing behind in the parent. */
 static int sequence(const void *arg, struct thp_why *why)
 {
 	const enum thp_kind *kind = arg;
@@ -124,10 +124,10 @@ TEST_F(many, sequence_zero)
 #define BULK_THPS	16
 #define BULK_PEERS	THP_PEERS_MAX
 
-/* What a child that only exists says. */
+/* The step of an idle child. */
 enum { IDLE = 1 };
 
-/* Only exists: many that poll for orders would keep a slow machine busy. */
+/* Only exists: many children that poll for orders would keep a slow machine busy. */
 static int idle(struct thp_chan *chan, void *arg)
 {
 	(void)arg;
@@ -138,7 +138,7 @@ static int idle(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-/* PageTables of /proc/meminfo that BULK_PEERS children add. */
+/* The PageTables of /proc/meminfo that BULK_PEERS children add. */
 static int bulk_round(long long *kb, struct thp_why *why)
 {
 	long long before, after;
@@ -165,9 +165,9 @@ static int bulk_round(long long *kb, struct thp_why *why)
 }
 
 /*
- * What users look at: children with the THPs against children without, so that
- * their other tables cancel out. Tolerance: a quarter of what is expected of an
- * eager kernel, as all other processes are counted as well.
+ * The number that users look at: compares children with the THPs and children without, so
+ * that their other tables cancel out. The tolerance is a quarter of the value expected of
+ * an eager kernel, because PageTables includes all other processes.
  */
 static int bulk(const void *arg, struct thp_why *why)
 {

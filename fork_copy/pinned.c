@@ -23,7 +23,7 @@ static int ring_open(void)
 	return ret;
 }
 
-/* One transfer of the page at @addr, from or to @fd, by the pinned pages of buffer @i. */
+/* Transfers the page at @addr from or to @fd, through the pinned pages of buffer @i. */
 static int ring_transfer(bool to_memory, int fd, char *addr, unsigned int i, struct thp_why *why)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
@@ -50,9 +50,9 @@ static int ring_transfer(bool to_memory, int fd, char *addr, unsigned int i, str
 }
 
 /*
- * Whether buffer 0, at @addr, is there: else a transfer by its pages fails with EFAULT.
- * VmPin does not tell: in Linux 7.3 io_uring accounts for nothing where RLIMIT_MEMLOCK
- * does not bind (io_buffer_account_pin()).
+ * Whether buffer 0, at @addr, is registered: otherwise a transfer through its pages fails
+ * with EFAULT. VmPin does not show it: io_uring of Linux 7.3 accounts for nothing if
+ * RLIMIT_MEMLOCK does not apply (io_buffer_account_pin()).
  */
 static int ring_proof(char *addr, struct thp_why *why)
 {
@@ -89,7 +89,7 @@ static int ring_unpin(struct thp_why *why)
 	return ret ? thp_why(why, ret, "io_uring_unregister_buffers: %s", thp_errno_name(ret)) : 0;
 }
 
-/* One transfer of one page between the pipe and buffer @i, by its pinned pages. */
+/* Transfers one page between the pipe and buffer @i, through its pinned pages. */
 static int ring_copy(bool to_memory, unsigned int i, size_t page, struct thp_why *why)
 {
 	return ring_transfer(to_memory, pipe_fd[to_memory ? 0 : 1],
@@ -138,8 +138,8 @@ static int ring_works(struct thp_why *why)
 }
 
 /*
- * The pinned page is still the parent's: the device reads what the parent wrote
- * last, and the parent reads what the device wrote.
+ * The pinned page still belongs to the parent: the device reads what the parent wrote last,
+ * and the parent reads what the device wrote.
  */
 static int ring_coherent(size_t page, struct thp_why *why)
 {
@@ -194,7 +194,7 @@ FIXTURE_TEARDOWN_PARENT(pinned)
 	thp_teardown(_metadata);
 }
 
-/* A page to look at among the pinned ones. */
+/* A page among the pinned ones to check. */
 static size_t pin_page(enum pin_at at)
 {
 	switch (at) {
@@ -256,7 +256,7 @@ TEST_F(pinned, fork)
 	THP_SCENARIO(fork_pinned, &variant->at);
 }
 
-/* MADV_DONTFORK is how users of pins avoid all that: no split, no copy. */
+/* Users of pins avoid all that by MADV_DONTFORK: no split, no copy. */
 static int dontfork_pinned(const void *arg, struct thp_why *why)
 {
 	const enum pin_at *at = arg;

@@ -53,7 +53,7 @@ static int fork_and_check(struct thp_why *why)
 			struct thp_why child = { 0 };
 			int ret = thp_map_check(&thp_group.map[0], 0, middle(), &child);
 
-			/* A write, to have something to copy and something to split. */
+			/* A write, so that there is a page to copy and a PMD to split. */
 			thp_touch(thp_page(&thp_group.map[0], thp_env.nr - 1));
 			_exit(ret ? 1 : 0);
 		}
@@ -66,7 +66,7 @@ static int fork_and_check(struct thp_why *why)
 	return 0;
 }
 
-/* The upper half holds what the race left; give it back what it had. */
+/* Restores the contents of the upper half, which the race has overwritten. */
 static int finish_race(struct thp_why *why)
 {
 	const struct thp_map *map;

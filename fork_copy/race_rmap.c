@@ -5,12 +5,13 @@
 
 /*
  * A folio split that names one process reaches all others by rmap, without their mmap
- * locks. debugfs holds the mmap lock of the process that it is given, so the tests name
- * a process other than the one under test. fork() and exit walk the addresses upwards:
- * first they meet ballast of small pages, which gives the split time to begin.
+ * locks. debugfs holds the mmap lock of the process that it is given, so the tests name a
+ * process other than the one under test. fork() and exit walk the addresses upwards:
+ * ballast of small pages at the lowest addresses delays them, so that the split has time to
+ * begin.
  */
 #define RMAP_THPS	4
-#define RMAP_MANY	16	/* of 2 MiB, or what is as much */
+#define RMAP_MANY	16	/* of 2 MiB, or as many as make the same size */
 #define RMAP_ROUNDS	60
 #define RMAP_BALLAST	2048	/* pages */
 
@@ -19,18 +20,18 @@ struct rmap_area {
 	size_t ballast;		/* PMD ranges before those of the THPs */
 	size_t thps;
 	char *spare;		/* SPARE_RANGES of a sharer */
-	size_t spares;		/* how many of them it takes tables for */
-	long long took_us;	/* the last split */
-	pid_t by;		/* whom to name */
+	size_t spares;		/* number of these for which it takes tables */
+	long long took_us;	/* duration of the last split */
+	pid_t by;		/* the process given to debugfs */
 	int ret;
 	int done;
 };
 
-/* What a sharer says, or whoever counts for it, and what it is told. */
+/* Steps of a sharer, or of the process that counts for it, and of the parent. */
 enum { RMAP_READY = 1 };
 enum { RMAP_END = 1 };
 
-/* The value that they leave: spares that were counted, or whether they were right. */
+/* The value that they leave: the number of spares, or whether it was right. */
 enum { RMAP_SPARES };
 
 static char *rmap_range(const struct rmap_area *a, size_t i)
@@ -38,7 +39,7 @@ static char *rmap_range(const struct rmap_area *a, size_t i)
 	return a->base + i * thp_env.pmd;
 }
 
-/* Two pages tell one range from another. */
+/* Two pages distinguish the ranges. */
 static void rmap_fill(const struct rmap_area *a, size_t i)
 {
 	thp_fill(rmap_range(a, i), i, 0);
@@ -72,7 +73,10 @@ static int rmap_new(struct rmap_area *a, struct thp_why *why)
 	return 0;
 }
 
-/* New THPs behind ballast that grows and, full, begins anew or, with spares, stays. */
+/*
+ * New THPs behind ballast. The ballast grows and, when full, starts anew; with spares it
+ * stays.
+ */
 static int rmap_renew(const struct rmap_area *a, unsigned int round, struct thp_why *why)
 {
 	size_t i, n = a->spares ? a->ballast : round % (a->ballast + 1);
@@ -81,7 +85,7 @@ static int rmap_renew(const struct rmap_area *a, unsigned int round, struct thp_
 		TRY(anew(a->base, a->ballast * thp_env.pmd, why));
 	} else {
 		rmap_fill(a, n - 1);
-		/* Splits it. */
+		/* Splits the THP. */
 		madvise(rmap_range(a, n - 1) + thp_env.pmd / 2, thp_env.page, MADV_DONTNEED);
 	}
 	TRY(anew(rmap_range(a, a->ballast), a->thps * thp_env.pmd, why));
@@ -104,7 +108,7 @@ static void *rmap_split(void *arg)
 #define SPARE_RANGES	1024
 #define SPARE_ROUNDS	1000
 
-/* All else that a sharer comes to: a table that is taken later would be uncounted. */
+/* Touches everything else that a sharer uses: a table allocated later would not be counted. */
 static int spare_begin(struct rmap_area *a, struct thp_chan *chan)
 {
 	size_t len = SPARE_RANGES * thp_env.pmd;
@@ -119,20 +123,20 @@ static int spare_begin(struct rmap_area *a, struct thp_chan *chan)
 	return 0;
 }
 
-/* The zero page will do: a table, and no memory. */
+/* Maps the zero page: takes a table, and no other memory. */
 static void spare_take(const struct rmap_area *a, size_t i)
 {
 	(void)thp_peek(a->spare + i * thp_env.pmd);
 }
 
-/* Tables that are whole pages are never cut from what was set aside. */
+/* Whether tables are cut from pages that are set aside: tables that are whole pages never are. */
 static bool spare_cut(void)
 {
 	return thp_env.table < thp_env.page;
 }
 
 /*
- * RMAP_SPARES: whether the page that is used up with the last one was begun as counted. A
+ * RMAP_SPARES: whether the last table is in the page in which the counted tables began. A
  * page that is freed at that moment hides it.
  */
 static int spare_use_up(struct rmap_area *a, struct thp_chan *chan)
@@ -167,7 +171,7 @@ static int rmap_sharer(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-/* Forks while the folios are split by way of the sharer. */
+/* Forks while the folios are split through the sharer. */
 static int rmap_meets_fork(struct rmap_area *a, struct thp_child *sharer, struct thp_why *why)
 {
 	pthread_t thread;
@@ -196,9 +200,9 @@ static int rmap_meets_fork(struct rmap_area *a, struct thp_child *sharer, struct
 #define EXIT_SWEEP	32
 
 /*
- * Splits the folios while the sharer exits, each time at another moment of it. A split
- * comes to the sharer soon, so it begins later than the exit, by up to twice as long as
- * it takes.
+ * Splits the folios while the sharer exits, each time at another moment of the exit. A
+ * split reaches the sharer soon, so it starts after the exit begins, by up to twice the
+ * time that a split takes.
  */
 static int rmap_meets_exit(struct rmap_area *a, struct thp_child *sharer, struct thp_why *why)
 {
@@ -216,8 +220,8 @@ static int rmap_meets_exit(struct rmap_area *a, struct thp_child *sharer, struct
 }
 
 /*
- * In a process like a sharer: how many tables it takes until the page that they are
- * cut from is used up, to the last.
+ * Runs in a process like a sharer: the number of tables it takes until it has used up the
+ * page from which they are cut.
  */
 static int spare_count(struct thp_chan *chan, void *arg)
 {
@@ -233,7 +237,7 @@ static int spare_count(struct thp_chan *chan, void *arg)
 		spare_take(a, i);
 		now = thp_obs_pagetables_kb();
 		if (now > before) {
-			/* Others have tables, too, and there are PMD tables. */
+			/* Other processes allocate tables, too, and PMD tables count as well. */
 			for (k = 0; k < n; k++)
 				if (jumps[k] + per == i)
 					chan->val[RMAP_SPARES] = i;
@@ -266,7 +270,7 @@ static int spare_new(struct rmap_area *a, struct thp_why *why)
 	unsigned int i;
 	int ret = 0;
 
-	/* Always the same tables from here on. */
+	/* From here on it takes the same tables each time. */
 	for (i = 0; i <= a->ballast && !ret; i++)
 		ret = rmap_renew(a, i, why);
 	return ret ? ret : spare_find(a, why);
@@ -275,15 +279,18 @@ static int spare_new(struct rmap_area *a, struct thp_why *why)
 struct rmap_race {
 	int (*meet)(struct rmap_area *a, struct thp_child *sharer, struct thp_why *why);
 	int ms;			/* for all rounds, well below the test's time limit */
-	bool many;		/* all can be met, not the first few only */
-	bool spare;		/* sharers use up what tables are cut from */
+	bool many;		/* all can be met, not just the first few */
+	bool spare;		/* sharers use up the page from which tables are cut */
 };
 
 static size_t rmap_thps(const struct rmap_race *race)
 {
 	size_t many = (RMAP_MANY << 21) / thp_env.pmd;
 
-	/* Of several the first might be split before the exit, and leave something. */
+	/*
+	 * With several THPs the first might be split before the exit, and leave a table set
+	 * aside.
+	 */
 	if (race->spare)
 		return 1;
 	return race->many && many > RMAP_THPS ? many : RMAP_THPS;
@@ -317,7 +324,7 @@ static int race_by_rmap(const void *arg, struct thp_why *why)
 			ret = thp_why(why, ret, "fork: %s", thp_errno_name(ret));
 			break;
 		}
-		/* With another count, this can do harm that ends the kernel unnoticed. */
+		/* With a wrong count, the race can corrupt the kernel unnoticed. */
 		meets = !race->spare || sharer.chan->val[RMAP_SPARES];
 		if (meets)
 			ret = race->meet(&a, &sharer, why);
@@ -329,7 +336,7 @@ static int race_by_rmap(const void *arg, struct thp_why *why)
 			ret = thp_why(why, a.ret, "split_huge_pages: %s", thp_errno_name(a.ret));
 		if (!ret)
 			ret = rmap_check(&a, why);
-		/* Not earlier: the channel of the sharer may take a table of its own. */
+		/* Not earlier: the channel of the sharer may take a table itself. */
 		if (!ret && !meets) {
 			stray++;
 			ret = spare_find(&a, why);
@@ -346,15 +353,14 @@ static int race_by_rmap(const void *arg, struct thp_why *why)
 }
 
 /*
- * An exiting mm must not get a table any more: the fragments that it had set aside are
- * freed, and what it sets aside now is never given back. This test looks for the leak,
- * and runs before the other races because a kernel with the use after free may crash in
- * them.
+ * An exiting mm must not get a table any more: exit has freed the fragments that the mm had
+ * set aside, and a fragment set aside now is never freed. This test looks for the leak, and
+ * runs before the other races because a kernel with the use after free may crash in them.
  */
 THP_COVERS(race, exit_no_leak, "multi-mm-split leak-page-tables");
 TEST_F_TIMEOUT(race, exit_no_leak, 90)
 {
-	/* Fewer than are met, and what other processes may come to. */
+	/* Less than the exits that are met would leak, more than other processes use. */
 	long long slack = 2 * (long long)thp_env.page / 1024 + 64, before;
 	const struct rmap_race race = { .meet = rmap_meets_exit, .ms = 40000, .spare = true };
 	struct thp_why why = { 0 };
@@ -374,7 +380,7 @@ TEST_F_TIMEOUT(race, fork_split, 60)
 	THP_SCENARIO(race_by_rmap, &race);
 }
 
-/* What is still mapped is unmapped anyhow. */
+/* exit_mmap() unmaps the rest in any case. */
 THP_COVERS(race, exit_split, "multi-mm-split");
 TEST_F(race, exit_split)
 {
@@ -386,21 +392,21 @@ TEST_F(race, exit_split)
 
 #define REFUSED_ROUNDS	40
 #define REFUSED_ALL_MS	20000
-/* Of the splitter, if nobody ends it. */
+/* For the splitter, if nobody ends it. */
 #define REFUSED_MS	5000
 
-/* Between the processes of one round. */
+/* Shared by the processes of one round. */
 struct refused {
 	pid_t splitter;
 	int tries;		/* of the splitter */
-	int done;		/* by the splitter: 1 when it was right, or -errno */
+	int done;		/* set by the splitter: 1 if it was right, or -errno */
 	unsigned int round;
 	struct thp_why why;
 };
 
 /*
- * Splits without end while @creator lives. The walk comes to the creator first, whose VMA
- * was the first with this anon_vma, and gets no table for it.
+ * Splits in an endless loop while @creator lives. The walk reaches the creator first,
+ * because its VMA was the first with this anon_vma, and is refused a table for it.
  */
 static void refused_splitter(struct refused *s, struct thp_map *m, pid_t creator)
 {
@@ -437,7 +443,7 @@ static int refused_creator(struct thp_chan *chan, void *arg)
 	thp_deadline_start(&d, 0, THP_STEP_MS);
 	while (__atomic_load_n(&s->tries, __ATOMIC_SEQ_CST) < 2 && !thp_deadline_over(&d))
 		sched_yield();
-	/* Not always as long after a try of the splitter. */
+	/* Varies the time since the splitter's last try. */
 	thp_spin_us(s->round * 37 % 500);
 	return 0;
 }
@@ -449,7 +455,7 @@ static int refused_round(struct refused *s, unsigned int round, struct thp_why *
 	memset(s, 0, sizeof(*s));
 	s->round = round;
 	TRY(thp_child_run(refused_creator, s, 2 * THP_STEP_MS, why));
-	/* Its creator is gone: the splitter ends with the try that it is in. */
+	/* The creator has exited: the splitter ends after its current try. */
 	thp_deadline_start(&d, 0, THP_KILL_MS);
 	while (!__atomic_load_n(&s->done, __ATOMIC_SEQ_CST)) {
 		if (thp_deadline_over(&d)) {
@@ -485,9 +491,9 @@ static int race_refused(const void *arg, struct thp_why *why)
 
 /*
  * A process exits while the rmap walk of a folio split holds a reference to its mm, to
- * allocate a table. The walk may become its last user by that, and must leave exit_mmap()
- * to others: it takes the rmap lock that the walk holds. Refused, the walk does little
- * else, so most of the time it is just there.
+ * allocate a table. This can make the walk the last user of the mm. It must leave
+ * exit_mmap() to another task, because exit_mmap() takes the rmap lock that the walk holds.
+ * A refused walk does little else, so it holds the reference most of the time.
  */
 THP_COVERS(race, exit_refused, "multi-mm-split");
 TEST_F_TIMEOUT(race, exit_refused, 60)

@@ -36,7 +36,7 @@ TEST_F(reuse, after_exit)
 	THP_SCENARIO(after_exit, NULL);
 }
 
-/* The child lives on, but has copied everything. */
+/* The child still runs, but has copied everything. */
 static int after_copies(const void *arg, struct thp_why *why)
 {
 	struct thp_meter m;
@@ -57,7 +57,7 @@ TEST_F(reuse, after_copies)
 	THP_SCENARIO(after_copies, NULL);
 }
 
-/* A page lent to a pipe counts as a user: the parent must not write to it. */
+/* A page in a pipe has another user: the parent must not write to it in place. */
 static int lent_page(const void *arg, struct thp_why *why)
 {
 	const bool *returned = arg;
@@ -78,7 +78,7 @@ static int lent_page(const void *arg, struct thp_why *why)
 	ret = thp_meter_start(&m, 0, why);
 	if (!ret)
 		ret = thp_peer_start(&thp_peers[0], why);
-	/* A mere reference is no pin: the child shares all the same. */
+	/* A plain reference is no pin: fork() shares the page all the same. */
 	if (!ret)
 		ret = thp_meter_stop(&m, 0, 0, "fork with a lent page", why);
 	if (!ret)

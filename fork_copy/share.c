@@ -49,7 +49,7 @@ TEST_F(share, counts)
 	THP_SCENARIO(fork_counts, &variant->kind);
 }
 
-/* The same tables, found as the difference to a child that has no THPs. */
+/* Measures the same tables as the difference to a child without THPs. */
 static int fork_difference(const void *arg, struct thp_why *why)
 {
 	const enum thp_kind *kind = arg;
@@ -94,7 +94,7 @@ static int parent_writes(const void *arg, struct thp_why *why)
 	TRY(share(*kind, 1, &m, why));
 	TRY(thp_meter_start(&m, p->child.pid, why));
 	TRY(parent_write(middle(), SEED_PARENT, why));
-	/* The counter is the parent's; of the child it is the tables that matter. */
+	/* The meter counts the parent; in the child the tables matter. */
 	TRY(thp_meter_read(&m, why));
 	if (m.vmpte[0] != m.vmpte[1])
 		return thp_why(why, -EPROTO,
@@ -102,7 +102,7 @@ static int parent_writes(const void *arg, struct thp_why *why)
 			       m.vmpte[1] - m.vmpte[0]);
 	TRY(child_sees(p, thp_kind_state(*kind), why));
 	TRY(thp_group_check(why));
-	/* What only one of the two still maps whole is not shared any more. */
+	/* A PMD that only one of the two still has is not shared any more. */
 	TRY(thp_peer_zap(p, thp_group_mapped(), why));
 	TRY(thp_peer_end(p, why));
 	return thp_group_finish(why);
@@ -149,7 +149,7 @@ static int both_write(const void *arg, struct thp_why *why)
 	TRY(child_sees(&p[0], THP_STATE_UNKNOWN, why));
 	TRY(child_sees(&p[1], THP_STATE_UNKNOWN, why));
 	TRY(thp_peer_end(&p[0], why));
-	/* The pages of a child that is gone are nobody else's business. */
+	/* The pages of an exited child do not affect the others. */
 	TRY(child_sees(&p[1], THP_STATE_UNKNOWN, why));
 	TRY(thp_peer_end(&p[1], why));
 	return thp_group_finish(why);
@@ -162,7 +162,7 @@ TEST_F(share, both_write)
 	THP_SCENARIO(both_write, &variant->kind);
 }
 
-/* The parent drops its mapping: the child has all data, and owns it alone. */
+/* The parent unmaps the range: the child has all data, and owns it alone. */
 static int parent_drops(const void *arg, struct thp_why *why)
 {
 	const enum thp_kind *kind = arg;
@@ -221,7 +221,7 @@ static int parent_punches(const void *arg, struct thp_why *why)
 	ret = thp_meter_stop(&m, thp_group_split(), thp_group.n, "MADV_DONTNEED of a page", why);
 	for (i = 0; i < thp_group.n && !ret; i++)
 		ret = thp_check_zero(thp_page(&thp_group.map[i], 1), 1, why);
-	/* Write what is to be there, so that the common check covers the rest. */
+	/* Writes the expected contents, so that the common check covers the rest. */
 	if (!ret)
 		thp_group_write(1, SEED_PARENT);
 	if (!ret)

@@ -55,7 +55,7 @@ static int meters_expect_split(const struct thp_meter *m, const char *what, stru
 	return ret;
 }
 
-/* All see the old data; then each writes and sees what it wrote itself. */
+/* All read the old data; then each one writes and reads its own data. */
 static int still_isolated(struct thp_why *why)
 {
 	int ret, i;
@@ -96,7 +96,7 @@ static int split_everywhere(const void *arg, struct thp_why *why)
 	if (!ret)
 		ret = meters_start(m, why);
 	for (i = 0; i < thp_group.n && !ret; i++) {
-		/* By way of a child: whoever is named, all are affected. */
+		/* Names a child: whichever process is named, the split affects all of them. */
 		ret = split_folio(thp_peers[i % SHARERS].child.pid, i);
 		if (ret)
 			return thp_why(why, ret, "split_huge_pages: %s", thp_errno_name(ret));
@@ -105,12 +105,15 @@ static int split_everywhere(const void *arg, struct thp_why *why)
 		ret = meters_read(m, why);
 	if (ret)
 		return ret;
-	/* Somebody may hold a reference for a moment; the file does not tell. */
+	/* Somebody may hold a reference for a moment; the debugfs file does not report that. */
 	if (m[SHARERS].ev[1].split_page - m[SHARERS].ev[0].split_page < thp_group.n)
 		return thp_why(why, -EAGAIN, "split_huge_pages: thp_split_page +%llu, expected +%u",
 			       (unsigned long long)(m[SHARERS].ev[1].split_page -
 						    m[SHARERS].ev[0].split_page), thp_group.n);
-	/* It is asked for every page: a later try must not hide that the first has failed. */
+	/*
+	 * The operation runs for every page: a later try must not hide that the first has
+	 * failed.
+	 */
 	if (m[SHARERS].ev[1].split_page_failed != m[SHARERS].ev[0].split_page_failed)
 		return thp_why(why, -EAGAIN,
 			       "split_huge_pages: thp_split_page_failed %+lld, expected +0",
@@ -131,7 +134,7 @@ TEST_F(shared, folio_split)
 	THP_SCENARIO(split_everywhere, NULL);
 }
 
-/* Advice about memory that others use, too, is ignored: nothing is split. */
+/* The kernel ignores advice on memory that other processes map, too: it splits nothing. */
 static int ignored_advice(const void *arg, struct thp_why *why)
 {
 	static const struct {
@@ -205,7 +208,7 @@ static long long swapped_kb(pid_t pid)
 	return (long long)sm.swap_kb;
 }
 
-/* Rounds of reclaim after which all has to be out. */
+/* Rounds of reclaim after which all of it has to be in swap. */
 #define RECLAIM_ROUNDS	20
 
 static int reclaim_everywhere(const void *arg, struct thp_why *why)
@@ -222,7 +225,7 @@ static int reclaim_everywhere(const void *arg, struct thp_why *why)
 	TRY(meters_start(m, why));
 	want = thp_group.n * thp_env.nr;
 	for (round = 0; round < RECLAIM_ROUNDS && got != want; round++) {
-		/* Both report failure when they fall short of what was asked for. */
+		/* Both report failure when they reclaim less than requested. */
 		if (thp_env.memcg == 2)
 			(void)thp_cg_reclaim(cg, 2 * thp_group.n * thp_env.pmd);
 		else
@@ -261,7 +264,7 @@ TEST_F_TIMEOUT(shared, reclaim, 90)
 	THP_SCENARIO(reclaim_everywhere, &self->cg);
 }
 
-/* When the child is gone the advice works; then fork() meets swap entries. */
+/* After the exit of the child the advice works; then fork() copies swap entries. */
 static int pageout_after_exit(const void *arg, struct thp_why *why)
 {
 	struct thp_peer *p = thp_peers;

@@ -124,7 +124,7 @@ static int fork_without_tables(const void *arg, struct thp_why *why)
 	    failed < c->pinned)
 		return thp_why(why, -EPROTO, "thp_split_pmd_failed +%llu, expected +%d",
 			       (unsigned long long)failed, c->pinned);
-	/* It was looked at here. */
+	/* Checked above, so not left to thp_meter_expect(). */
 	m.ev[1].split_pmd_failed = m.ev[0].split_pmd_failed;
 	ret = thp_meter_expect(&m, 0, 0, "fork without page tables", why);
 	if (!ret)
@@ -147,7 +147,7 @@ static int fork_without_tables(const void *arg, struct thp_why *why)
 		ret = ring_coherent(middle(), why);
 	if (!ret)
 		ret = thp_group_check(why);
-	/* The write of the device came after the fork. */
+	/* The device wrote after the fork. */
 	if (!ret && !c->pinned)
 		ret = child_sees(&thp_peers[0], thp_kind_state(c->kind), why);
 	if (!ret)
@@ -166,7 +166,7 @@ TEST_F(starved, no_tables)
 	THP_SCENARIO(fork_without_tables, &variant->c);
 }
 
-/* fork() needs some fifty allocations here; far more would be a bug of the sweep. */
+/* fork() needs about fifty allocations here; far more means a bug of the sweep. */
 #define SWEEP_MAX	500
 
 static int sweep_group(const struct starved_case *c, struct thp_why *why)
@@ -191,7 +191,7 @@ struct sweep {
 	struct thp_meter m;
 };
 
-/* With memory it works, and the child gets everything. */
+/* With memory fork() succeeds, and the child gets everything. */
 static int sweep_again(struct sweep *w, struct thp_why *why)
 {
 	bool ok;
@@ -202,7 +202,7 @@ static int sweep_again(struct sweep *w, struct thp_why *why)
 	return ok ? thp_group_state(&w->state, why) : -EPROTO;
 }
 
-/* What a fork() that returned @err has done to the parent. */
+/* Judges the effect on the parent of a fork() that returned @err. */
 static int sweep_judge(struct sweep *w, int nth, int err, struct thp_why *why)
 {
 	enum thp_state fresh = thp_kind_state(w->c->kind);
@@ -214,7 +214,7 @@ static int sweep_judge(struct sweep *w, int nth, int err, struct thp_why *why)
 			       thp_errno_name(err));
 	w->failures += !!err;
 	w->failed_splits += w->m.ev[1].split_pmd_failed - w->m.ev[0].split_pmd_failed;
-	/* They are looked at after all of them. */
+	/* fork_sweep() checks them after the last shot. */
 	w->m.ev[1].split_pmd_failed = w->m.ev[0].split_pmd_failed;
 	split = w->c->pinned && w->state == THP_STATE_PTE;
 	if (!split && w->state != fresh)
@@ -232,7 +232,7 @@ static int sweep_shot(struct sweep *w, int nth, struct thp_why *why)
 	int err, fired;
 	bool ok;
 
-	/* A fork that failed late has split what was pinned: start afresh. */
+	/* A fork() that failed late has split the pinned THP: start with a new one. */
 	if (w->state != thp_kind_state(w->c->kind))
 		TRY(sweep_group(w->c, why));
 	TRY(thp_meter_start(&w->m, 0, why));
@@ -253,7 +253,7 @@ static int sweep_shot(struct sweep *w, int nth, struct thp_why *why)
 	return err ? sweep_again(w, why) : 0;
 }
 
-/* Fails one allocation after the other: each time all or nothing. */
+/* Fails one allocation after the other: each fork() is all or nothing. */
 static int fork_sweep(const void *arg, struct thp_why *why)
 {
 	struct sweep w = { .c = arg, .state = THP_STATE_NONE, .fired = true };
@@ -266,7 +266,10 @@ static int fork_sweep(const void *arg, struct thp_why *why)
 	ret = thp_inject_setup(false, 0, why);
 	for (nth = 1; nth < SWEEP_MAX && w.fired && !ret; nth++) {
 		ret = sweep_shot(&w, nth, why);
-		/* A slab that needed a page may have drawn the shot at the table. */
+		/*
+		 * A slab allocation that needed a page may have been the one refused instead of
+		 * the table.
+		 */
 		if (!w.fired && splits && !w.failed_splits && again++ < 3) {
 			nth = 0;
 			w.fired = true;

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * writer: The kernel writes on behalf of somebody.
- */
+/* writer: The kernel writes on behalf of a process. */
 
 /* Writes that the kernel does for the owner of the memory or for somebody else. */
 struct writer {
 	/* Gives page @page of THP @i, mapped by @pid, the contents of @buffer. */
 	int (*write)(pid_t pid, unsigned int i, size_t page, struct thp_why *why);
 	bool to_child;		/* into the memory of the child, not our own */
-	bool prefault;		/* only gets the memory ready: contents stay */
+	bool prefault;		/* only prefaults the memory: contents stay */
 };
 
 /* Sandboxes and kernel.yama.ptrace_scope forbid it. */
@@ -188,7 +186,7 @@ static int foreign_write(const void *arg, struct thp_why *why)
 		ret = thp_group_check(why);
 	if (!ret)
 		ret = child_sees(p, THP_STATE_UNKNOWN, why);
-	/* The other one did not notice. */
+	/* The other process is unaffected. */
 	if (!ret && c->writer.to_child)
 		ret = thp_group_expect(thp_kind_state(c->kind), why);
 	else if (!ret)

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * How long the huge zero folio lives. Each mm that maps it has one reference, taken with
- * the first mapping, by a fault or by fork (mm_get_huge_zero_folio()); when the last mm
- * is gone, its shrinker frees it (shrink_huge_zero_folio_scan()). A child whose parent
- * has exited keeps it alive:
+ * the first mapping, by a fault or by fork (mm_get_huge_zero_folio()); after the last mm is
+ * freed, its shrinker frees it (shrink_huge_zero_folio_scan()). A child whose parent has
+ * exited keeps it alive:
  *
  *	grandparent:	      fork			drop_caches, looks
  *	parent:		       read fault, fork, exit
  *	child:			      wait ..................... looks, exit
  *
- * A kernel that frees it all the same gives the memory to others, while the child still
- * maps it. The next who wants a huge zero folio would then get a new one, which
+ * A kernel that frees it too early gives the memory to others while the child still maps
+ * it. The next mm that maps a huge zero folio then gets a new one, which
  * thp_zero_page_alloc counts.
  */
 
@@ -31,7 +31,7 @@ FIXTURE_TEARDOWN_PARENT(zero_life)
 	thp_teardown(_metadata);
 }
 
-/* What grandparent and child say to each other; mapped by all three. */
+/* Shared by grandparent, parent and child: all three map it. */
 struct zero_life {
 	int child;		/* ZERO_HOLDS, ZERO_LOOKED */
 	int go;			/* the child may look */
@@ -110,7 +110,10 @@ TEST_F(zero_life, outlives_parent)
 	THP_REQUIRE(z != MAP_FAILED, "mmap: %s", strerror(errno));
 	THP_REQUIRE_OK(thp_child_run(zero_parent, z, THP_STEP_MS, &why), &why);
 	THP_REQUIRE_OK(zero_await(z, ZERO_HOLDS, &why), &why);
-	/* The parent is gone, its child is not. The second pass finds what the first left. */
+	/*
+	 * The parent has exited, its child has not. The second pass frees what the first has
+	 * left.
+	 */
 	THP_REQUIRE_OK(thp_write_file("/proc/sys/vm/drop_caches", "2"), &why);
 	THP_REQUIRE_OK(thp_write_file("/proc/sys/vm/drop_caches", "2"), &why);
 	ret = zero_fault(&m, &why);

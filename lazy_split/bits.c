@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * bits: Bits of the PMD that its PTEs inherit at a split: that a page was written to, that
- * it was used, that it may be written to. Contents do not show it, not at once.
+ * bits: Bits of the PMD that its PTEs inherit at a split: that a page was written to, used,
+ * may be written to. Contents do not show a lost bit, at least not at once.
  */
 
 FIXTURE(bits) {
@@ -19,7 +19,7 @@ FIXTURE_TEARDOWN_PARENT(bits)
 	thp_teardown(_metadata);
 }
 
-/* By a VMA boundary that comes and goes, or together with the folio. */
+/* Splits by a VMA boundary that is added and removed, or together with the folio. */
 static int split_by(struct thp_map *m, bool folio, struct thp_why *why)
 {
 	char *page = thp_page(m, 1);
@@ -33,9 +33,9 @@ static int split_by(struct thp_map *m, bool folio, struct thp_why *why)
 }
 
 /*
- * MADV_FREE takes the dirty bit off, a write sets it again, and then reclaim may not
- * throw the page away. The first range is written to, the second is the control: if
- * reclaim does not take that one, it proves nothing.
+ * MADV_FREE clears the dirty bit, a write sets it again, and then reclaim must not discard
+ * the page. The first range is written to, the second is the control: if reclaim does not
+ * discard that one, the test proves nothing.
  */
 static int keep_dirty(const void *arg, struct thp_why *why)
 {
@@ -83,7 +83,7 @@ TEST_F(bits, dirty_folio)
 
 /*
  * Reclaim and idle page tracking look at the young bits: a THP in use stays in use. Other
- * users of idle page tracking take the bits away, too: then it is disturbed.
+ * users of idle page tracking clear the bits, too: then the test is disturbed.
  */
 static int keep_young(const void *arg, struct thp_why *why)
 {
@@ -93,8 +93,8 @@ static int keep_young(const void *arg, struct thp_why *why)
 
 	(void)arg;
 	/*
-	 * The fault has made it young. Not by clear_refs and another access: a CPU that
-	 * has the entry in its TLB need not set the bit again.
+	 * The fault has made it young. Do not use clear_refs and another access instead: a CPU
+	 * that has the entry in its TLB need not set the bit again.
 	 */
 	TRY(thp_map_new(&m, THP_ANON, why));
 	TRY(thp_obs_smaps(0, m.area, m.area_len, &sm[0]));
@@ -120,10 +120,10 @@ TEST_F(bits, young)
 	THP_SCENARIO(keep_young, NULL);
 }
 
-/* A split costs one table, not one fault per page as well. */
+/* A split costs one table, and not one fault per page in addition. */
 static int keep_writable(const void *arg, struct thp_why *why)
 {
-	/* The page that was read-only for a while may take one. */
+	/* The page that was read-only for a while may fault once. */
 	long faults, max = thp_env.nr / 16 + 1;
 	struct thp_map m;
 	size_t i;
@@ -136,7 +136,7 @@ static int keep_writable(const void *arg, struct thp_why *why)
 		thp_touch(thp_page(&m, i));
 	faults = thp_obs_minor_faults() - faults;
 	thp_map_destroy(&m);
-	/* NUMA balancing takes its faults when it wants to. */
+	/* NUMA balancing may cause faults at any time. */
 	if (faults > max)
 		return thp_why(why, -EAGAIN,
 			       "writing to %zu pages after a split took %ld faults, expected <= %ld",

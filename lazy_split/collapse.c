@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * collapse: MADV_COLLAPSE: the PTE table of the range becomes the deposit, or it is freed.
- */
+/* collapse: MADV_COLLAPSE: the PTE table of the range becomes the deposit, or is freed. */
 
 FIXTURE(collapse) {
 	int unused;	/* the harness wants data */
@@ -45,7 +43,7 @@ FIXTURE_TEARDOWN_PARENT(collapse)
 	thp_teardown(_metadata);
 }
 
-/* Base pages where the collapse starts, as the variant says. */
+/* Maps base pages, in the state that the variant names. */
 static int fill_small(struct thp_map *m, const struct collapse_from *v, struct thp_why *why)
 {
 	size_t i;
@@ -74,7 +72,7 @@ static int check_collapsed(struct thp_map *m, bool holes, struct thp_why *why)
 	return ret;
 }
 
-/* MADV_COLLAPSE has to succeed, if there is a THP to be had. */
+/* MADV_COLLAPSE has to succeed, if a THP can be allocated. */
 static int collapse_map(struct thp_map *m, struct thp_why *why)
 {
 	int ret = thp_map_collapse(m);
@@ -86,7 +84,7 @@ static int collapse_map(struct thp_map *m, struct thp_why *why)
 
 enum sharer_step { SHARER_READY = 1, SHARER_END };
 
-/* A child that maps the same pages, and has their data in the end. */
+/* A child that maps the same pages, and checks its data at the end. */
 static int sharer_child(struct thp_chan *chan, void *arg)
 {
 	struct thp_set *set = arg;
@@ -107,9 +105,8 @@ static int sharer_start(struct thp_child *c, struct thp_set *set, struct thp_why
 	if (ret)
 		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
 	/*
-	 * Older kernels (6.1 and 6.12 do, 6.18 does not) want one writable PTE
-	 * (SCAN_PAGE_RO), and fork has left none: one page gets a copy, with the
-	 * same contents.
+	 * Older kernels (6.1 and 6.12, but not 6.18) need one writable PTE (SCAN_PAGE_RO), and
+	 * fork() has left none: a write copies one page, with the same contents.
 	 */
 	for (i = 0; i < set->n && thp_env.release < THP_RELEASE(6, 18); i++)
 		thp_fill(thp_page(&set->map[i], 0), set->map[i].seed, 0);
@@ -122,7 +119,7 @@ static int sharer_end(struct thp_child *c, struct thp_why *why)
 	return thp_child_join(c, THP_STEP_MS, why);
 }
 
-/* From the collapse to the end of the range: its table is given back, now or then. */
+/* Counts from the collapse to the end of the range: its table is freed at one or the other. */
 static int count_collapse(const void *arg, struct thp_why *why)
 {
 	const struct collapse_from *from = arg;
@@ -139,7 +136,7 @@ static int count_collapse(const void *arg, struct thp_why *why)
 	TRY(thp_meter_start(&meter, 0, why));
 	for (i = 0; i < set.n; i++)
 		TRY(collapse_map(&set.map[i], why));
-	/* Eager keeps the table as the deposit, lazy has no use for it. */
+	/* An eager kernel keeps the table as the deposit, a lazy one frees it. */
 	TRY(thp_meter_stop(&meter, set.n * thp_tables_collapse(), 0, "collapse", why));
 	TRY(thp_map_expect(&set.map[0], THP_STATE_PMD, why));
 	TRY(check_collapsed(&set.map[0], from->holes, why));
@@ -158,7 +155,7 @@ TEST_F(collapse, counts)
 	THP_SCENARIO(count_collapse, &variant->from);
 }
 
-/* Split and collapse again and again: a table lost or freed twice shows. */
+/* Splits and collapses repeatedly: shows a table that is lost or freed twice. */
 static int collapse_often(const void *arg, struct thp_why *why)
 {
 	const struct collapse_from *from = arg;
@@ -194,7 +191,7 @@ TEST_F(collapse, rounds)
 	THP_SCENARIO(collapse_often, &variant->from);
 }
 
-/* A page that somebody holds cannot be collapsed: everything stays as it was. */
+/* A page with an extra reference cannot be collapsed: everything stays unchanged. */
 static int collapse_held(const void *arg, struct thp_why *why)
 {
 	const struct collapse_from *from = arg;

@@ -57,7 +57,7 @@ static int wake_khugepaged(struct thp_why *why)
 	return ret ? thp_why_default(why, ret) : 0;
 }
 
-/* Base pages as for MADV_COLLAPSE; the anchors beside them are not to become THPs. */
+/* Maps base pages as for MADV_COLLAPSE; the anchors beside them must not become THPs. */
 static int offer_to_khugepaged(struct thp_map *m, const struct collapse_from *from,
 			       struct thp_why *why)
 {
@@ -71,7 +71,7 @@ static int offer_to_khugepaged(struct thp_map *m, const struct collapse_from *fr
 	return 0;
 }
 
-/* How many of them are THPs by now. */
+/* The number of ranges that are THPs by now. */
 static unsigned int count_thps(const struct thp_set *set)
 {
 	enum thp_state state;
@@ -82,7 +82,7 @@ static unsigned int count_thps(const struct thp_set *set)
 	return n;
 }
 
-/* It scans at once when it is told to, but has other processes to look at. */
+/* khugepaged scans at once when woken, but scans other processes, too. */
 static int await_thps(const struct thp_set *set, struct thp_why *why)
 {
 	struct thp_deadline d;

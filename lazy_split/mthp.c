@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * mthp: khugepaged makes folios that are smaller than a PMD, too: it takes the PTE table
- * away and puts the same one back, on a lazy kernel as on an eager one.
+ * mthp: khugepaged also makes folios that are smaller than a PMD: it removes the PTE table
+ * and installs the same one again, on lazy and eager kernels alike.
  */
 #define PART_PAGES	16
 #define PART_MS		15000
@@ -23,7 +23,7 @@ FIXTURE_TEARDOWN_PARENT(mthp)
 	thp_guard_await_khugepaged();
 }
 
-/* Naturally aligned groups of PART_PAGES whose frames are aligned and in a row. */
+/* Counts the naturally aligned groups of PART_PAGES whose frames are aligned and consecutive. */
 static size_t count_parts(const struct thp_map *m)
 {
 	uint64_t entry, first = 0, mask = (1ULL << 55) - 1;
@@ -50,7 +50,7 @@ static void part_path(char *path, size_t len, const char *file)
 		 file);
 }
 
-/* Base pages, one of them missing in each range: it is not to become a THP. */
+/* Maps base pages; one is missing in each range, which must not become a THP. */
 static int make_parts(struct thp_set *set, struct thp_why *why)
 {
 	unsigned int i, p;
@@ -63,7 +63,7 @@ static int make_parts(struct thp_set *set, struct thp_why *why)
 	return 0;
 }
 
-/* Lets khugepaged have them, as smaller folios. */
+/* Lets khugepaged make smaller folios of them. */
 static int offer_parts(const struct thp_set *set, struct thp_why *why)
 {
 	char enabled[128];

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Only what was named. MADV_FREE of one page of a THP that cannot be split leaves the THP
- * alone (madvise_free_huge_pmd()): no other page may be given to reclaim with it. Nothing
- * is to be seen of such a mistake until reclaim comes, when the reason why the THP could
- * not be split is gone.
+ * Only the named page. MADV_FREE of one page of a THP that cannot be split leaves the THP
+ * alone (madvise_free_huge_pmd()): reclaim must not discard any other page with it. Such a
+ * mistake shows only when reclaim runs later, after the THP has become splittable.
  */
 
 FIXTURE(named) {
@@ -22,7 +21,10 @@ FIXTURE_TEARDOWN_PARENT(named)
 	thp_teardown(_metadata);
 }
 
-/* Reclaims the range; then all pages but @page have their data, and that one or none. */
+/*
+ * Reclaims the range; then all pages but @page must have their data, and @page its data or
+ * zeroes.
+ */
 static int reclaimed_but(struct thp_map *m, size_t page, struct thp_why *why)
 {
 	struct thp_why other = { 0 };
@@ -80,7 +82,7 @@ static int named_child(struct thp_chan *chan, void *arg)
 	return thp_map_check(m, 0, thp_env.nr, &chan->why);
 }
 
-/* Another process maps it: neither it nor, when it is gone, the caller loses anything. */
+/* Another process maps it: neither that process nor, after its exit, the caller loses data. */
 static int free_shared(const void *arg, struct thp_why *why)
 {
 	size_t page = thp_env.nr / 2;

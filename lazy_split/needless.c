@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Needless splits: a call that the kernel refuses in any case must have found that out
- * before it splits a huge PMD. A useless split costs a page table and TLB misses from then
- * on, and it stays.
+ * Needless splits: if the kernel refuses a call in any case, it must do so before it splits
+ * a huge PMD. A needless split costs a page table and TLB misses, and it is permanent.
  *
  * docs/contract.md says which refused calls do split first, in all kernels so far.
  */
-/* More VMAs than this take too long to make. */
+/* More VMAs than this take too long to create. */
 #define NEEDLESS_MAPS	262144
 
 struct needless_case {
@@ -19,7 +18,7 @@ struct needless_case {
 
 #define NEEDLESS_RET(call) ((call) ? -errno : 0)
 
-/* A reference to the first page that stays: the folio cannot be taken apart. */
+/* Takes a lasting reference to the first page: the folio cannot be split. */
 static int needless_hold(struct thp_map *m, struct thp_why *why)
 {
 	struct iovec iov = { .iov_base = m->thp, .iov_len = thp_env.page };
@@ -42,7 +41,7 @@ static int needless_share_child(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-/* Mapped by a child as well, whose pages advice must leave alone (folio_maybe_mapped_shared()). */
+/* A child maps it as well: advice must leave the pages alone (folio_maybe_mapped_shared()). */
 static int needless_share(struct thp_map *m, struct thp_why *why)
 {
 	int ret;
@@ -79,10 +78,10 @@ static int needless_debugfs(struct thp_map *m, char *addr, size_t len)
 	return thp_split_folios(getpid(), (unsigned long)addr, len);
 }
 
-/* Sealed: nothing may be taken away or be moved, or lose its contents. */
+/* Seals the range: it must not be unmapped or moved, or lose its contents. */
 static int needless_seal(struct thp_map *m, struct thp_why *why)
 {
-	/* What destroys the map has to be able to: a seal is for ever, and so is this range. */
+	/* The map cannot be destroyed: a seal is permanent, and so is this range. */
 	if (syscall(__NR_mseal, m->thp, thp_env.pmd, 0))
 		return thp_why(why, -errno, "mseal: %s", strerror(errno));
 	return 0;
@@ -121,12 +120,12 @@ static int needless_protect_bad(struct thp_map *m, char *addr, size_t len)
 
 static int needless_move(struct thp_map *m, char *addr, size_t len)
 {
-	/* Where the range below is: in the area, so that nothing else is unmapped. */
+	/* The target is the range below, in the area: nothing else is unmapped. */
 	return mremap(addr, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, m->area) == MAP_FAILED ?
 		-errno : 0;
 }
 
-/* From now on nothing of this process becomes executable that is not. */
+/* From now on no memory of this process can be made executable. */
 static int needless_no_exec(struct thp_map *m, struct thp_why *why)
 {
 	(void)m;
@@ -160,7 +159,7 @@ static int needless_advice_bad(struct thp_map *m, char *addr, size_t len)
 	return NEEDLESS_RET(madvise(addr, len, 9999));
 }
 
-/* As many VMAs as there may be: pages of alternating protection. */
+/* Creates as many VMAs as the limit allows: pages of alternating protection. */
 static int needless_maps(struct thp_map *m, struct thp_why *why)
 {
 	size_t page = thp_env.page, len, i;
@@ -179,7 +178,7 @@ static int needless_maps(struct thp_map *m, struct thp_why *why)
 	for (i = 1; i < max; i += 2)
 		if (mprotect(p + i * page, page, PROT_READ))
 			break;
-	/* A cut at the end of a VMA makes one, not two. */
+	/* A cut at the end of a VMA adds one VMA, a cut in the middle two. */
 	while (mmap(NULL, page, i++ & 1 ? PROT_READ : PROT_NONE,
 		    MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED)
 		;
@@ -204,7 +203,7 @@ static int needless_name(struct thp_map *m, char *addr, size_t len)
 	return NEEDLESS_RET(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, addr, len, "thp_lazy_pte"));
 }
 
-/* Each try is elsewhere: a range may be sealed, and stay for ever. */
+/* Each try uses new memory: a sealed range stays. */
 static int needless_once(const void *arg, struct thp_why *why)
 {
 	const struct needless_case *c = arg;
@@ -231,7 +230,7 @@ static int needless_once(const void *arg, struct thp_why *why)
 	return thp_meter_splits(&meter, 0, "the call was refused", why);
 }
 
-/* In a process of its own: what prepares a case cannot be taken back. */
+/* Runs in a child: the preparation of a case cannot be undone. */
 static int needless_child(struct thp_chan *chan, void *arg)
 {
 	int ret;

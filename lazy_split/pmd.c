@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * pmd: What maps a PMD, keeps it mapped as one, and takes it away again.
- */
+/* pmd: Operations that map a PMD, keep it mapped, and unmap it. */
 
 FIXTURE(pmd) {
 	int unused;	/* the harness wants data */
@@ -52,8 +50,9 @@ TEST_F(pmd, fault_zero)
 }
 
 /*
- * The huge zero PMD gives way to a THP: one PMD for another, no table moves. An
- * eager kernel before 6.13 splits it instead, and that takes the deposit.
+ * do_huge_zero_wp_pmd() replaces the huge zero PMD by a THP: one PMD by another, no table
+ * is allocated or freed. An eager kernel before 6.13 splits it instead, which uses the
+ * deposit.
  */
 static int write_to_zero(const void *arg, struct thp_why *why)
 {
@@ -75,7 +74,7 @@ static int write_to_zero(const void *arg, struct thp_why *why)
 	TRY(thp_map_expect(&set.map[0], splits ? THP_STATE_PTE : THP_STATE_PMD, why));
 	*set.map[0].thp = 0;
 	TRY(thp_check_zero(set.map[0].thp, thp_env.nr, why));
-	/* What it took for the PMDs of zeroes, it gives back for those of the THPs. */
+	/* The THPs free as many tables as the PMDs of zeroes took. */
 	for (i = 0; i < set.n; i++)
 		TRY(thp_map_zap(&set.map[i]));
 	TRY(thp_meter_read(&meter, why));
@@ -92,8 +91,8 @@ TEST_F(pmd, zero_write)
 }
 
 /*
- * Several threads fault the same THP: all but one find the PMD taken and must
- * give back what they had prepared, in the right way.
+ * Several threads fault the same THP: all but one find the PMD taken and must give back
+ * what they have prepared, correctly.
  */
 #define RACERS 4
 
@@ -162,7 +161,7 @@ TEST_F(pmd, fault_race)
 	THP_SCENARIO(race_faults, NULL);
 }
 
-/* userfaultfd takes the fault: whatever was prepared for the PMD is given back. */
+/* userfaultfd handles the fault: the kernel gives back what it has prepared for the PMD. */
 static void *fault_write(void *arg)
 {
 	thp_touch(arg);
@@ -189,7 +188,7 @@ static int wait_readable(int fd)
 	return 0;
 }
 
-/* How the fault comes about. */
+/* How the test causes the fault. */
 struct missing_case {
 	void *(*fault)(void *addr);
 };
@@ -236,7 +235,7 @@ TEST_F(pmd, fault_uffd_missing)
 	THP_SCENARIO(fault_missing, &c);
 }
 
-/* The read fault, which would have mapped the huge zero folio. */
+/* The read fault that would have mapped the huge zero folio. */
 THP_COVERS(pmd, fault_uffd_missing_read, "fault-uffd-missing");
 TEST_F(pmd, fault_uffd_missing_read)
 {

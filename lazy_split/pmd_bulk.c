@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * pmd_bulk: Many PMDs: PageTables of /proc/meminfo, and what 100 GiB cost.
+ * pmd_bulk: Many PMDs: PageTables of /proc/meminfo, and the tables of 100 GiB.
  *
- * PageTables of /proc/meminfo, because that is what people look at. The counter
- * is system-wide and others map memory, too: many THPs, the median of 5 rounds or
- * of more if they do not agree, and a tolerance of 3/8 of the tables, less than
- * half of what tells eager from lazy.
+ * The tests use PageTables because people look at it. The counter is system-wide and other
+ * processes map memory, too: so the tests use many THPs, the median of 5 rounds or more if
+ * these disagree, and a tolerance of 3/8 of the tables, less than half of the difference
+ * between eager and lazy.
  */
 #define BULK_BYTES	(192UL << 20)
 #define BULK_MIN	5
@@ -20,7 +20,7 @@ struct bulk_case {
 	long long slack;	/* kB */
 };
 
-/* What PageTables of /proc/meminfo has more than before, kB. */
+/* Growth of PageTables of /proc/meminfo, kB. */
 struct bulk_round {
 	long long mapped, split;
 };
@@ -46,7 +46,7 @@ static int bulk_split(char *p, size_t n, struct thp_why *why)
 	for (i = 0; i < n; i++)
 		if (madvise(p + i * thp_env.pmd + thp_env.page, thp_env.page, MADV_DONTNEED))
 			return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
-	/* The tables of an eager kernel do not tell whether it has split anything. */
+	/* The tables of an eager kernel do not show whether it has split a PMD. */
 	ret = thp_obs_state(p, thp_env.pmd, &state);
 	if (ret)
 		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
@@ -79,7 +79,7 @@ static int bulk_measure(const struct bulk_case *b, struct bulk_round *r, struct 
 	return 0;
 }
 
-/* Rounds until their medians are what the contract says, or there were too many. */
+/* Runs rounds until their medians match the contract, or up to a maximum. */
 static int bulk_rounds(const void *arg, struct thp_why *why)
 {
 	const struct bulk_case *b = arg;
@@ -145,9 +145,9 @@ TEST_F_TIMEOUT(pmd, bulk_zero, BULK_TIMEOUT)
 }
 
 /*
- * What the change is about, in figures to quote: the tables of 100 GiB of huge zero
- * PMDs, and of 64 MiB of anon THP (1 GiB at scale 16), exact. The tables of the
- * levels above stay when a range is zapped, so they are in neither term.
+ * The benefit of the change in figures to quote: the exact tables of 100 GiB of huge zero
+ * PMDs, and of 64 MiB of anon THP (1 GiB at scale 16). Zapping a range keeps the tables of
+ * the levels above, so they are in neither term.
  */
 #define FOOTPRINT_ZERO	(100ULL << 30)
 #define FOOTPRINT_ANON	(64ULL << 20)
@@ -181,7 +181,9 @@ static int measure_footprint(const void *arg, struct thp_why *why)
 	madvise(p, bytes, MADV_HUGEPAGE);
 	bulk_fault(p, n, zero);
 	if (!zero) {
-		/* Where memory was too fragmented there is a table in any case. */
+		/*
+		 * A range without a THP, because memory is fragmented, has a table in any case.
+		 */
 		TRY(thp_obs_smaps(0, p, bytes, &sm));
 		fallback = n - sm.anon_huge_kb * 1024 / thp_env.pmd;
 	}

@@ -3,7 +3,7 @@
  * pmd_exit: The end of a process that has THPs: exit, execve(), process_mrelease().
  */
 
-/* A process that ends with PMDs, split PMDs and huge zero PMDs: check_mm() looks. */
+/* A process exits with PMDs, split PMDs and huge zero PMDs: check_mm() checks its tables. */
 static int exit_mixed(struct thp_chan *chan, void *arg)
 {
 	static struct thp_map maps[3];
@@ -34,7 +34,7 @@ TEST_F(pmd, exit_mm)
 	THP_SCENARIO(exit_often, NULL);
 }
 
-/* The same by execve(): the old address space goes away in the middle of a system call. */
+/* The same by execve(): it frees the old address space in the middle of the system call. */
 static int exec_mixed(struct thp_chan *chan, void *arg)
 {
 	char name[] = "thp_exec", opt[] = "-h";
@@ -63,7 +63,7 @@ TEST_F(pmd, exec_mm)
 
 enum kill_step { KILL_MAPPED = 1, KILL_NEVER };
 
-/* A killed process whose memory is reaped before it is gone. */
+/* A killed process whose memory is reaped before it exits. */
 static int wait_for_kill(struct thp_chan *chan, void *arg)
 {
 	int ret = exit_mixed(chan, arg);
@@ -101,7 +101,7 @@ static int reap_killed(const void *arg, struct thp_why *why)
 	kill(c.pid, SIGKILL);
 	ret = reap_memory(c.pid);
 	thp_child_kill(&c);
-	/* ESRCH: it was gone before we asked. */
+	/* ESRCH: it had exited already. */
 	if (ret && ret != -ESRCH)
 		return thp_why(why, ret, "process_mrelease: %s", thp_errno_name(ret));
 	return 0;
@@ -115,7 +115,7 @@ TEST_F(pmd, mrelease)
 	THP_SCENARIO(reap_killed, NULL);
 }
 
-/* Until @pid, traced and killed, stands at the end of its life, its mm still there. */
+/* Waits until @pid, traced and killed, stops at its exit, when it still has its mm. */
 static int await_exit_stop(pid_t pid)
 {
 	struct thp_deadline d;
@@ -135,13 +135,16 @@ static int await_exit_stop(pid_t pid)
 	}
 }
 
-/* The faults of its tracer, in a process that has been reaped. */
+/* The tracer's faults in a reaped process. */
 struct reaped_faults {
 	ssize_t got, put;
 	long long before, after;	/* VmPTE, bytes */
 };
 
-/* Kills @pid, which is traced, has it reaped, and faults for it at @addr. 0 or -errno. */
+/*
+ * Kills @pid, which is traced, reaps its memory, and causes a fault in it at @addr. 0 or
+ * -errno.
+ */
 static int fault_reaped(pid_t pid, const char *addr, struct reaped_faults *f)
 {
 	char path[64], byte = 1;
@@ -165,9 +168,8 @@ static int fault_reaped(pid_t pid, const char *addr, struct reaped_faults *f)
 }
 
 /*
- * A fault in memory that has been reaped maps nothing and gives back what it had
- * prepared. The process itself does not fault any more: it was killed, and waits for
- * its tracer, who faults for it.
+ * A fault in reaped memory maps nothing and gives back what it has prepared. The process
+ * was killed and waits for its tracer, so the tracer causes the fault.
  */
 static int fault_in_vain(const void *arg, struct thp_why *why)
 {
@@ -177,7 +179,7 @@ static int fault_in_vain(const void *arg, struct thp_why *why)
 	int ret;
 
 	(void)arg;
-	/* Touched by no process. */
+	/* No process has touched it. */
 	TRY(thp_map_create(&m, THP_ANON, why));
 	TRY(thp_child_start(&c, wait_for_kill, NULL));
 	TRY(thp_child_await(&c, KILL_MAPPED, THP_STEP_MS));

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * pmd_fallback: Huge zero PMDs where no THP or no table can be had.
- */
+/* pmd_fallback: Huge zero PMDs while no THP or no table can be allocated. */
 
 /* Every order above that of a page of page-table fragments is refused. */
 #define REFUSED_ORDER	2
 
 /*
- * The huge zero PMD is written to and no THP can be had: the fault falls back to
- * splitting the PMD and one base page.
+ * A write to the huge zero PMD while no THP can be allocated: the fault splits the PMD and
+ * allocates one base page.
  */
 static int write_without_thp(const void *arg, struct thp_why *why)
 {
@@ -46,8 +44,8 @@ TEST_F(pmd, zero_write_fallback)
 }
 
 /*
- * There is no huge zero folio to map, and none can be had: a base page, with its table.
- * An eager kernel frees the table that it had allocated for the deposit.
+ * No huge zero folio exists, and none can be allocated: the fault maps a base page, with
+ * its table. An eager kernel frees the table that it had allocated for the deposit.
  */
 static int read_without_zero(const void *arg, struct thp_why *why)
 {
@@ -59,7 +57,7 @@ static int read_without_zero(const void *arg, struct thp_why *why)
 	(void)arg;
 	TRY(thp_set_create(&set, THP_ZERO, why));
 	TRY(thp_inject_setup(false, REFUSED_ORDER, why));
-	/* It is freed when no process has it mapped. */
+	/* The kernel frees it when no process maps it. */
 	TRY(thp_write_file("/proc/sys/vm/drop_caches", "2"));
 	TRY(thp_meter_start(&meter, 0, why));
 	TRY(thp_inject_task(getpid(), true));

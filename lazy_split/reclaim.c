@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * reclaim: Reclaim, the shrinker and KSM want the PMD split.
- */
+/* reclaim: Reclaim, the shrinker and KSM split the PMD. */
 
 FIXTURE(reclaim) {
 	int unused;	/* the harness wants data */
@@ -18,7 +16,7 @@ FIXTURE_TEARDOWN_PARENT(reclaim)
 	thp_teardown(_metadata);
 }
 
-/* Swap takes a THP out of one mapping: PTEs with swap entries need a table. */
+/* Swap-out unmaps a THP: PTEs with swap entries need a table. */
 static int swap_out(const void *arg, struct thp_why *why)
 {
 	struct thp_meter meter;
@@ -49,7 +47,7 @@ TEST_F(reclaim, swap_out)
 	THP_SCENARIO(swap_out, NULL);
 }
 
-/* MADV_FREE of the whole range, which was filled: all of it is clean then. */
+/* MADV_FREE of the whole filled range: all of it is clean then. */
 static int mark_free(struct thp_map *m, struct thp_why *why)
 {
 	static struct thp_smaps sm;
@@ -67,8 +65,8 @@ static int mark_free(struct thp_map *m, struct thp_why *why)
 }
 
 /*
- * A filled THP that is marked free, and reclaimed. Reclaim passes over a folio that
- * somebody else holds: then it is asked again. 0, or -errno with a cause.
+ * Reclaims a filled THP after MADV_FREE. Reclaim skips a folio with an extra reference:
+ * then it is tried again. 0, or -errno with a cause.
  */
 static int free_and_reclaim(struct thp_map *m, struct thp_why *why)
 {
@@ -94,7 +92,7 @@ static int free_and_reclaim(struct thp_map *m, struct thp_why *why)
 		       thp_state_name(state), try, thp_state_name(THP_STATE_NONE));
 }
 
-/* MADV_FREE and then reclaim: the pages go, the table stays. */
+/* MADV_FREE and then reclaim: the pages are freed, the table stays. */
 static int lose_freed(const void *arg, struct thp_why *why)
 {
 	struct thp_map m;
@@ -102,11 +100,11 @@ static int lose_freed(const void *arg, struct thp_why *why)
 
 	(void)arg;
 	TRY(free_and_reclaim(&m, why));
-	/* Reclaim is free to leave some of the pages; what it took must read as zeroes. */
+	/* Reclaim may leave some of the pages; a page that it took must read as zeroes. */
 	for (i = 0; i < thp_env.nr; i++)
 		if (thp_map_check(&m, i, 1, NULL))
 			TRY(thp_check_zero(thp_page(&m, i), 1, why));
-	/* A write after it must stay. */
+	/* Contents written afterwards must stay. */
 	thp_fill(m.thp, m.seed, 0);
 	return thp_map_check(&m, 0, 1, why);
 }
@@ -121,7 +119,7 @@ TEST_F(reclaim, lazyfree)
 enum underused_step { UNDERUSED_READY = 1, UNDERUSED_SHRUNK, UNDERUSED_COUNTED };
 
 struct underused_told {
-	long long bytes;	/* of tables that the child has got */
+	long long bytes;	/* of tables that the child has gained */
 };
 
 /* Another process that maps the THP. */
@@ -147,7 +145,7 @@ static int underused_child(struct thp_chan *chan, void *arg)
 	return thp_check_zero(thp_page(m, 1), thp_env.nr - 1, &chan->why);
 }
 
-/* Runs the shrinkers until one has taken an underused THP. */
+/* Runs the shrinkers until one has split an underused THP. */
 static int shrink_underused(struct thp_meter *meter, struct thp_why *why)
 {
 	int try;
@@ -162,7 +160,7 @@ static int shrink_underused(struct thp_meter *meter, struct thp_why *why)
 	return thp_why(why, -EPROTO, "thp_underused_split_page +0, expected +1");
 }
 
-/* Both have got a table, where their numbers tell. */
+/* Both have gained a table, if VmPTE shows a single one. */
 static int expect_both_tables(const struct thp_meter *meter, struct thp_child *c,
 			      struct thp_why *why)
 {
@@ -195,7 +193,7 @@ static int split_underused(const void *arg, struct thp_why *why)
 	TRY(thp_child_await(&c, UNDERUSED_READY, THP_STEP_MS));
 	TRY(thp_meter_start(&meter, 0, why));
 	TRY(shrink_underused(&meter, why));
-	/* At least: the shrinker takes the THPs of everybody else as well. */
+	/* At least: the shrinker splits the THPs of other processes, too. */
 	if (thp_meter_event(&meter, split_pmd) < 2)
 		return thp_why(why, -EPROTO, "thp_split_pmd %+lld, expected +2",
 			       thp_meter_event(&meter, split_pmd));
@@ -217,9 +215,9 @@ TEST_F(reclaim, underused)
 }
 
 /*
- * KSM finds two equal pages in two THPs: it splits what holds them. It needs a scan
- * to see that a page does not change and another one to merge it; on a machine with
- * virtual machines one scan can take long.
+ * KSM finds two equal pages in two THPs and splits both. It needs one scan to see that a
+ * page does not change and another one to merge it; on a machine with virtual machines one
+ * scan can take long.
  */
 #define KSM_SCANS	4
 #define KSM		"/sys/kernel/mm/ksm/"
@@ -235,7 +233,7 @@ static int make_twins(struct thp_map *m, struct thp_why *why)
 	if (madvise(m[0].thp, thp_env.pmd, MADV_MERGEABLE) ||
 	    madvise(m[1].thp, thp_env.pmd, MADV_MERGEABLE))
 		return thp_why(why, -errno, "MADV_MERGEABLE: %s", strerror(errno));
-	/* Else KSM has nothing to scan, and the time is over before its fifth scan. */
+	/* Otherwise KSM has nothing to scan, and the time limit ends before its fifth scan. */
 	view.m = &m[0];
 	if (split_vma_mergeable.of(&view, &split_vma_mergeable, m[0].thp) != 1)
 		return thp_why(why, -EPROTO, "VmFlags mg 0 after MADV_MERGEABLE, expected 1");

@@ -54,7 +54,7 @@ struct counted {
 	enum thp_state state[THP_SET_MAX];
 };
 
-/* The sequence that is measured; nothing is judged here. */
+/* Runs the measured sequence; judges nothing. */
 static int measure_split(const struct _fixture_variant_split *v, struct counted *c,
 			 struct thp_why *why)
 {
@@ -97,9 +97,9 @@ static int measure_split(const struct _fixture_variant_split *v, struct counted 
 }
 
 /*
- * Events against what the contract says. They are system-wide: too many may be somebody
- * else's. Advice passes over a folio that somebody else has locked or holds, and says
- * nothing, or fails for that reference. 0; -EAGAIN or -EPROTO with a cause.
+ * Compares the events with the contract. They are system-wide: excess may be due to others.
+ * Advice skips a folio that another task has locked or holds a reference to, silently, or
+ * fails because of that. 0; -EAGAIN or -EPROTO with a cause.
  */
 static int judge_counted_events(const struct _fixture_variant_split *v, const struct counted *c,
 				struct thp_why *why)
@@ -113,7 +113,7 @@ static int judge_counted_events(const struct _fixture_variant_split *v, const st
 		return thp_why(why, got > want || v->op->starved == ADVICE ? -EAGAIN : -EPROTO,
 			       "%s of %lld %s: thp_split_pmd %+lld, expected %+lld", op, n, kind,
 			       got, want);
-	/* A caller that asks again must not hide that the first try has failed. */
+	/* A caller that tries again must not hide that the first try has failed. */
 	got = c->ev[1].split_page_failed - c->ev[0].split_page_failed;
 	if (folio && got)
 		return thp_why(why, -EAGAIN,
@@ -130,7 +130,7 @@ static int judge_counted_events(const struct _fixture_variant_split *v, const st
 	return 0;
 }
 
-/* VmPTE against the contract: at the fault, at the operation, at the end. */
+/* Compares VmPTE with the contract: after the fault, the operation, and the end. */
 static int judge_counted_tables(const struct _fixture_variant_split *v, const struct counted *c,
 				struct thp_why *why)
 {
@@ -149,7 +149,7 @@ static int judge_counted_tables(const struct _fixture_variant_split *v, const st
 		return thp_why(why, -EPROTO,
 			       "%s of %ld %s: %+ld tables (%+lld B), expected %+ld on %s kernel",
 			       op, n, kind, got, c->after - c->before, want, mode);
-	/* Back to the anchors, and to what prepare() mapped elsewhere. */
+	/* Only the anchors are left, and what prepare() mapped elsewhere. */
 	if (!(v->op->flags & OP_NO_ZAP) && c->zapped - c->base != c->before - c->fault)
 		return thp_why(why, -EPROTO,
 			       "after munmap of the range VmPTE is %+lld B off, expected 0",
@@ -197,7 +197,7 @@ static int count_split(const void *arg, struct thp_why *why)
 	static struct counted c;
 
 	TRY(measure_split(v, &c, why));
-	/* First, as it is disturbed if they are. */
+	/* Events first: the try is disturbed if they are. */
 	TRY(judge_counted_events(v, &c, why));
 	TRY(judge_counted_maps(v, &c, why));
 	return judge_counted_tables(v, &c, why);
@@ -205,14 +205,14 @@ static int count_split(const void *arg, struct thp_why *why)
 
 THP_TESTS_OF(split);
 
-/* Page tables, events and structure: the exact oracles. */
+/* The exact oracles: page tables, events and structure. */
 TEST_F(split, counts)
 {
 	(void)self;
 	THP_SCENARIO(count_split, variant);
 }
 
-/* One operation on a mapping of its own, and all that it promises but tables. */
+/* Runs the operation once on a new mapping and checks its effect, but no tables. */
 static int run_and_verify(struct thp_map *m, const struct split_op *op, enum thp_kind kind,
 			  struct thp_why *why)
 {
@@ -228,7 +228,7 @@ static int run_and_verify(struct thp_map *m, const struct split_op *op, enum thp
 	TRY(split_check_data(op, m, true, why));
 	if (thp_peek(m->thp - thp_env.page) != 1)
 		return thp_why(why, -EILSEQ, "the page below the range changed");
-	/* mremap_shrink has none above. */
+	/* mremap_shrink leaves no neighbour above. */
 	if (!(op->effect == UNMAPS && op->flags & OP_ABOVE_TOO) &&
 	    thp_peek(m->thp + thp_env.pmd) != 1)
 		return thp_why(why, -EILSEQ, "the page above the range changed");
@@ -236,8 +236,8 @@ static int run_and_verify(struct thp_map *m, const struct split_op *op, enum thp
 }
 
 /*
- * Advice may pass over a folio that somebody else holds, and aging looks the same: that is
- * a disturbance, as what does nothing does so each time.
+ * Advice may skip a folio with an extra reference, which looks like advice without effect:
+ * that is a disturbance, because advice that never has an effect fails every try.
  */
 static int verify_split(const void *arg, struct thp_why *why)
 {
@@ -250,10 +250,10 @@ static int verify_split(const void *arg, struct thp_why *why)
 	return ret == -EPROTO && v->op->starved == ADVICE ? -EAGAIN : ret;
 }
 
-/* Every byte of the range, the neighbours, and what the operation promises. */
+/* Every byte of the range, the neighbours, and the effect of the operation. */
 TEST_F(split, contents)
 {
 	(void)self;
 	THP_SCENARIO(verify_split, variant);
-	/* The destructor of the process must cope with the result as well. */
+	/* The exit of the process must cope with the resulting state as well. */
 }

@@ -2,8 +2,9 @@
 /*
  * subpage: subpage_prot(2) of powerpc: a split in the middle of a VMA.
  *
- * powerpc's subpage_prot(2) gives each 4 KiB of a 64 KiB page a protection of its own.
- * The hash MMU does that, for base pages only, so all huge PMDs of the VMA are split.
+ * powerpc's subpage_prot(2) gives each 4 KiB of a 64 KiB page a protection of its own. Only
+ * the hash MMU does that, and for base pages only, so the call splits all huge PMDs of the
+ * VMA.
  */
 #define SUBPAGE_THPS 3
 
@@ -101,7 +102,10 @@ static int split_subpage(const void *arg, struct thp_why *why)
 	TRY(thp_meter_read(&split, why));
 	if (ret)
 		return thp_why(why, ret, "subpage_prot: %s", thp_errno_name(ret));
-	/* The hash MMU always deposits: the fault has paid for the tables, whatever they cost. */
+	/*
+	 * The hash MMU always deposits: the fault has paid for the tables, however many they
+	 * are.
+	 */
 	if (!thp_env_tables(thp_meter_bytes(&fault), &got) || got < SUBPAGE_THPS)
 		return thp_why(why, -EPROTO,
 			       "fault: %+lld B of page tables, expected at least %d tables of %zu B",
@@ -119,7 +123,7 @@ THP_COVERS(subpage, counts, "walk-subpage-prot");
 TEST_F(subpage, counts)
 {
 	THP_NEEDS(thp_kind_needs(variant->kind));
-	/* Asks for nothing: there is no map to clear. */
+	/* Changes nothing: there is no map to clear. */
 	if (subpage_prot(NULL, 0, NULL))
 		THP_SKIP("needs subpage_prot (powerpc, hash MMU, 64 KiB pages)");
 	if (!thp_env_room((SUBPAGE_THPS + 1) * thp_env.pmd))

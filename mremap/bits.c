@@ -3,7 +3,7 @@
  * bits: Bits that move with a page.
  */
 
-/* Moves page @from of the THP away; where it is now, or MAP_FAILED. */
+/* Moves page @from of the THP; returns its new address, or MAP_FAILED. */
 static char *move_page(struct thp_map *m, size_t from)
 {
 	return mremap(thp_page(m, from), thp_env.page, thp_env.page,
@@ -23,8 +23,8 @@ static int pagemap_bits(const char *addr, size_t n, uint64_t bit)
 }
 
 /*
- * A change is never forgotten: one write makes all of a PMD dirty, a split passes
- * that on, and what moved counts as changed anyway.
+ * A change is never forgotten: one write makes a whole PMD soft-dirty, a split passes that
+ * on, and a moved page counts as changed anyway.
  */
 THP_COVERS(mremap, soft_dirty, "move-partial move-pmd");
 TEST_F(mremap, soft_dirty)
@@ -60,7 +60,7 @@ TEST_F(mremap, soft_dirty)
 	thp_map_destroy(m);
 }
 
-/* Write protection stays with the pages that stay. */
+/* Pages that stay keep their write protection. */
 THP_COVERS(mremap, uffd_wp, "move-partial");
 TEST_F(mremap, uffd_wp)
 {

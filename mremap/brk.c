@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * brk: brk() and the stack: VMAs that the kernel shrinks and moves itself.
- */
+/* brk: brk() and the stack: VMAs that the kernel itself shrinks and moves. */
 
 #define HEAP_MISSING "needs a heap that can grow by four PMDs"
 
-/* Sets up one THP in the heap; it has neighbours like that of a struct thp_map. */
+/* Creates one THP in the heap, with neighbours like those of a struct thp_map. */
 static int heap_thp(struct thp_map *m, enum thp_kind kind, char **old_end, struct thp_why *why)
 {
 	size_t pmd = thp_env.pmd, span = thp_span();
@@ -13,7 +11,7 @@ static int heap_thp(struct thp_map *m, enum thp_kind kind, char **old_end, struc
 
 	*old_end = sbrk(0);
 	top = (char *)(((uintptr_t)*old_end + pmd - 1) & ~(pmd - 1));
-	/* Of a span of its own, the page above the THP would take a PMD table along. */
+	/* In a span of its own, the page above the THP would need a PMD table, too. */
 	if (span && !((uintptr_t)(top + 2 * pmd) % span))
 		top += pmd;
 	if (brk(top + 3 * pmd))
@@ -53,7 +51,7 @@ static int brk_into_thp(struct thp_map *m, struct thp_why *why)
 	splits = thp_meter_splits(&meter, 1, "brk", why);
 	if (splits && splits != -EAGAIN)
 		return splits;
-	/* The table of the page above the THP goes; that of the THP is there now. */
+	/* brk() frees the table of the page above the THP; the THP has one now. */
 	vmpte = thp_meter_bytes(&meter);
 	if (thp_env.unit == 1 && (!thp_env_tables(vmpte, &tables) || tables != -dep))
 		return thp_why(why, -EPROTO, "brk changed VmPTE by %lld B, expected %ld tables",
@@ -62,7 +60,7 @@ static int brk_into_thp(struct thp_map *m, struct thp_why *why)
 	TRY(thp_map_expect(m, THP_STATE_PTE, why));
 	if (thp_obs_populated(half, thp_env.pmd / 2))
 		return thp_why(why, -EPROTO, "pages beyond the end of heap");
-	/* The heap grows again: what was cut off reads as zeroes. */
+	/* The heap grows again: the part that was cut off reads as zeroes. */
 	if (brk(m->thp + thp_env.pmd))
 		return thp_why(why, -EPROTO, "brk: %s", strerror(errno));
 	TRY(thp_check_zero(half, thp_env.nr / 2, why));
@@ -159,8 +157,8 @@ TEST_F(mremap, brk_shrink_starved)
 static char long_arg[ARG_LEN + 1];
 
 /*
- * execve() moves the stack that it has built: 4 MB of base pages that never are
- * a THP, as the VMA is marked temporary. Nothing to split, and no failure.
+ * execve() moves the stack that it has built: 4 MB of base pages that never become a THP,
+ * because the VMA is marked temporary. There is nothing to split, and nothing fails.
  */
 static int exec_stack(const void *arg, struct thp_why *why)
 {

@@ -4,8 +4,8 @@
  */
 
 /*
- * Regions that are big enough for whole PMD tables, or PUD entries, to change
- * their place, with a few THPs and small pages at both ends:
+ * Regions so big that mremap() moves whole PMD tables, or PUD entries, with a few THPs and
+ * small pages at both ends:
  *
  *	| anchor | source | anchor ... anchor | destination | anchor |
  */
@@ -96,7 +96,7 @@ static int bulk_map(struct bulk *b, struct thp_why *why)
 			return thp_why(why, -errno, "mprotect: %s", strerror(errno));
 		thp_touch(anchor[i]);
 	}
-	/* A VMA that can merge with no anchor: copying it must not extend one. */
+	/* A VMA that cannot merge with an anchor: copying it must not extend one. */
 	if (mmap(b->src, b->span, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
 		return thp_why(why, -errno, "mmap: %s", strerror(errno));
@@ -106,7 +106,7 @@ static int bulk_map(struct bulk *b, struct thp_why *why)
 	return 0;
 }
 
-/* Looks at the THPs and the small pages of the region at @base. */
+/* Checks the THPs and the small pages of the region at @base. */
 static int bulk_check(const struct bulk *b, char *base, struct thp_why *why)
 {
 	enum thp_state want = thp_kind_state(b->kind), got;
@@ -162,7 +162,7 @@ static int bulk_fault(const struct bulk *b, struct thp_why *why)
 		if (try == 4)
 			return thp_skip(why, THP_FRAGMENTED, "no THP in 4 tries");
 	}
-	/* One VMA: mremap() moves no more than that at once. */
+	/* Makes it one VMA: mremap() moves only one at a time. */
 	madvise(b->src, b->span, MADV_NOHUGEPAGE);
 	return 0;
 }
@@ -190,7 +190,7 @@ static int bulk_once(struct bulk *b, int flags, struct thp_why *why)
 	if (vmpte[1] - vmpte[0] != per)
 		return thp_why(why, -EPROTO, "%u THPs cost %lld B of tables, expected %lld",
 			       2 * b->each, vmpte[1] - vmpte[0], per);
-	/* Tables of the upper levels stay with a source that stays, unless moved. */
+	/* A source that stays mapped keeps its upper tables, unless they were moved. */
 	if (vmpte[2] != vmpte[1] && !(flags && vmpte[2] > vmpte[1]))
 		return thp_why(why, -EPROTO, "the move changed VmPTE by %lld B, expected 0",
 			       vmpte[2] - vmpte[1]);
@@ -208,7 +208,7 @@ static int bulk_once(struct bulk *b, int flags, struct thp_why *why)
 	return 0;
 }
 
-/* Nothing is split, no table is lost: deposits travel with the table they are in. */
+/* Nothing is split and no table is lost: deposits move with the table they belong to. */
 static int bulk_keeps_pmds(const void *arg, struct thp_why *why)
 {
 	const struct bulk_case *c = arg;

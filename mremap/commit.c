@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The commit charge (Committed_AS) and the locked memory (VmLck) of moves that are
- * refused. mremap() unmaps the source when everything has been moved, and that takes
- * slab objects: VMAs for what is split off, nodes of the VMA tree. Every allocation of
- * the call is refused once, slab objects included:
+ * The commit charge (Committed_AS) and the locked memory (VmLck) of moves that are refused.
+ * mremap() unmaps the source after everything has been moved, and that takes slab objects:
+ * VMAs for the parts that are split off, nodes of the VMA tree. The test refuses every
+ * allocation of the call once, slab objects included:
  *
  *	| PROT_NONE |== source ==|THP|===== moved =====|THP|== source ==| PROT_NONE |
  *	            ^            ^                         ^            ^
  *	            base         base + EDGE PMDs          ...          base + COMMIT PMDs
  *
- * The move either is complete, or it has failed, and the source is as it was, still
- * accounted for. Either way nothing is charged for good.
+ * The move is either complete, or it has failed, and the source is unchanged and still
+ * accounted. In both cases no charge is left over.
  *
- * The moved range is large and empty but for its edges: what is lost in each call is
- * far more than other processes charge meanwhile.
+ * The moved range is large, and empty except for its edges: a leak in each call is far more
+ * than other processes charge meanwhile.
  */
 
-/* PMDs of the mapping, and what stays of it on either side. */
+/* PMDs of the mapping, and of the parts that stay on either side. */
 #define COMMIT		66
 #define COMMIT_EDGE	1
 #define COMMIT_MOVED	(COMMIT - 2 * COMMIT_EDGE)
@@ -31,7 +31,7 @@ struct commit_case {
 	bool head, tail;	/* the moved range begins, ends with the mapping */
 	bool locked;		/* mlock2(MLOCK_ONFAULT) */
 	bool grow;		/* by one PMD */
-	bool noreserve;		/* MAP_NORESERVE: not accounted for at all */
+	bool noreserve;		/* MAP_NORESERVE: not accounted */
 	int flags;		/* of mremap() besides MAYMOVE | FIXED */
 };
 
@@ -83,13 +83,13 @@ static long long locked_kb(void)
 	return thp_read_field("/proc/self/status", "VmLck");
 }
 
-/* Exact since Linux 5.9: vm_memory_committed() adds up the CPUs' shares. */
+/* Exact since Linux 5.9: vm_memory_committed() sums the shares of the CPUs. */
 static long long committed_kb(void)
 {
 	return thp_read_field("/proc/meminfo", "Committed_AS");
 }
 
-/* [start, start + len) is mapped or not, and all its VMAs have VM_ACCOUNT, or none. */
+/* Whether [start, start + len) is mapped, and whether all its VMAs have VM_ACCOUNT, or none. */
 static int commit_vmas(const char *start, size_t len, bool mapped, bool accounted,
 		       const char *what, struct thp_why *why)
 {
@@ -137,7 +137,7 @@ static int commit_map(struct commit *m, struct thp_why *why)
 		return thp_skip(why, COMMIT_ROOM, "%zu B of commit charge", COMMIT * pmd);
 	if (madvise(m->base, COMMIT * pmd, MADV_HUGEPAGE))
 		return thp_why(why, -errno, "MADV_HUGEPAGE: %s", strerror(errno));
-	/* THPs if there are any: it is not they that are looked at here. */
+	/* With THPs if they can be allocated: the test does not depend on them. */
 	for (i = 0; i < 2; i++)
 		for (p = 0; p < thp_env.nr; p++)
 			thp_fill(commit_edge(m, m->src, i) + p * thp_env.page, m->seed + i, p);
@@ -146,14 +146,14 @@ static int commit_map(struct commit *m, struct thp_why *why)
 	m->locked = locked_kb();
 	if (m->locked < 0 || committed_kb() < 0)
 		return thp_why(why, -EIO, "VmLck or Committed_AS cannot be read");
-	/* vm.overcommit_memory=2 does not heed MAP_NORESERVE. */
+	/* vm.overcommit_memory=2 ignores MAP_NORESERVE. */
 	m->accounted = !commit_vmas(m->base, COMMIT * pmd, true, true, "", NULL);
 	if (!m->accounted && !c->noreserve)
 		return thp_why(why, -EPROTO, "a private writable mapping is not accounted for");
 	return 0;
 }
 
-/* Contents of both edges, wherever they are now. */
+/* Checks the contents of both edges, wherever they are now. */
 static int commit_contents(const struct commit *m, char *start, struct thp_why *why)
 {
 	int ret = 0, i;
@@ -163,7 +163,7 @@ static int commit_contents(const struct commit *m, char *start, struct thp_why *
 	return ret;
 }
 
-/* What the process has locked, and the source and the target of the move. */
+/* Judges the locked memory of the process, and the source and the target of the move. */
 static int commit_judge(struct commit *m, int err, struct thp_why *why)
 {
 	bool keep = m->c->flags & MREMAP_DONTUNMAP, done = !err;
@@ -177,7 +177,7 @@ static int commit_judge(struct commit *m, int err, struct thp_why *why)
 			  done ? "success, and the source" : "failed, and the source", why);
 	if (!ret && done)
 		ret = commit_vmas(m->dst, m->new_len, true, m->accounted, "the target", why);
-	/* MREMAP_FIXED unmaps the target first: it is nothing or PROT_NONE, as before. */
+	/* MREMAP_FIXED unmaps the target first: it is unmapped or still PROT_NONE. */
 	if (!ret && !done && commit_vmas(m->dst, m->new_len, false, false, "", NULL))
 		ret = commit_vmas(m->dst, m->new_len, true, false, "failed, and the target",
 				  why);
@@ -214,7 +214,7 @@ static int commit_round(struct commit *m, int fd, int nth, struct thp_why *why)
 	return fired;
 }
 
-/* kB that are charged for good by rounds at this shot: the least of several. */
+/* kB that rounds at this shot leave charged: the minimum of several measurements. */
 static long long commit_lost(struct commit *m, int fd, int nth, int *hit, struct thp_why *why)
 {
 	long long before, lost, least = 0;
@@ -231,7 +231,7 @@ static long long commit_lost(struct commit *m, int fd, int nth, int *hit, struct
 		lost = committed_kb() - before;
 		if (!try || llabs(lost) < llabs(least))
 			least = lost;
-		/* Others charge and uncharge, too, but hardly so much each time. */
+		/* Other processes charge and uncharge, too, but hardly that much each time. */
 		if (llabs(least) < COMMIT_MOVED / 2 * (long long)thp_env.pmd / 1024)
 			break;
 	}

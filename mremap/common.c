@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * common: What the subjects share: the move, its positions, its cases.
- */
+/* common: Shared by the subjects: the move, its positions, its cases. */
 
 /* fail-nth: more allocations than any of these operations makes. */
 #define NTH_MAX 100
@@ -9,13 +7,13 @@
 /* Too big for a stack; each test runs in a process of its own. */
 static struct thp_move mv;
 
-/* A THP that moves, and where it goes to. */
+/* A THP that moves, and its target. */
 static struct thp_map source, target;
 
 /* After each try. */
 static void put_away(void)
 {
-	/* Without one it has no descriptors, not even invalid ones. */
+	/* An arena that was never mapped has no descriptors, not even invalid ones. */
 	if (mv.arena)
 		thp_move_destroy(&mv);
 	thp_map_destroy(&source);
@@ -23,8 +21,8 @@ static void put_away(void)
 }
 
 /*
- * The positions that the tables below use: halves of a PMD and base pages. In
- * parentheses, as they are passed on as one argument.
+ * The positions that the tables below use: halves of a PMD and base pages. They are in
+ * parentheses because macros pass them on as one argument.
  */
 #define SPOT(_halves, _pages) ((struct thp_spot){ _halves, _pages })
 #define HEAD		SPOT(0, 0)

@@ -13,11 +13,11 @@ FIXTURE_VARIANT(move) {
 	struct thp_move_case c;
 };
 
-/* Names: _near is a move below the same PMD table, _far one below another. */
+/* Names: _near moves below the same PMD table, _far below another one. */
 #define KEEP .how = THP_MOVE_DONTUNMAP
 #define UFFD .how = THP_MOVE_UFFD
 
-/* The four alignment cases; what is mutually aligned but misaligned splits, too. */
+/* The four alignment cases; source and target that are equally misaligned split, too. */
 FIXTURE_VARIANT_ADD(move, whole_anon_near) MOVE(ANON, HEAD, WHOLE, HEAD);
 FIXTURE_VARIANT_ADD(move, whole_anon_far) MOVE(ANON, HEAD, WHOLE, HEAD, .far = true);
 FIXTURE_VARIANT_ADD(move, whole_zero_near) MOVE(ZERO, HEAD, WHOLE, HEAD);
@@ -72,7 +72,7 @@ FIXTURE_VARIANT_ADD(move, second_half_zero_near) MOVE(ZERO, MIDDLE, HALF, MIDDLE
 FIXTURE_VARIANT_ADD(move, second_half_zero_far) MOVE(ZERO, MIDDLE, HALF, MIDDLE, .far = true);
 FIXTURE_VARIANT_ADD(move, half_to_misaligned_anon_near) MOVE(ANON, MIDDLE, HALF, SECOND);
 
-/* Where the destination has a PTE table, only the split needs one. */
+/* If the destination has a PTE table, only the split needs one. */
 FIXTURE_VARIANT_ADD(move, page_to_table_anon_near)
 	MOVE(ANON, MIDDLE, ONE_PAGE, SECOND, .table = true);
 FIXTURE_VARIANT_ADD(move, page_to_table_zero_near)
@@ -117,7 +117,7 @@ FIXTURE_VARIANT_ADD(move, locked_keep_page_zero_near)
 FIXTURE_VARIANT_ADD(move, locked_keep_half_anon_far)
 	MOVE(ANON, MIDDLE, HALF, SECOND, KEEP, .locked = true, .far = true);
 
-/* MREMAP_FIXED onto other THPs, of which a part can remain. */
+/* MREMAP_FIXED onto other THPs, a part of which may stay. */
 #define OVER(_kind, _n) .dst_kind = THP_##_kind, .ndst = _n
 FIXTURE_VARIANT_ADD(move, whole_over_anon_near) MOVE(ANON, HEAD, WHOLE, HEAD, OVER(ANON, 1));
 FIXTURE_VARIANT_ADD(move, whole_over_anon_far)
@@ -218,15 +218,15 @@ FIXTURE_TEARDOWN_PARENT(move)
 }
 
 /*
- * UFFDIO_MOVE moves no page that somebody else has a reference to, if only for a
- * moment: such a failure is only believed when it stays.
+ * UFFDIO_MOVE does not move a page with an extra reference, even a short one: such a
+ * failure counts only if it persists.
  */
 static bool is_busy(int ret)
 {
 	return mv.c.how == THP_MOVE_UFFD && (ret == -EBUSY || (ret == -EAGAIN && !mv.fired));
 }
 
-/* The whole move; too many splits, maybe of others, only if nothing else is wrong. */
+/* Runs the whole move; reports too many splits, perhaps of others, only if all else is right. */
 static int move_whole(const void *arg, struct thp_why *why)
 {
 	const struct thp_move_case *c = arg;
@@ -246,7 +246,7 @@ static int move_whole(const void *arg, struct thp_why *why)
 	return splits;
 }
 
-/* Everything where it belongs: splits, tables on both sides, pages, contents. */
+/* Everything is in its place: splits, tables on both sides, pages, contents. */
 TEST_F(move, moves)
 {
 	(void)self;
@@ -254,7 +254,7 @@ TEST_F(move, moves)
 	THP_SCENARIO(move_whole, &variant->c);
 }
 
-/* Again, with memory: now it has to work. */
+/* Moves again, with memory: now it has to succeed. */
 static int move_again(struct thp_why *why)
 {
 	int ret;
@@ -273,7 +273,7 @@ static int move_again(struct thp_why *why)
 	return thp_move_finish(&mv, why);
 }
 
-/* UFFDIO_MOVE that moved a part cannot be repeated: the rest can. */
+/* UFFDIO_MOVE that has moved a part cannot be repeated: moves the rest. */
 static int finish_uffd(size_t moved, struct thp_why *why)
 {
 	mv.s += moved / thp_env.page;
@@ -293,7 +293,7 @@ static int check_failure(int ret, bool may_split, long slack, struct thp_why *wh
 	return finish_uffd(moved, why);
 }
 
-/* No PTE table can be allocated, from beginning to end. */
+/* No PTE table can be allocated during the whole move. */
 static int without_tables(const void *arg, struct thp_why *why)
 {
 	const struct thp_move_case *c = arg;
@@ -301,7 +301,7 @@ static int without_tables(const void *arg, struct thp_why *why)
 	unsigned int allocs;
 	int ret;
 
-	/* First, as it may take tables of its own. */
+	/* Comes first, because it may take tables itself. */
 	TRY(thp_inject_setup(true, 0, why));
 	TRY(thp_move_prepare(&mv, c, 1, why));
 	thp_move_predict(&mv, mv.n);
@@ -321,18 +321,18 @@ static int without_tables(const void *arg, struct thp_why *why)
 	if (!allocs)
 		return thp_why(why, is_busy(ret) ? -EAGAIN : -EPROTO,
 			       "starved: %s, but it needs no table", thp_errno_name(ret));
-	/* A move whose only refusals were for the destination has none of a split. */
+	/* If only tables of the destination were refused, no split has failed. */
 	if (mv.failed > (uint64_t)mv.fired)
 		return thp_why(why, -EAGAIN, "%ld tables were refused, thp_split_pmd_failed +%llu",
 			       mv.fired, (unsigned long long)mv.failed);
 	if (lazy && mv.splits)
 		return thp_why(why, -EAGAIN, "it was refused: thp_split_pmd +%llu, expected +0",
 			       (unsigned long long)mv.splits);
-	/* A deposit lets the split succeed before the destination's table fails. */
+	/* With a deposit the split succeeds before the destination's table is refused. */
 	return check_failure(ret, !lazy, 0, why);
 }
 
-/* Without a table it fails as a whole, and works again when there is memory. */
+/* Without a table the move fails as a whole, and succeeds once memory is available. */
 TEST_F(move, starved)
 {
 	(void)self;

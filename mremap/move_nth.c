@@ -7,7 +7,7 @@
 struct nth_shot {
 	const struct thp_move_case *c;
 	int nth;
-	bool *hit;	/* false: it makes fewer */
+	bool *hit;	/* result: false if the move makes fewer allocations */
 };
 
 static int move_shot_at(const struct nth_shot *shot, struct thp_why *why)
@@ -34,11 +34,14 @@ static int move_shot_at(const struct nth_shot *shot, struct thp_why *why)
 	if (!fired)
 		return thp_why(why, is_busy(ret) ? -EAGAIN : -EPROTO,
 			       "failed with %s without an injection", thp_errno_name(ret));
-	/* Tables of the destination may stay, empty, until it is unmapped. */
+	/* Empty tables of the destination may stay until it is unmapped. */
 	return check_failure(ret, true, allocs, why);
 }
 
-/* It fails as a whole and works again, or the allocation was one that may fail. */
+/*
+ * The move fails as a whole and succeeds later, or it does not depend on the refused
+ * allocation.
+ */
 static int move_shot(const void *arg, struct thp_why *why)
 {
 	const struct nth_shot *shot = arg;

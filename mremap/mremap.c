@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * mremap: What mremap() refuses, and what it does not move.
- */
+/* mremap: Calls that mremap() refuses, and calls that move nothing. */
 
 FIXTURE(mremap) {
 	int unused;	/* the harness wants data */
@@ -19,7 +17,7 @@ FIXTURE_TEARDOWN_PARENT(mremap)
 	thp_teardown(_metadata);
 }
 
-/* The THP is what it was: one PMD, its contents, its tables, no split. */
+/* The THP is unchanged: one PMD, its contents, its tables, no split. */
 static int check_untouched(const struct thp_map *m, struct thp_meter *meter, const char *what,
 			   struct thp_why *why)
 {
@@ -38,9 +36,9 @@ static int check_untouched(const struct thp_map *m, struct thp_meter *meter, con
 }
 
 /*
- * Moves that the kernel has to refuse before it touches the THP. The target at
- * @to is an empty range of ours: on older kernels (seen on 6.1 and 6.12)
- * MREMAP_FIXED unmaps it first, and judges the rest of the arguments after that.
+ * Moves that the kernel has to refuse before it touches the THP. The target at @to is an
+ * empty range of the test: older kernels (seen on 6.1 and 6.12) unmap it for MREMAP_FIXED
+ * before they check the other arguments.
  */
 static int refuse_all(struct thp_map *m, char *to, struct thp_why *why)
 {
@@ -125,8 +123,8 @@ TEST_F(mremap, same_size_stays)
 }
 
 /*
- * The kernel chooses where a range that cannot grow in place goes: the PMD stays
- * one where that is aligned.
+ * The kernel chooses the new address of a range that cannot grow in place: the PMD stays
+ * one if that address is aligned.
  */
 static int grow_elsewhere(const void *arg, struct thp_why *why)
 {

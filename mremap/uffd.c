@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * uffd: UFFDIO_MOVE of what is shared, onto a THP, and refused half way.
- */
+/* uffd: UFFDIO_MOVE of shared memory, onto a THP, and refused half way. */
 
-/* What a child that shares the source says, and what it is told. */
+/* The steps of a child that shares the source, and of the test. */
 enum { SHARES = 1 };
 enum { LOOK = 1 };
 
@@ -39,7 +37,7 @@ static int uffd_refused(size_t len, int err, const char *what, struct thp_why *w
 	return check_untouched(&source, &meter, what, why);
 }
 
-/* What another process shares cannot be moved, and is not split either. */
+/* Memory that another process shares cannot be moved, and is not split either. */
 static int uffd_move_shared(const void *arg, struct thp_why *why)
 {
 	struct thp_child *child = &source.child;
@@ -65,7 +63,7 @@ TEST_F(mremap, uffd_move_shared)
 	THP_SCENARIO(uffd_move_shared, NULL);
 }
 
-/* Neither is anything moved onto another THP. */
+/* UFFDIO_MOVE does not move onto another THP either. */
 static int uffd_move_onto_thp(const void *arg, struct thp_why *why)
 {
 	(void)arg;
@@ -85,8 +83,8 @@ TEST_F(mremap, uffd_move_onto_thp)
 }
 
 /*
- * Of two THPs the first moves as it is, the second would have to be split: without a
- * table the kernel reports what it has moved, and the next call says why it stopped.
+ * The first of two THPs moves as it is, the second has to be split: without a table the
+ * kernel reports the bytes that it has moved, and the next call returns the reason.
  */
 static int uffd_move_second_starved(const void *arg, struct thp_why *why)
 {

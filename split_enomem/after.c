@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The task after a refusal is the task before it, however often it was refused:
+ * A refusal changes nothing in the task, however often it is refused:
  *
  * - its locked memory (VmLck), its page tables and the commit charge are what they were;
  * - a userfaultfd of it can be used: no change of mappings is left open (-EAGAIN for
@@ -9,12 +9,12 @@
  * - the limit of its group still binds it (PF_MEMALLOC of memalloc_noreclaim_save());
  * - it can be killed, and when it is gone, so is its group (references to a css).
  *
- * Refused by the targeted injector. On an eager kernel there is no refusal: the one
- * operation that succeeds must leave the task so, too.
+ * The targeted injector refuses. On an eager kernel nothing is refused: the same holds for
+ * a task whose operation succeeds once.
  */
 
 #define AFTER_ROUNDS	300
-/* Pages: far more than the stock of a CPU, which hides up to 64. */
+/* Pages: far more than the stock of a CPU, which hides up to 64 of them. */
 #define AFTER_PIPE	256
 
 struct after_of {
@@ -23,7 +23,7 @@ struct after_of {
 	enum thp_kind kind;
 };
 
-/* Events of a userfaultfd have to be read before the call that caused one returns. */
+/* Reads the events of a userfaultfd, because a call that causes one waits for the reader. */
 static void *after_read_events(void *arg)
 {
 	struct thp_map *m = arg;
@@ -51,12 +51,12 @@ static int after_watch(struct thp_map *m, struct thp_why *why)
 	return ret ? thp_why(why, -ret, "pthread_create: %s", strerror(ret)) : 0;
 }
 
-/* Below every program, so that fork() copies it first. */
+/* An address below every program, so that fork() copies it first. */
 #define AFTER_LOW	0x100000UL
 
 /*
- * A page more, in the first VMA of all: dup_userfaultfd() opens the change of mappings
- * for it, then there is no table to copy it to, and fork() fails.
+ * Maps one more page, in the lowest VMA: dup_userfaultfd() marks the change of mappings as
+ * in progress for it, then the table for its copy is refused, and fork() fails.
  */
 static int after_watch_low(struct thp_map *m, struct thp_why *why)
 {
@@ -88,14 +88,14 @@ static int after_fork(struct thp_map *m, char *addr, size_t len)
 	return 0;
 }
 
-/* To a page behind the THP that nobody has touched. */
+/* Moves the page to an untouched page behind the THP. */
 static int after_mremap(struct thp_map *m, char *addr, size_t len)
 {
 	return mremap(addr, len, len, MREMAP_MAYMOVE | MREMAP_FIXED,
 		      thp_page(m, thp_env.nr + 16)) == MAP_FAILED ? -errno : 0;
 }
 
-/* Read-only and without anon_vma, so that making it writable charges (VM_ACCOUNT). */
+/* A read-only mapping without anon_vma, so that making it writable charges it (VM_ACCOUNT). */
 static int after_readonly(struct thp_map *m, struct thp_why *why)
 {
 	void *p = mmap(m->thp, thp_env.pmd, PROT_READ,
@@ -228,20 +228,20 @@ FIXTURE_TEARDOWN_PARENT(after)
 	thp_teardown(_metadata);
 }
 
-/* Steps of child and parent. */
+/* Steps of the child and the parent. */
 enum after_step {
 	AFTER_READY = 1, AFTER_JOINED, AFTER_REFUSED, AFTER_NOTED, AFTER_PIPED,
 	AFTER_LIMITED, AFTER_FULL, AFTER_NEVER
 };
 
-/* What the child tells. */
+/* The results of the child. */
 struct after_told {
 	int refused;		/* rounds */
 	long long bytes;	/* in a pipe, or -errno */
 	int full;		/* 0: the limit binds it, or -errno of thp_burner_burn() */
 };
 
-/* Refused once: 1; 0 if it had its way; -errno. */
+/* One round: 1 if it was refused; 0 if it succeeded; -errno. */
 static int after_round(const struct split_op *op, struct thp_map *m, struct thp_why *why)
 {
 	enum thp_state state;
@@ -261,7 +261,10 @@ static int after_round(const struct split_op *op, struct thp_map *m, struct thp_
 		       thp_errno_name(err), thp_state_name(state));
 }
 
-/* All rounds; the amounts of the process are as before. Refusals, or -errno. */
+/*
+ * Runs all rounds and checks that the amounts of the process are unchanged. Refusals, or
+ * -errno.
+ */
 static int after_rounds(const struct split_op *op, struct thp_map *m, struct thp_why *why)
 {
 	long long tables = thp_obs_vmpte(0), locked = thp_read_field("/proc/self/status", "VmLck");
@@ -271,8 +274,9 @@ static int after_rounds(const struct split_op *op, struct thp_map *m, struct thp
 	void *ballast;
 
 	/*
-	 * Committed_AS is never shown below 0: more than can be given back twice. Where
-	 * that has happened, the ballast stays, for the next try to begin above 0 as well.
+	 * Committed_AS is never shown below 0, so the ballast is more than the rounds could
+	 * uncharge twice. If they have done so, the ballast stays, so that the next try starts
+	 * above 0 as well.
 	 */
 	ballast = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	committed = thp_read_field("/proc/meminfo", "Committed_AS");
@@ -283,7 +287,7 @@ static int after_rounds(const struct split_op *op, struct thp_map *m, struct thp
 	if (ret < 0)
 		return ret;
 	i -= !ret;
-	/* What success changes is for other tests. */
+	/* Other tests check the effect of success. */
 	if (!ret)
 		return i;
 	lost = thp_read_field("/proc/self/status", "VmLck") - locked;
@@ -294,7 +298,7 @@ static int after_rounds(const struct split_op *op, struct thp_map *m, struct thp
 	if (lost && thp_env.table >= thp_env.page)
 		return thp_why(why, -EPROTO, "VmPTE: %+lld B after %d refusals, expected +0",
 			       lost, i);
-	/* Others charge meanwhile: no more than half of what each refusal could leave. */
+	/* Other processes charge meanwhile: tolerates half of what the refusals could leak. */
 	lost = thp_read_field("/proc/meminfo", "Committed_AS") - committed;
 	if (op->where == AT_UPPER && llabs(lost) > i * (long long)thp_env.pmd / 4 / 1024)
 		return thp_why(why, -EAGAIN, "Committed_AS: %+lld kB after %d refusals, not +0",
@@ -304,7 +308,7 @@ static int after_rounds(const struct split_op *op, struct thp_map *m, struct thp
 	return i;
 }
 
-/* Kernel memory of the task's own; bytes, or -errno. */
+/* Fills a pipe: kernel memory charged to the task; bytes, or -errno. */
 static long long after_fill_pipe(void)
 {
 	static char page[65536];
@@ -321,7 +325,7 @@ static long long after_fill_pipe(void)
 	return bytes;
 }
 
-/* A mapping, and a burner; all in the group of the child. */
+/* Maps a range, and a burner; both are charged to the group of the child. */
 static int after_prepare(const struct after_of *of, struct thp_map *m, struct thp_burner *burner,
 			 struct thp_why *why)
 {
@@ -337,7 +341,7 @@ static int after_prepare(const struct after_of *of, struct thp_map *m, struct th
 	return ret ? thp_why(why, ret, "setup: %s", thp_errno_name(ret)) : 0;
 }
 
-/* Once beforehand, as some things are allocated once; then all rounds, undisturbed. */
+/* Runs one round beforehand, because some things are allocated only once; then all rounds. */
 static int after_refusals(const struct after_of *of, struct thp_map *m, struct thp_why *why)
 {
 	int try, ret = after_round(after_op(of), m, why);
@@ -387,7 +391,7 @@ static int after_child(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-/* Kills it at the limit of its group. */
+/* Kills the child while its group is full. */
 static int after_kill(struct thp_child *c, struct thp_why *why)
 {
 	struct thp_deadline d;
@@ -404,7 +408,7 @@ static int after_kill(struct thp_child *c, struct thp_why *why)
 	return thp_why(why, -EPROTO, "SIGKILL has not ended the task in %lld ms", d.wall);
 }
 
-/* The group goes away with its last process; references to it would keep it. */
+/* The group disappears with its last process; a leaked reference would keep it. */
 static int after_remove(struct thp_cg *cg, long long before, struct thp_why *why)
 {
 	int ret = thp_cg_destroy(cg);
@@ -428,7 +432,7 @@ struct after_case {
 	struct thp_cg *cg;
 };
 
-/* Starts the child in its group, until it has been refused, as often as it could be. */
+/* Starts the child in its group and waits for the end of its rounds. */
 static int after_start(const struct after_case *a, struct thp_child *c, struct thp_why *why)
 {
 	const struct after_told *told;
@@ -450,7 +454,7 @@ static int after_start(const struct after_case *a, struct thp_child *c, struct t
 	return 0;
 }
 
-/* What the task allocates is charged to its group, and the limit of that binds it. */
+/* Allocations of the task are charged to its group, and the limit of the group binds it. */
 static int after_charged(const struct thp_cg *cg, struct thp_child *c, struct thp_why *why)
 {
 	const struct after_told *told = thp_chan_data(c->chan, struct after_told);

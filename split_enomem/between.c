@@ -1,32 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * between: A PMD that becomes huge in the middle of an operation.
- */
+/* between: A PMD becomes huge in the middle of an operation. */
 
 /*
- * A huge PMD that appears across the edge of a range after the edges were split: while
- * the operation is busy with base pages, another thread zaps what is behind them and
- * faults it in anew. There is one table for the first split and none for the second,
- * which fails where nothing can be taken back; it may fail, but it has to say so.
+ * A huge PMD appears across the edge of a range after the operation has split the edges:
+ * while the operation handles base pages, another thread zaps the memory behind them and
+ * faults it in again. There is one table for the first split and none for the second, which
+ * fails where nothing can be undone; the operation may fail, but it has to return an error.
  */
 #define BETWEEN_PMDS	256
 #define BETWEEN_TRIES	400
-/* Refusals that are reported, or are not. */
+/* The number of refusals after which the test ends, reported or not. */
 #define BETWEEN_HITS	5
-/* The same where most are those of markers. */
+/* The same where most refusals are those of markers. */
 #define MARKER_HITS	25
 #define BETWEEN_MS	20000
 #define REFAULT_MS	1000	/* of one operation */
 
 struct between_op {
 	const char *row;	/* the operation */
-	bool installs;		/* markers, for which it needs tables on any kernel */
+	bool installs;		/* installs markers, which need tables on any kernel */
 	uint64_t features, mode;	/* of a userfaultfd, or 0 */
 };
 
 enum refaulter_order { REFAULT_REST, REFAULT_GO, REFAULT_QUIT };
 
-/* The other thread, and what it works on. */
+/* The other thread, and the range that it works on. */
 static struct {
 	char *tail;
 	int period_us;
@@ -39,9 +37,9 @@ static int refaulter_wants(void)
 }
 
 /*
- * On the CPU of the operation and with a higher priority: it interrupts the operation,
- * also on machines, and virtual ones, where two CPUs seldom run at the same time. Not
- * for ever: an operation may start over as long as the PMD becomes huge again.
+ * Runs on the CPU of the operation with a higher priority: it interrupts the operation,
+ * also on machines, and virtual ones, where two CPUs seldom run at the same time. It stops
+ * after a while, because an operation may start over as long as the PMD becomes huge again.
  */
 static void *refault(void *arg)
 {
@@ -50,7 +48,7 @@ static void *refault(void *arg)
 	int want;
 
 	(void)arg;
-	/* Without the right to that it is the same, less often at the right time. */
+	/* Without permission for that the race works as well, but is met less often. */
 	(void)pthread_setschedparam(pthread_self(), SCHED_FIFO, &fifo);
 	while ((want = refaulter_wants()) != REFAULT_QUIT) {
 		if (want != REFAULT_GO) {
@@ -65,7 +63,7 @@ static void *refault(void *arg)
 	return NULL;
 }
 
-/* Returns when it rests; the rest is not waited for. */
+/* For the order to rest it returns once the thread rests; it does not wait for other orders. */
 static void refaulter_set(enum refaulter_order want)
 {
 	__atomic_store_n(&refaulter.want, want, __ATOMIC_RELEASE);
@@ -74,7 +72,7 @@ static void refaulter_set(enum refaulter_order want)
 		usleep(100);
 }
 
-/* A base page, the zero page, for each of many PTE tables, and a huge zero PMD behind them. */
+/* Maps the zero page in each of many PTE tables, and a huge zero PMD behind them. */
 static int between_new(struct thp_map *m, const struct between_op *b, struct thp_why *why)
 {
 	size_t small = BETWEEN_PMDS * thp_env.pmd;
@@ -109,7 +107,7 @@ static int between_new(struct thp_map *m, const struct between_op *b, struct thp
 	return ret ? thp_why(why, ret, "the tail is %s", thp_state_name(state)) : 0;
 }
 
-/* Whether zapping a split PMD makes room for a huge one: CONFIG_PT_RECLAIM. */
+/* Whether zapping a split PMD frees its table, so that it can become huge: CONFIG_PT_RECLAIM. */
 static bool between_reclaims(struct thp_map *m)
 {
 	enum thp_state state;
@@ -121,22 +119,23 @@ static bool between_reclaims(struct thp_map *m)
 	return !thp_obs_state(m->thp, thp_env.pmd, &state) && state == THP_STATE_PMD_ZERO;
 }
 
-/* One run, and what the victim found out about this kernel. */
+/* One run, and what the victim has found out about this kernel. */
 struct between_run {
 	const struct between_op *between;
 	bool *reclaims;		/* empty PTE tables are freed: CONFIG_PT_RECLAIM */
 };
 
-/* How one operation went. */
+/* The outcome of one operation. */
 enum between_hit {
 	BETWEEN_MISSED,		/* no table was refused */
-	BETWEEN_REPORTED,	/* one was, and the operation says so */
-	BETWEEN_SILENT,		/* one was, and it does not say so */
+	BETWEEN_REPORTED,	/* a table was refused, and the operation returned an error */
+	BETWEEN_SILENT,		/* a table was refused, and the operation returned success */
 };
 
 /*
- * One operation against the other thread: enum between_hit, or -errno with a cause. Once
- * in a while silence is no lie: the thread may have zapped what the table was for.
+ * Runs one operation against the other thread: enum between_hit, or -errno with a cause.
+ * Sometimes success is right all the same: the thread may have zapped the PMD for which the
+ * table was needed.
  */
 static int between_once(const struct starve_job *job, struct thp_map *m, struct thp_why *why)
 {
@@ -169,14 +168,14 @@ static int between_once(const struct starve_job *job, struct thp_map *m, struct 
 	return fired > 0 ? BETWEEN_REPORTED : BETWEEN_MISSED;
 }
 
-/* A new range, and one operation on it, with a delay of its own. As between_once(). */
+/* Runs one operation on a new range, with a new delay. Returns as between_once(). */
 static int between_try(const struct starve_job *job, int try, struct thp_why *why)
 {
 	const struct between_run *run = job->arg;
 	static struct thp_map m;
 	int ret;
 
-	/* What prepares it gets its tables. */
+	/* Its preparation needs tables. */
 	ret = thp_inject_task(getpid(), false);
 	if (!ret)
 		ret = between_new(&m, run->between, why);
@@ -189,7 +188,7 @@ static int between_try(const struct starve_job *job, int try, struct thp_why *wh
 	return ret;
 }
 
-/* The first steps of the victim; its other thread runs then. */
+/* The first steps of the victim; its other thread runs afterwards. */
 static int between_prepare(const struct between_run *run, pthread_t *thread, struct thp_why *why)
 {
 	struct thp_map m;
@@ -285,7 +284,7 @@ FIXTURE_TEARDOWN_PARENT(between)
 	thp_teardown(_metadata);
 }
 
-/* An operation that was refused its second table says so. */
+/* An operation whose second table is refused returns an error. */
 static int refusal_reported(const void *arg, struct thp_why *why)
 {
 	const struct starve_job *job = arg;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * MADV_COLLAPSE and khugepaged while no PTE table can be had. A lazy kernel needs none:
- * collapse frees the table that is there. An eager one keeps that table as the deposit
+ * MADV_COLLAPSE and khugepaged while no PTE table can be allocated. A lazy kernel needs
+ * none: collapse frees the table of the range. An eager one keeps that table as the deposit
  * (collapse_huge_page()), or, from Linux 7.4 on, deposits a new one, and may then have to
- * give up. Either is right: a THP and its tables, or everything as it was.
+ * give up. Both results are right: a THP and its tables, or an unchanged range.
  */
 
 FIXTURE(collapse_starved) {
-	pid_t khugepaged;	/* while it is starved, else 0 */
+	pid_t khugepaged;	/* its PID while it is starved, else 0 */
 };
 
 FIXTURE_SETUP(collapse_starved)
@@ -25,7 +25,7 @@ FIXTURE_TEARDOWN_PARENT(collapse_starved)
 	thp_guard_await_khugepaged();
 }
 
-/* Base pages that may become a THP. */
+/* Maps base pages that can become a THP. */
 static int collapse_map(struct thp_map *m, struct thp_why *why)
 {
 	int ret = thp_map_new(m, THP_SMALL, why);
@@ -36,7 +36,7 @@ static int collapse_map(struct thp_map *m, struct thp_why *why)
 		thp_why(why, -errno, "MADV_HUGEPAGE: %s", strerror(errno)) : 0;
 }
 
-/* After @err of MADV_COLLAPSE: a THP, or nothing has changed; VmPTE was @tables. */
+/* Judges the range after @err of MADV_COLLAPSE: a THP, or unchanged; VmPTE was @tables. */
 static int collapse_judge(struct thp_map *m, int err, long long tables, struct thp_why *why)
 {
 	long got, want = err ? 0 : thp_tables_collapse();
@@ -61,7 +61,7 @@ static int collapse_judge(struct thp_map *m, int err, long long tables, struct t
 	return 0;
 }
 
-/* With memory at hand: it becomes one now. */
+/* With memory available the range becomes a THP. */
 static int collapse_retry(struct thp_map *m, struct thp_why *why)
 {
 	int ret = thp_map_collapse(m);
@@ -75,7 +75,7 @@ static int collapse_retry(struct thp_map *m, struct thp_why *why)
 	return ret ? ret : thp_map_check(m, 0, thp_env.nr, why);
 }
 
-/* One MADV_COLLAPSE without tables. *@fired: tables that it was refused. */
+/* One MADV_COLLAPSE without tables. *@fired: number of refused tables. */
 static int collapse_once(struct thp_map *m, int *err, long *fired, struct thp_why *why)
 {
 	long long tables;
@@ -101,7 +101,7 @@ static int collapse_without_tables(const void *arg, struct thp_why *why)
 	(void)arg;
 	TRY(thp_inject_setup(true, 0, why));
 	TRY(collapse_map(&m, why));
-	/* A busy page or fragmentation are no want of a table: then it is tried again. */
+	/* A busy page or fragmentation is not a missing table: tries again then. */
 	thp_deadline_start(&d, 0, THP_SETTLE_MS);
 	do
 		TRY(collapse_once(&m, &err, &fired, why));
@@ -126,7 +126,7 @@ TEST_F_TIMEOUT(collapse_starved, targeted, 60)
 	THP_SCENARIO(collapse_without_tables, NULL);
 }
 
-/* What the child of the sweep tells. */
+/* The results of the child that sweeps. */
 struct collapse_told {
 	long refused;		/* allocations */
 };
@@ -160,7 +160,7 @@ static int collapse_shoot(int fd, int nth, struct thp_why *why)
 	return fired;
 }
 
-/* One allocation is refused, the first, the second, ... until none is left. */
+/* Refuses one allocation, the first, the second, ... until none is refused any more. */
 static int collapse_sweep(struct thp_chan *chan, void *arg)
 {
 	struct collapse_told *told = thp_chan_data(chan, struct collapse_told);
@@ -209,8 +209,8 @@ TEST_F_TIMEOUT(collapse_starved, fail_nth, 90)
 }
 
 /*
- * Wakes khugepaged and waits until it has made a THP of @m, or was refused three tables:
- * then it tries again and again, and must not get through once.
+ * Wakes khugepaged and waits until it has made a THP of @m, or until three tables were
+ * refused: khugepaged tries again and again, and must never succeed.
  */
 static int await_khugepaged(const struct thp_map *m, enum thp_state *state)
 {
@@ -232,7 +232,7 @@ struct khugepaged_case {
 	pid_t *starved;		/* for the clean-up: a kernel thread outlives the test */
 };
 
-/* khugepaged is refused every table. */
+/* Refuses every table to khugepaged. */
 static int khugepaged_without_tables(const void *arg, struct thp_why *why)
 {
 	const struct khugepaged_case *k = arg;
@@ -260,7 +260,7 @@ static int khugepaged_without_tables(const void *arg, struct thp_why *why)
 			       fired);
 	if (state != THP_STATE_PMD && fired <= thp_inject_drained())
 		return thp_skip(why, "needs a khugepaged with less to scan");
-	/* It may have come through by now. */
+	/* It may have succeeded by now. */
 	TRY(thp_obs_state(m.thp, thp_env.pmd, &state));
 	TRY(collapse_judge(&m, state == THP_STATE_PMD ? 0 : -ENOMEM, tables, why));
 	return thp_map_zap(&m);

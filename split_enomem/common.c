@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * common: What several subjects of this program share.
- */
+/* common: Shared by several subjects of this program. */
 
 /* Shots of fail-nth. Arbitrary, far above what any of these system calls allocates. */
 #define NTH_MAX		200
 
-/* A child that keeps what it has, and does nothing. */
+/* A child that keeps its memory and does nothing. */
 enum keep_step { KEEP_READY = 1, KEEP_END };
 
 static int keep_child(struct thp_chan *chan, void *arg)
@@ -17,7 +15,7 @@ static int keep_child(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-/* Starts one, until it is there; thp_child_kill() ends it. */
+/* Starts such a child and waits until it is ready; thp_child_kill() ends it. */
 static int keep_start(struct thp_child *c, struct thp_why *why)
 {
 	int ret = thp_child_start(c, keep_child, NULL);
@@ -27,7 +25,7 @@ static int keep_start(struct thp_child *c, struct thp_why *why)
 	return ret ? thp_why(why, ret, "fork: %s", thp_errno_name(ret)) : 0;
 }
 
-/* Sets fail-nth up, and has THPs refused, too (they are GFP_HIGHUSER). */
+/* Sets fail-nth up so that it also counts THPs, which are GFP_HIGHUSER. */
 static int nth_with_thps(struct thp_why *why)
 {
 	char knob[192];
@@ -37,13 +35,13 @@ static int nth_with_thps(struct thp_why *why)
 	return thp_settings_set(knob, "N");
 }
 
-/* A kernel thread by its name, or 0. */
+/* The PID of a kernel thread with this name, or 0. */
 static pid_t find_kthread(const char *name)
 {
 	char path[64], comm[32];
 	pid_t pid;
 
-	/* They are started at boot, but after the modules' own. */
+	/* They are started at boot, but later than those of the kernel's modules. */
 	for (pid = 2; pid < 4096; pid++) {
 		snprintf(path, sizeof(path), "/proc/%d/comm", pid);
 		if (thp_read_file(path, comm, sizeof(comm)) < 0)
@@ -56,8 +54,8 @@ static pid_t find_kthread(const char *name)
 }
 
 /*
- * What is left of a page of tables is no table for anybody, see thp_inject_drain(): the
- * task that splits for this process has to allocate one.
+ * Uses up the tables left in a page, see thp_inject_drain(): a task that splits for this
+ * process has to allocate one then.
  */
 static int drain_own_tables(struct thp_why *why)
 {
@@ -66,8 +64,8 @@ static int drain_own_tables(struct thp_why *why)
 }
 
 /*
- * Uses up the group of the calling process. The refusal itself makes other CPUs give back
- * their stocks, a little later: hence more than once.
+ * Uses up the group of the calling process. The refusal makes other CPUs return their
+ * stocks a little later, so this takes several passes.
  */
 static int fill_group(struct thp_burner *burner, struct thp_why *why)
 {
@@ -81,8 +79,8 @@ static int fill_group(struct thp_burner *burner, struct thp_why *why)
 }
 
 /*
- * Bytes by which splits of @thps THPs may exceed the limit of a group: the kernel does so
- * by a page here and there, not by one per split.
+ * Bytes by which splits of @thps THPs may exceed the limit of a group: the kernel exceeds
+ * it by single pages, not by one page per split.
  */
 static long long limit_slack(int thps)
 {

@@ -3,14 +3,14 @@
  * edges: Ranges that begin in one THP and end in another, with some of the tables.
  */
 
-/* One run: @granted tables, and what the victim found that starve_result has no place for. */
+/* One run: @granted tables, and a result of the victim that starve_result has no field for. */
 struct edge_run {
 	const struct edge_op *edge;
-	unsigned int granted;	/* tables that can still be had */
-	bool *partial;		/* success, and the rest is for another call */
+	unsigned int granted;	/* number of tables that can be allocated */
+	bool *partial;		/* success, but another call has to do the rest */
 };
 
-/* A row of THPs, as the edge wants it. */
+/* Maps a row of THPs as the edge case needs it. */
 static int edge_prepare(const struct edge_op *e, struct thp_map *m, struct thp_why *why)
 {
 	int ret = thp_pin_cpu();
@@ -28,7 +28,7 @@ static int edge_prepare(const struct edge_op *e, struct thp_map *m, struct thp_w
 	return ret ? thp_why(why, ret, "setup: %s", thp_errno_name(ret)) : 0;
 }
 
-/* With memory at hand: the result, and after a failure or a part the rest. */
+/* With memory available: judges the result, and after a failure or a part runs the rest. */
 static int edge_judge(const struct edge_run *run, struct thp_map *m,
 		      const struct edge_before *before, int op_ret, struct thp_why *why)
 {
@@ -108,13 +108,13 @@ FIXTURE_VARIANT_ADD(edges, dontneed_locked) {
 	},
 };
 
-/* Base pages in between: the markers would take a table where a THP was zapped. */
+/* Base pages in between: where a THP was zapped the markers would need a table. */
 THP_COVERS_VARIANT(edges, guard_install, refused, "zap-guard");
 FIXTURE_VARIANT_ADD(edges, guard_install) {
 	.op = { .row = "guard_install_mid", .tables = 2, .from = 1, .small_mid = true },
 };
 
-/* Where there is nothing to zap, a marker could be installed before the edge is met. */
+/* Where there is nothing to zap, a marker could be installed before the edge is reached. */
 THP_COVERS_VARIANT(edges, guard_install_holes, refused, "zap-guard");
 FIXTURE_VARIANT_ADD(edges, guard_install_holes) {
 	.op = {
@@ -138,7 +138,7 @@ FIXTURE_VARIANT_ADD(edges, uffd_wp_two_vmas) {
 	},
 };
 
-/* The one table is for the first VMA: that the second needs none may not hide it. */
+/* The only table is for the first VMA: the success of the second must not hide a failure. */
 THP_COVERS_VARIANT(edges, uffd_wp_first_vma, refused, "protect-uffd-wp");
 FIXTURE_VARIANT_ADD(edges, uffd_wp_first_vma) {
 	.op = {
@@ -232,7 +232,7 @@ FIXTURE_TEARDOWN_PARENT(edges)
 	thp_teardown(_metadata);
 }
 
-/* With @granted tables: what is missing is asked for, and only then refused. */
+/* Runs with @granted tables: missing tables have to be requested, and only then refused. */
 static int edges_with(const struct starve_job *job, struct thp_why *why)
 {
 	const struct edge_run *run = job->arg;
@@ -265,7 +265,7 @@ static int edges_with(const struct starve_job *job, struct thp_why *why)
 	return 0;
 }
 
-/* With no table, with one too few, and with just as many as there are edges. */
+/* Runs without a table, with one too few, and with exactly one per edge. */
 static int refuse_edges(const void *arg, struct thp_why *why)
 {
 	const struct starve_job *all = arg;

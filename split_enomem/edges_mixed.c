@@ -4,9 +4,9 @@
  * THP, the other way round, and those whose edges lie in one PMD.
  *
  * The two kinds are split by different functions, __split_huge_zero_page_pmd() and
- * __split_huge_pmd_locked(), but the tables for both have to be there before either of
- * them is called. A PMD with two edges is split once: with a single table to be had
- * the operation has to succeed.
+ * __split_huge_pmd_locked(), but the tables for both have to be allocated before either of
+ * them is called. A PMD with two edges is split once: with a single table the operation has
+ * to succeed.
  */
 
 THP_COVERS_VARIANT(edges, dontneed_from_zero, refused, "zap-dontneed");

@@ -5,37 +5,37 @@
 
 /*
  * Ranges with two edges: they begin in the middle of one THP and end in the middle of
- * another, so two tables are needed, and the second can be refused when the first has
- * been had. The only place where "nothing has changed" is more than "nothing was begun".
+ * another, so they need two tables, and the second can be refused after the first was
+ * allocated. Only here "nothing has changed" is more than "nothing was begun".
  *
  *	area    below   THP 0   THP 1   THP 2   above
  *	|       |      #|#######|#######|#######|#     |
  *	                    ^ range           ^
  *	                        boundary of the next level
  *
- * The range crosses into another table of the level above (a PUD): the levels of a page
- * table walk hand their results on to each other.
+ * The range crosses into another table of the level above (a PUD): each level of a page
+ * table walk returns its result to the next higher one.
  */
 #define EDGE_THPS	3
 
 struct edge_op {
-	const char *row;	/* of the split table: the call, its errors, what it needs */
+	const char *row;	/* of the split table: the call, its errors, its needs */
 	int (*prepare)(struct thp_map *m, struct thp_why *why);
-	/* After success. */
+	/* Checks the effect after success. */
 	int (*verify)(const struct edge_op *e, struct thp_map *m, struct thp_why *why);
-	unsigned int tables;	/* that it needs: the edges that lie in a THP */
+	unsigned int tables;	/* number of needed tables: the edges that are inside a THP */
 	unsigned int from;	/* where the range begins, in halves of a THP */
 	bool inside;		/* the range is the middle of THP 1: both edges in one PMD */
-	bool zero[EDGE_THPS];	/* huge zero PMDs instead of THPs */
-	bool small_mid;		/* THP 1 is base pages instead */
-	bool holes;		/* ... and of these the upper half is not there */
-	bool zaps;		/* THP 1 is unmapped by success */
+	bool zero[EDGE_THPS];	/* huge zero PMDs instead of THPs, for these */
+	bool small_mid;		/* base pages instead of THP 1 */
+	bool holes;		/* ... whose upper half is not present */
+	bool zaps;		/* success unmaps THP 1 */
 	bool cuts;		/* the first edge may stay split after a failure */
-	bool two_vmas;		/* the second begins with THP 2 */
+	bool two_vmas;		/* the second VMA starts with THP 2 */
 	bool to_end;		/* the range ends with THP 2, not in it */
-	bool wp;		/* what it changes is the userfaultfd bit: ... */
+	bool wp;		/* it changes the userfaultfd bit: ... */
 	bool wp_before;		/* ... from this to the opposite */
-	bool scan;		/* PAGEMAP_SCAN: may stop on its way, and says where */
+	bool scan;		/* PAGEMAP_SCAN: may stop on its way, and reports where */
 };
 
 static size_t edge_first(const struct edge_op *e)
@@ -50,7 +50,7 @@ static size_t edge_end(const struct edge_op *e)
 	return EDGE_THPS * thp_env.nr - (e->to_end ? 0 : thp_env.nr / 2);
 }
 
-/* Address space only, with the boundary below THP 2 where there is room for that. */
+/* Reserves addresses, with the boundary below THP 2 if there is room for that. */
 static char *edges_reserve(size_t len)
 {
 	size_t pmd = thp_env.pmd, align = thp_span(), below = EDGE_THPS * pmd;
@@ -72,7 +72,7 @@ static char *edges_reserve(size_t len)
 	return area;
 }
 
-/* As thp_map_create(), for a row of THPs; @m->thp is the first. */
+/* As thp_map_create(), for a row of THPs; @m->thp is the first one. */
 static int edges_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why)
 {
 	size_t pmd = thp_env.pmd;
@@ -95,7 +95,7 @@ static int edges_create(struct thp_map *m, enum thp_kind kind, struct thp_why *w
 	return 0;
 }
 
-/* How many huge PMDs the area has: THPs by AnonHugePages, the others one by one. */
+/* The number of huge PMDs in the area: THPs by AnonHugePages, huge zero PMDs one by one. */
 static int edges_huge(const struct thp_map *m, struct thp_smaps *sm, struct thp_why *why)
 {
 	int ret = thp_obs_smaps(0, m->area, m->area_len, sm), zero = 0;
@@ -110,7 +110,7 @@ static int edges_huge(const struct thp_map *m, struct thp_smaps *sm, struct thp_
 	       (int)(sm->anon_huge_kb * 1024 / thp_env.pmd) + zero;
 }
 
-/* Fills the THPs, and reads what is to be huge zero PMDs. */
+/* Fills the THPs, and reads the ranges that become huge zero PMDs. */
 static void edges_fault(struct thp_map *m, const struct edge_op *e)
 {
 	size_t i;
@@ -257,7 +257,7 @@ static int edge_run(const struct edge_op *e, struct thp_map *m, size_t from)
 		return split_run_at(split_op_by_name(e->row), m, start, end - start);
 	scan_rest.n = 0;
 	ret = do_scan(&scan, start, end);
-	/* What is left is another call: it is for that one to say why. */
+	/* The rest takes another call, which returns the error. */
 	if (!ret && scan.arg.walk_end < (uintptr_t)end)
 		(void)do_scan(&scan_rest, (char *)(uintptr_t)scan.arg.walk_end, end);
 	return ret;
@@ -269,8 +269,8 @@ static long page_of(const struct thp_map *m, uint64_t addr)
 }
 
 /*
- * All pages had been written to: the regions have to name each of those that the scan
- * has got to, and no other. Returns up to which page that is, or -errno.
+ * All pages had been written to: the regions have to contain each page that the scan has
+ * reached, and no other. Returns the first page that the scan has not reached, or -errno.
  */
 static long check_regions(const struct edge_op *e, const struct thp_map *m, size_t from,
 			  struct thp_why *why)
@@ -295,7 +295,7 @@ static long check_regions(const struct edge_op *e, const struct thp_map *m, size
 	return page_of(m, pos);
 }
 
-/* Pages [@lo, @hi) have the userfaultfd bit that they had not before, the others do not. */
+/* Pages [@lo, @hi) have the userfaultfd bit in its new state, all others in the old one. */
 static int check_bits(const struct edge_op *e, const struct thp_map *m, size_t lo, size_t hi,
 		      struct thp_why *why)
 {
@@ -325,7 +325,7 @@ static int check_bits(const struct edge_op *e, const struct thp_map *m, size_t l
 	return ret;
 }
 
-/* Without a signal: whether these pages can be read, or none of them. */
+/* Checks without signals whether all of these pages can be read, or none of them. */
 static int check_access(const struct thp_map *m, size_t lo, size_t hi, bool want,
 			struct thp_why *why)
 {
@@ -343,7 +343,7 @@ static int check_access(const struct thp_map *m, size_t lo, size_t hi, bool want
 	return 0;
 }
 
-/* What was written; the holes are zeroes. */
+/* Checks the written contents; holes read as zeroes. */
 static int check_plain(const struct edge_op *e, const struct thp_map *m, size_t lo, size_t hi,
 		       struct thp_why *why)
 {
@@ -360,7 +360,7 @@ static int check_plain(const struct edge_op *e, const struct thp_map *m, size_t 
 	return ret;
 }
 
-/* Contents and protection after the operation (@done), or after nothing. */
+/* Checks contents and protection after the operation (@done), or as before it. */
 static int check_edge_data(const struct edge_op *e, struct thp_map *m, bool done,
 			   struct thp_why *why)
 {
@@ -388,14 +388,14 @@ static int check_edge_data(const struct edge_op *e, struct thp_map *m, bool done
 	return ret;
 }
 
-/* What the victim knows of the time before. */
+/* The state that the victim has recorded before the operation. */
 struct edge_before {
 	struct thp_smaps sm;
 	long long vmpte;
 	int huge;		/* THPs */
 };
 
-/* The tables of @n splits, less those that an eager kernel gets back with a THP. */
+/* The tables of @n splits, minus those that an eager kernel frees with a zapped THP. */
 static int check_edge_tables(const struct edge_op *e, const struct edge_before *b, int n,
 			     bool done, struct thp_why *why)
 {
@@ -411,7 +411,7 @@ static int check_edge_tables(const struct edge_op *e, const struct edge_before *
 	return thp_why(why, -EPROTO, "%+lld B of tables, expected %+lld", got, want);
 }
 
-/* All of it is done. */
+/* The operation is complete. */
 static int judge_done(const struct edge_op *e, struct thp_map *m, const struct edge_before *b,
 		      struct thp_why *why)
 {
@@ -428,7 +428,7 @@ static int judge_done(const struct edge_op *e, struct thp_map *m, const struct e
 	return ret ? ret : check_edge_data(e, m, true, why);
 }
 
-/* It failed (or has stopped, as a scan may): nothing of what is left to do has happened. */
+/* It failed (or stopped, as a scan may): the rest of the range is unchanged. */
 static int judge_refused(const struct edge_op *e, struct thp_map *m, const struct edge_before *b,
 			 int op_ret, unsigned int granted, size_t reached, struct thp_why *why)
 {
@@ -448,7 +448,10 @@ static int judge_refused(const struct edge_op *e, struct thp_map *m, const struc
 	if (!ret)
 		ret = starve_same_vmas(op, b->sm.layout, sm.layout, why);
 	if (!ret && e->two_vmas && cut) {
-		/* Each VMA by itself: the first may be done, then all of its part is. */
+		/*
+		 * Judges each VMA separately: the first may be done, but then all of its part
+		 * is.
+		 */
 		struct thp_why ignored = { 0 };
 
 		if (!check_bits(e, m, edge_first(e), (EDGE_THPS - 1) * thp_env.nr, &ignored))

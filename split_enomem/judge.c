@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * judge: The judge is shown wrong operations.
- */
+/* judge: The judge has to report wrong operations. */
 
 /*
- * The judge is judged: operations that break the contract, without any injector,
- * so that it is seen on every kernel that a broken kernel would be reported.
+ * Tests of the judge: operations that break the contract, without any injector, which shows
+ * on every kernel that a broken kernel would be reported.
  */
 static int lie_success(struct thp_map *m, char *addr, size_t len)
 {
@@ -49,8 +47,8 @@ static int loops(struct thp_map *m, char *addr, size_t len)
 	(void)addr;
 	(void)len;
 	/*
-	 * Once is enough: starve_rehearse() must come through. An endless retry is busy, in the
-	 * kernel; what sleeps is no livelock.
+	 * Loops from the second call on: starve_rehearse() must succeed. An endless retry is
+	 * busy in the kernel; a task that sleeps is no livelock.
 	 */
 	if (m->priv++)
 		for (;;)
@@ -171,7 +169,7 @@ TEST_F_TIMEOUT(judge, reports, 60)
 	const struct starve_job job = {
 		.op = &variant->op, .kind = THP_ANON, .by = STARVE_NOTHING,
 		.result = &self->result,
-		/* Only an endless loop has to be quick to be given up. */
+		/* Only for an endless loop the limit has to be short. */
 		.return_ms = variant->op.run == loops ? 300 : 0,
 	};
 	struct thp_why why = { 0 };

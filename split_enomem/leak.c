@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * leak: Tables that are lost: loops, and what no process owns.
- */
+/* leak: Lost tables: loops that leak tables of no process. */
 
 /*
- * Leak loops. A table that was allocated and never populated is in no process'
- * VmPTE and in no report at exit: only the system's PageTables shows it, and only
- * after many rounds.
+ * Leak loops. No process' VmPTE and no report at exit includes a table that was allocated
+ * and never populated: only the system's PageTables does, and it shows only after many
+ * rounds.
  */
 #define LEAK_ROUNDS	250
 #define LEAK_ROUNDS_MAX	1000
 #define LEAK_DEVICE	100
-#define LEAK_PAGES	4	/* that others may have come to use meanwhile */
+#define LEAK_PAGES	4	/* that other processes may have taken meanwhile */
 
 FIXTURE(leak) {
 	int unused;	/* the harness wants data */
@@ -22,14 +20,14 @@ struct leak_of {
 	enum thp_kind kind;
 	bool refused;		/* tables cannot be allocated */
 	bool edges;		/* with two edges, of which the first gets its table */
-	const char *rival;	/* another thread does this to the first page meanwhile */
+	const char *rival;	/* another thread runs this on the first page meanwhile */
 	bool collapse;		/* ... and MADV_COLLAPSE */
-	bool slow;		/* as few rounds as can be */
-	bool device;		/* still fewer: all contents are copied there and back */
-	bool never;		/* the operation is refused for another reason */
+	bool slow;		/* the smallest useful number of rounds */
+	bool device;		/* even fewer: all contents are copied there and back */
+	bool never;		/* the operation is refused for another reason than memory */
 };
 
-/* A leak shows in pages of PageTables, of which a table may be a small part. */
+/* PageTables shows a leak in whole pages, and a table may be a small part of one. */
 static unsigned int leak_count(const struct leak_of *of)
 {
 	size_t count = 4 * LEAK_PAGES * thp_env.page / thp_env.table;
@@ -53,7 +51,7 @@ static int run_fault(struct thp_map *m, char *addr, size_t len)
 	return 0;
 }
 
-/* Not a split: both threads find the PMD empty. */
+/* No split: both threads find the PMD empty. */
 static const struct split_op fault_op = {
 	.name = "fault", .run = run_fault, .kinds = THP_ANON, .where = AT_MID,
 };
@@ -160,8 +158,8 @@ FIXTURE_TEARDOWN_PARENT(leak)
 }
 
 /*
- * The thread that is the rival. Both wait in user space: a thread that has to be
- * woken comes too late.
+ * The thread that competes with the operation. Both wait in user space: a thread that has
+ * to be woken starts too late.
  */
 static struct rival {
 	pthread_t thread;
@@ -171,7 +169,7 @@ static struct rival {
 	bool end;
 } rival;
 
-/* There may be one CPU only. */
+/* There may be only one CPU. */
 static void await_round(const unsigned int *counter, unsigned int round)
 {
 	unsigned int spins = 0;
@@ -190,13 +188,13 @@ static void *rival_main(void *arg)
 		await_round(&r->round, round);
 		if (r->end)
 			return NULL;
-		/* Only the loss of a table would be an error. */
+		/* Only a lost table would be an error. */
 		split_run_at(r->op, r->m, thp_page(r->m, 0), thp_env.page);
 		__atomic_store_n(&r->done, round, __ATOMIC_RELEASE);
 	}
 }
 
-/* As split_run(), against the rival, who begins at the same time. */
+/* As split_run(), while the rival starts at the same time. */
 static int run_raced(const struct split_op *op, struct thp_map *m)
 {
 	int ret;
@@ -208,13 +206,13 @@ static int run_raced(const struct split_op *op, struct thp_map *m)
 	return ret;
 }
 
-/* Whether an operation that said so has done anything: else nothing could leak. */
+/* Whether a successful operation had an effect: without one nothing could leak. */
 static bool leak_effect(const struct split_op *op, struct thp_map *m)
 {
 	struct thp_why ignored = { 0 };
 	enum thp_state state;
 
-	/* Not of the table, or a control. */
+	/* Not in the table, or a control. */
 	if (!split_is_row(op))
 		return true;
 	if (is_plain(m->kind))
@@ -224,16 +222,16 @@ static bool leak_effect(const struct split_op *op, struct thp_map *m)
 	return !thp_obs_state(m->thp, thp_env.pmd, &state) && state != thp_kind_state(m->kind);
 }
 
-/* What the rounds came to; the child tells all but the first. */
+/* The result of all rounds; the child reports all fields but the first. */
 struct leak_found {
-	long long kb;		/* by which PageTables of no process grew */
+	long long kb;		/* growth of PageTables of no process */
 	long long refused, collapsed;
-	long long effects;	/* operations that did something */
+	long long effects;	/* operations with an effect */
 };
 
 enum leak_step { LEAK_READY = 1, LEAK_GO, LEAK_NEVER };
 
-/* A new mapping for one round. One byte is enough: contents are checked elsewhere. */
+/* A new mapping for one round. One byte is enough: other tests check contents. */
 static int leak_map(struct thp_map *m, const struct leak_of *of, struct thp_why *why)
 {
 	const struct split_op *op = leak_op(of->op);
@@ -250,7 +248,7 @@ static int leak_map(struct thp_map *m, const struct leak_of *of, struct thp_why 
 	return 0;
 }
 
-/* The operation of a round; *@op_ret is its result. 0, or -errno with a cause. */
+/* Runs the operation of a round; *@op_ret is its result. 0, or -errno with a cause. */
 static int leak_run(struct thp_map *m, const struct leak_of *of, int *op_ret,
 		    struct thp_why *why)
 {
@@ -320,13 +318,13 @@ static int leak_rounds(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-/* Between two looks: what starts or ends during one is over. */
+/* Between two readings: processes that start or exit during one are done by the next. */
 #define LOOK_MS		5
 
 /*
- * Tables that belong to no process: those of others come and go, what is leaked
- * stays. The median of several looks, as a process may start or end during one; what
- * has been freed is free before the first.
+ * Tables that belong to no process: those of other processes change, leaked ones stay.
+ * Returns the median of several readings, because a process may start or exit during one;
+ * freed tables are really freed before the first.
  */
 static int ownerless_tables(long long *kb)
 {
@@ -358,7 +356,7 @@ static void leak_say(const struct leak_of *of, const struct leak_found *found)
 	       of->op, thp_kind_name(of->kind), how, found->kb, leak_count(of), found->refused);
 }
 
-/* All rounds in a child, and by how much PageTables of no process have grown. */
+/* Runs all rounds in a child: by how much PageTables of no process have grown. */
 static int leak_batch(const struct leak_of *of, long long slack, struct leak_found *found,
 		      struct thp_why *why)
 {
@@ -383,7 +381,7 @@ static int leak_batch(const struct leak_of *of, long long slack, struct leak_fou
 	}
 	*found = *thp_chan_data(c.chan, struct leak_found);
 	TRY(thp_child_join(&c, THP_STEP_MS, why));
-	/* Leaks are for ever. */
+	/* A leak is permanent. */
 	for (try = 0; try < 3; try++) {
 		ret = ownerless_tables(&after);
 		if (ret)
@@ -396,15 +394,17 @@ static int leak_batch(const struct leak_of *of, long long slack, struct leak_fou
 	return 0;
 }
 
-/* kB of PageTables that all rounds would leak, and up to which growth is no leak. */
+/* kB of PageTables that all rounds would leak, and the largest growth that is no leak. */
 static int leak_slack(const struct leak_of *of, long long *slack, struct thp_why *why)
 {
 	long long pages = LEAK_PAGES * (long long)thp_env.page / 1024;
 	long long all = (long long)(leak_count(of) * thp_env.table / 1024);
 
-	/* One leaked table a round, or one in four; a race need not be met that often. */
+	/*
+	 * One leaked table per round, or one in four rounds; a race need not be met that often.
+	 */
 	*slack = of->rival ? all / 64 : all / 4;
-	/* A page is there as long as one of its tables is. */
+	/* A page stays allocated as long as one of the tables in it does. */
 	if (of->rival && *slack < pages)
 		*slack = pages;
 	if (*slack < pages || *slack > all)
@@ -412,7 +412,7 @@ static int leak_slack(const struct leak_of *of, long long *slack, struct thp_why
 	return 0;
 }
 
-/* The rounds did what they were for. */
+/* Checks that the rounds had their effect. */
 static int leak_tried(const struct leak_of *of, const struct leak_found *found,
 		      struct thp_why *why)
 {
@@ -445,7 +445,7 @@ static int leaks_no_tables(const void *arg, struct thp_why *why)
 	TRY(leak_slack(of, &slack, why));
 	if (of->refused)
 		TRY(thp_inject_setup(true, 0, why));
-	/* What others do goes up and down, a leak goes on. */
+	/* The tables of others go up and down, a leak only grows. */
 	for (batch = 0; batch < 3; batch++) {
 		TRY(leak_batch(of, slack, &found, why));
 		if (found.kb < slack)

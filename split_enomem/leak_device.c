@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * More leak loops: migration to device memory and back. An eager kernel prepares a
- * deposit in migrate_vma_insert_huge_pmd_page() and has to give it back wherever it
- * is not needed; a lazy one must have none there. A THP that the other side takes in
- * base pages only is split by migrate_vma_split_unmapped_folio(), a part of it by
+ * More leak loops: migration to device memory and back. An eager kernel prepares a deposit
+ * in migrate_vma_insert_huge_pmd_page() and has to free it wherever it is not needed; a
+ * lazy one must not allocate it. A THP that the other side takes in base pages only is
+ * split by migrate_vma_split_unmapped_folio(), a part of it by
  * migrate_vma_collect_huge_pmd().
  */
 static int leak_hmm(struct thp_map *m, struct thp_why *why)
@@ -12,7 +12,7 @@ static int leak_hmm(struct thp_map *m, struct thp_why *why)
 	return thp_hmm_open(why);
 }
 
-/* Where userfaultfd waits for the pages, the device gets none: all is given back. */
+/* If userfaultfd waits for the pages, the device gets none: the kernel gives everything back. */
 static int leak_hmm_watched(struct thp_map *m, struct thp_why *why)
 {
 	int ret = thp_hmm_open(why);
@@ -52,7 +52,7 @@ static int leak_there_and_back(struct thp_map *m, char *addr, size_t len)
 	return ret ? ret : thp_hmm_to_system(addr, len);
 }
 
-/* There is no THP for it when it comes back. */
+/* No THP can be allocated for it when it returns. */
 static int leak_back_split(struct thp_map *m, char *addr, size_t len)
 {
 	int ret = thp_hmm_to_device(addr, len);

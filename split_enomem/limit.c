@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * limit: Splits in a control group that is full. A folio split may not take more than the
- * limit of the group allows: neither those of many folios by a table each, nor that of one
- * that many processes map.
+ * limit: Splits in a control group that is full. Folio splits must not exceed the limit of
+ * the group: neither those of many folios by a table each, nor that of one folio that many
+ * processes map.
  */
 #define LIMIT_THPS	16
 #define LIMIT_MAPPERS	12
-/* The kernel brings memory.stat up to date every 2 s. */
+/* The kernel updates memory.stat every 2 s. */
 #define CHARGED_MS	2500
 
 FIXTURE(limit) {
@@ -37,14 +37,17 @@ enum limit_step {
 	LIMIT_TRIED, LIMIT_FED
 };
 
-/* What the child tells. */
+/* The results of the child. */
 struct limit_told {
 	uintptr_t page;			/* in the first THP */
 	int advice[LIMIT_THPS];		/* 0 or -errno of MADV_COLD */
-	int split;			/* THPs that are, in the end */
+	int split;			/* THPs that are split in the end */
 };
 
-/* In the child, in its group: THPs, other processes that map them, and a burner. */
+/*
+ * Runs in the child, in its group: maps THPs, a burner, and starts other processes that map
+ * the THPs.
+ */
 static int limit_prepare(const struct limit_case *l, struct thp_map *maps,
 			 struct thp_child *mappers, struct thp_burner *burner,
 			 struct thp_why *why)
@@ -62,7 +65,7 @@ static int limit_prepare(const struct limit_case *l, struct thp_map *maps,
 	return ret ? thp_why(why, ret, "sched_setaffinity: %s", thp_errno_name(ret)) : 0;
 }
 
-/* The data is there, however many of them were split. */
+/* The data is intact, however many THPs were split. */
 static int limit_look(const struct limit_case *l, const struct thp_map *maps,
 		      struct limit_told *told, struct thp_why *why)
 {
@@ -100,7 +103,7 @@ static int limit_child(struct thp_chan *chan, void *arg)
 	full = fill_group(&burner, why);
 	thp_chan_post_parent(chan, LIMIT_FULL);
 	thp_chan_await_parent(chan, LIMIT_SPLIT);
-	/* Advice about a folio that others map as well is not heeded. */
+	/* The kernel ignores advice on a folio that other processes map as well. */
 	for (i = 0; i < l->thps && !l->mappers && !full; i++)
 		told->advice[i] = madvise(thp_page(&maps[i], 1), thp_env.page, MADV_COLD) ?
 				  -errno : 0;
@@ -111,7 +114,7 @@ static int limit_child(struct thp_chan *chan, void *arg)
 	return full ? full : limit_look(l, maps, told, why);
 }
 
-/* Starts the child in its group and has it fill that up. *@limit in bytes. */
+/* Starts the child in its group and lets it fill the group. *@limit in bytes. */
 static int limit_fill(const struct limit_case *l, struct thp_child *c, long long *limit,
 		      struct thp_why *why)
 {
@@ -128,19 +131,19 @@ static int limit_fill(const struct limit_case *l, struct thp_child *c, long long
 		return *limit;
 	thp_chan_post_child(c->chan, LIMIT_SET);
 	TRY(thp_child_await(c, LIMIT_FULL, THP_STEP_MS));
-	/* Room for one table, where many are wanted. */
+	/* Room for one table, although many are needed. */
 	if (l->mappers) {
 		*limit += thp_env.page;
 		TRY(thp_cg_limit(l->cg, *limit));
 	}
-	/* Now a task may be killed: none has to be. */
+	/* From here on a task may be killed, but none has to be. */
 	if (thp_env.memcg != 2)
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", c->pid);
 	return thp_write_file(path, "0");
 }
 
-/* The splits have kept the limit, and said nothing but 0; @over: usage - limit. */
+/* The splits have kept the limit, and the calls returned 0; @over: usage - limit. */
 static int limit_judge(const struct limit_case *l, const struct limit_told *told,
 		       long long over, uint64_t failed_splits, struct thp_why *why)
 {
@@ -156,7 +159,7 @@ static int limit_judge(const struct limit_case *l, const struct limit_told *told
 		if (told->advice[i])
 			return thp_why(why, -EPROTO, "MADV_COLD is advice: expected 0, got %s",
 				       thp_errno_name(told->advice[i]));
-	/* The event is where people look for the cause. */
+	/* People look for the cause in the event. */
 	if (thp_env.contract == THP_LAZY && left && starve_counts_failures() && !failed_splits)
 		return thp_why(why, -EPROTO,
 			       "%d folios could not be split, thp_split_pmd_failed +0", left);
@@ -183,7 +186,7 @@ static int split_at_limit(const void *arg, struct thp_why *why)
 	thp_obs_events(&e[0]);
 	thp_chan_post_child(c.chan, LIMIT_SPLIT);
 	TRY(thp_child_await(&c, LIMIT_TRIED, THP_STEP_MS));
-	/* By debugfs the task that splits has memory. */
+	/* With debugfs the task that splits has memory. */
 	told = *thp_chan_data(c.chan, struct limit_told);
 	if (l->mappers)
 		(void)thp_split_folios(c.pid, told.page, thp_env.page);
@@ -191,7 +194,7 @@ static int split_at_limit(const void *arg, struct thp_why *why)
 	usage = thp_cg_usage(l->cg);
 	TRY(thp_cg_limit(l->cg, THP_CG_MAX));
 	thp_chan_post_child(c.chan, LIMIT_FED);
-	/* It has told everything when it has ended. */
+	/* The child has written all results when it has ended. */
 	if (waitid(P_PID, c.pid, &info, WEXITED | WNOWAIT))
 		return thp_why(why, -errno, "waitid: %s", strerror(errno));
 	told = *thp_chan_data(c.chan, struct limit_told);
@@ -246,7 +249,7 @@ static int charged_child(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-/* Page tables of the group, bytes. */
+/* The page tables charged to the group, bytes. */
 static long long charged_tables(const struct thp_cg *cg)
 {
 	thp_sleep_ms(CHARGED_MS);

@@ -4,9 +4,9 @@
  */
 
 /*
- * A device that mirrors the process is told when page tables begin to change and when
- * that is over, also if it has failed: else the device waits for ever, and so does the
- * process when it closes it.
+ * A device that mirrors the process is notified when page tables start to change and when
+ * the change ends, even if it has failed: otherwise the device waits for ever, and so does
+ * the process that closes it.
  */
 FIXTURE(mirror) {
 	struct starve_result result;
@@ -48,7 +48,7 @@ FIXTURE_TEARDOWN_PARENT(mirror)
 	thp_teardown(_metadata);
 }
 
-/* A process that waits for ever cannot be killed: that is what starve_run() reports. */
+/* A process that waits for ever cannot be killed: starve_run() reports that. */
 static int notifiers_released(const void *arg, struct thp_why *why)
 {
 	const struct starve_job *job = arg;

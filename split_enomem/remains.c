@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * remains: What a process leaves behind that was refused memory in a control group of its
- * own: when it has ended, nothing of it may be charged to the group any more, no memory
- * of its mm, no page that was set aside, no table, no slab object.
+ * remains: What a starved process leaves in a control group of its own: after its exit
+ * nothing of it may be charged to the group, no memory of its mm, no page that was set
+ * aside, no table, no slab object.
  */
 #define REMAINS_ROUNDS	64
 #define REMAINS_SLABS	1000
@@ -13,10 +13,10 @@ FIXTURE(remains) {
 
 struct remains_of {
 	const char *op;
-	bool every_table;	/* is refused; else each allocation, by fail-nth */
+	bool every_table;	/* every table is refused; else each allocation, by fail-nth */
 	bool shared;		/* mapped by a child as well */
-	bool slabs;		/* many rounds at the shot that refuses the split first */
-	bool failslab;		/* what has to be refused is a slab object */
+	bool slabs;		/* many rounds at the shot that refuses the first split */
+	bool failslab;		/* a slab object has to be refused */
 };
 
 FIXTURE_VARIANT(remains) {
@@ -64,7 +64,7 @@ struct remains_job {
 	const struct remains_of *of;
 	struct thp_map m;
 	struct thp_child other;
-	int fd;			/* fail-nth */
+	int fd;			/* of fail-nth */
 };
 
 static void remains_unmap(struct remains_job *job)
@@ -80,7 +80,7 @@ static int remains_map(struct remains_job *job, struct thp_why *why)
 
 	if (ret)
 		return ret;
-	/* One byte is enough: contents are checked elsewhere. */
+	/* One byte is enough: other tests check contents. */
 	thp_touch(job->m.thp);
 	if (!job->of->shared)
 		return 0;
@@ -91,7 +91,7 @@ static int remains_map(struct remains_job *job, struct thp_why *why)
 static int remains_round(struct remains_job *job, int nth, struct thp_why *why)
 {
 	const struct split_op *op = split_op_by_name(job->of->op);
-	/* One page: an operation on more would try again at the next one. */
+	/* One page: an operation on more would retry at the next page. */
 	char *page = thp_page(&job->m, thp_env.nr / 2);
 	int ret;
 
@@ -100,7 +100,7 @@ static int remains_round(struct remains_job *job, int nth, struct thp_why *why)
 		(void)split_run_at(op, &job->m, page, thp_env.page);
 		return thp_inject_task(getpid(), false) ? : 1;
 	}
-	/* What is set aside is a page by itself. */
+	/* Pages that are set aside are whole pages. */
 	ret = job->of->slabs ? 0 : thp_inject_drain(job->fd);
 	if (!ret)
 		ret = thp_inject_nth_arm(job->fd, nth);
@@ -110,7 +110,7 @@ static int remains_round(struct remains_job *job, int nth, struct thp_why *why)
 	return thp_inject_nth_disarm(job->fd);
 }
 
-/* The same shot again and again; a new THP unless the old one is still whole. */
+/* The same shot in each round; with a new THP unless the old one is still whole. */
 static int remains_rounds(struct remains_job *job, int nth, int rounds, struct thp_why *why)
 {
 	bool reuse = job->of->shared || job->of->every_table;
@@ -134,7 +134,7 @@ static int remains_rounds(struct remains_job *job, int nth, int rounds, struct t
 		ret = thp_obs_state(job->m.thp, thp_env.pmd, &state);
 		if (ret)
 			return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
-		/* It was split in spite of it: a fork for each round would take long. */
+		/* The THP was split in spite of it: one fork per round would take long. */
 		if (state != THP_STATE_PMD) {
 			remains_unmap(job);
 			rounds = 0;
@@ -145,14 +145,14 @@ static int remains_rounds(struct remains_job *job, int nth, int rounds, struct t
 
 enum remains_step { REMAINS_READY = 1, REMAINS_GO, REMAINS_NEVER };
 
-/* What the child tells. */
+/* The results of the child. */
 struct remains_told {
 	long refused;		/* allocations */
 	long failed_splits;	/* thp_split_pmd_failed */
 };
 
 /*
- * The first shot, the second, ... until none is left. *@splits: the first that refuses
+ * The first shot, the second, ... until none hits. *@splits: the first shot that refuses
  * the split, 0 if none does.
  */
 static int remains_sweep(struct remains_job *job, struct remains_told *told, int *splits,
@@ -196,19 +196,19 @@ static int remains_child(struct thp_chan *chan, void *arg)
 	thp_chan_post_parent(chan, REMAINS_READY);
 	thp_chan_await_parent(chan, REMAINS_GO);
 	TRY(remains_sweep(&job, told, &splits, why));
-	/* An eager kernel refuses none: any shot will do. */
+	/* An eager kernel refuses no split: any shot will do. */
 	if (job.of->slabs) {
 		ret = remains_rounds(&job, splits ? : 1, REMAINS_SLABS, why);
 		if (ret < 0)
 			return ret;
 		told->refused += ret;
 	}
-	/* What is still mapped is for the exit of this process to free. */
+	/* The exit of this process frees what is still mapped. */
 	thp_child_kill(&job.other);
 	return 0;
 }
 
-/* The child in its group, until it has ended; *@refused as it says. */
+/* Runs the child in its group until it exits; *@refused as reported by it. */
 static int remains_run(struct thp_cg *cg, const struct remains_of *of, long *refused,
 		       struct thp_why *why)
 {
@@ -237,11 +237,14 @@ static int remains_run(struct thp_cg *cg, const struct remains_of *of, long *ref
 	return why->text[0] ? -EPROTO : 0;
 }
 
-/* What is charged to the group settles at (next to) nothing. */
+/* Waits until the charge of the group settles at nearly nothing. */
 static int remains_settle(const struct thp_cg *cg, const struct remains_of *of, long refused,
 			  struct thp_why *why)
 {
-	/* A page per round, or a tenth of a page: less than a third of either. */
+	/*
+	 * A leak is a page per round, or a tenth of a page: accepts less than a third of
+	 * either.
+	 */
 	long long max = of->slabs ? 32 << 10 : REMAINS_ROUNDS * (long long)thp_env.page / 3;
 	long long anon, kernel, end;
 

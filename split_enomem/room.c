@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a full memory group has to refuse, and what not. The table of a split is
- * charged like any other (GFP_PGTABLE_USER, try_charge_memcg()): where reclaim can make
- * room, no split fails with ENOMEM; where it cannot, no split takes the group over its
- * limit, or a page from the reserves of the kernel.
+ * Which splits a full memory group has to refuse. The table of a split is charged like any
+ * other (GFP_PGTABLE_USER, try_charge_memcg()): if reclaim can make room, no split fails
+ * with ENOMEM; if it cannot, no split exceeds the limit of the group, or takes a page from
+ * the reserves of the kernel.
  *
- * The group is filled with base pages until the next one cannot be charged, from the
- * per-CPU stock neither. For the tests in which there is memory to be had, MADV_FREE
- * makes these pages reclaimable without swap and without a file system.
+ * The child fills the group with base pages until the next one cannot be charged, not even
+ * from the per-CPU stock. For the tests in which reclaim makes room, MADV_FREE makes these
+ * pages reclaimable without swap and without a file system.
  */
 
 #define ROOM_THPS	16
@@ -17,8 +17,8 @@ FIXTURE(room) {
 };
 
 /*
- * The first two allocate a VMA before the table, and may be refused that. What they
- * reclaim for it leaves room for tables; the others allocate nothing else.
+ * The first two allocate a VMA before the table, which may be refused. The memory reclaimed
+ * for the VMA leaves room for tables; the others allocate nothing else.
  */
 FIXTURE_VARIANT(room) {
 	const char *row;	/* of lib/ops/op_*.c */
@@ -50,16 +50,16 @@ enum room_step { ROOM_READY = 1, ROOM_JOINED, ROOM_MAPPED, ROOM_LIMITED, ROOM_DO
 
 struct room_case {
 	const struct split_op *op;
-	bool reclaimable;	/* what fills the group */
+	bool reclaimable;	/* the memory that fills the group */
 	struct thp_cg *cg;
 };
 
-/* What the child tells. */
+/* The results of the child. */
 struct room_told {
 	int ret[ROOM_THPS];	/* of the operations */
 };
 
-/* The page in the middle is changed or not, the others are as they were. */
+/* The page in the middle is changed or not, the other pages are unchanged. */
 static int room_contents(const struct thp_map *m, struct thp_why *why)
 {
 	size_t mid = thp_env.nr / 2;
@@ -68,7 +68,7 @@ static int room_contents(const struct thp_map *m, struct thp_why *why)
 	return ret ? ret : thp_map_check(m, mid + 1, thp_env.nr - mid - 1, why);
 }
 
-/* THPs, ready for the operation, and a burner; all in the group of the child. */
+/* Maps THPs, ready for the operation, and a burner; all charged to the group of the child. */
 static int room_prepare(const struct split_op *op, struct thp_map *maps,
 			struct thp_burner *burner, struct thp_why *why)
 {
@@ -115,7 +115,7 @@ static int room_child(struct thp_chan *chan, void *arg)
 	return full;
 }
 
-/* Runs the child; @over: what it took the group beyond its limit, in bytes. */
+/* Runs the child; @over: by how many bytes it exceeded the limit of its group. */
 static int room_run(const struct room_case *r, struct room_told *told, long long *over,
 		    struct thp_why *why)
 {
@@ -145,7 +145,7 @@ static int room_run(const struct room_case *r, struct room_told *told, long long
 	return thp_child_join(&c, THP_STEP_MS, why) ? : ret;
 }
 
-/* Reclaim makes room: the split is not refused. Or there is none: the limit holds. */
+/* With reclaimable memory no split is refused. Without, the limit holds. */
 static int splits_keep_limit(const void *arg, struct thp_why *why)
 {
 	const struct room_case *r = arg;

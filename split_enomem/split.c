@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * split: Every row of the table of operations while page tables cannot be had.
- */
+/* split: Every row of the table of operations while page tables cannot be allocated. */
 
-/* What swaps out allocates for every page: that sweep ends with the time. */
+/* Swap-out allocates for every page: that sweep ends at this time limit. */
 #define SWEEP_MS	50000
 /* Sweeps that may miss the table, see sweep(). */
 #define SWEEPS		4
-/* Shots in a row whose events somebody else has disturbed. */
+/* Shots in a row whose events other processes may disturb. */
 #define NOISE_MAX	3
 
 THP_TESTS_OF(split);
@@ -32,7 +30,7 @@ FIXTURE_TEARDOWN_PARENT(split)
 	thp_teardown(_metadata);
 }
 
-/* Every table is refused: who needs one asks for it and does not succeed without. */
+/* Every table is refused: an operation that needs one requests it and does not succeed. */
 static int without_tables(const void *arg, struct thp_why *why)
 {
 	const struct starve_job *job = arg;
@@ -46,7 +44,7 @@ static int without_tables(const void *arg, struct thp_why *why)
 	TRY(starve_events(r, job->op, job->kind, starve_counts_failures() ? r->fired : 0, true,
 			  why));
 	starve_report("targeted", job, r->fired);
-	/* Eager kernels have the table; without a THP there is no need for one. */
+	/* Eager kernels have the table; without a THP no table is needed. */
 	if (!needed && r->fired)
 		return thp_why(why, -EPROTO, "%s of %s asked for %ld tables, expected none", op,
 			       kind, r->fired);
@@ -62,7 +60,7 @@ static int without_tables(const void *arg, struct thp_why *why)
 	return 0;
 }
 
-/* Only PTE-table allocations fail, and all of them: the sharpest instrument. */
+/* Only PTE-table allocations fail, and all of them: the most exact injector. */
 TEST_F_TIMEOUT(split, targeted, 90)
 {
 	const struct starve_job job = {
@@ -74,13 +72,13 @@ TEST_F_TIMEOUT(split, targeted, 90)
 	THP_SCENARIO(without_tables, &job);
 }
 
-/* A memory mapping of base pages, or of none. */
+/* A mapping of base pages, or one without pages. */
 static bool is_plain(enum thp_kind kind)
 {
 	return kind == THP_SMALL || kind == THP_NONE;
 }
 
-/* Everything that is charged is refused, tables included. */
+/* Every charge is refused, including those of tables. */
 static int in_full_group(const void *arg, struct thp_why *why)
 {
 	const struct starve_job *job = arg;
@@ -91,7 +89,7 @@ static int in_full_group(const void *arg, struct thp_why *why)
 	TRY(starve_run(job, why));
 	starve_report("memcg", job,
 		      r->ret || r->waited || r->still_huge || r->failed_splits > 0);
-	/* Zapping base pages takes nothing; that must not change. */
+	/* Zapping base pages allocates nothing; that must not change. */
 	if (is_plain(job->kind) && (job->op->flags & OP_ZAPS) && r->ret)
 		return thp_why(why, -EPROTO, "%s of %s: %s, expected success", job->op->name,
 			       thp_kind_name(job->kind), thp_errno_name(r->ret));
@@ -101,7 +99,7 @@ static int in_full_group(const void *arg, struct thp_why *why)
 	return 0;
 }
 
-/* The control group is full: also the victim's other allocations fail. */
+/* The control group is full: the victim's other allocations fail, too. */
 TEST_F_TIMEOUT(split, memcg, 90)
 {
 	const struct starve_job job = {
@@ -113,7 +111,7 @@ TEST_F_TIMEOUT(split, memcg, 90)
 	THP_SCENARIO(in_full_group, &job);
 }
 
-/* starve_events() of one shot, which @fired or did not. */
+/* starve_events() of one shot that hit (@fired) or did not. */
 static int shot_events(const struct starve_job *job, const struct thp_map *m,
 		       const struct thp_events *e, int fired, struct thp_why *why)
 {
@@ -128,8 +126,9 @@ static int shot_events(const struct starve_job *job, const struct thp_map *m,
 }
 
 /*
- * The operation on a new mapping, with its @nth allocation refused. 1 if one was, 0 if it
- * has less than @nth; -EAGAIN or another -errno with a cause.
+ * Runs the operation on a new mapping with its @nth allocation refused. 1 if it was
+ * refused, 0 if the operation makes fewer than @nth; -EAGAIN or another -errno with a
+ * cause.
  */
 static int shoot(const struct starve_job *job, int fd, int nth, struct thp_why *why)
 {
@@ -205,7 +204,10 @@ static int sweep(struct thp_chan *chan, void *arg)
 			break;
 		if (fired)
 			continue;
-		/* A slab that needed a page may have drawn the shot at the table. */
+		/*
+		 * A slab allocation that needed a page may have been refused instead of the
+		 * table.
+		 */
 		if (r->failed_splits || !starve_needs_table(job->op, job->kind) ||
 		    ++sweeps == SWEEPS)
 			break;
@@ -216,7 +218,7 @@ static int sweep(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-/* The sweep has refused something; and of a split the table. */
+/* The sweep has refused allocations, including the table of each split. */
 static int allocation_by_allocation(const void *arg, struct thp_why *why)
 {
 	const struct starve_job *job = arg;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * unasked: Splits that the kernel starts: KSM, the shrinker of underused THPs, DAMON. The
- * task that splits is starved, not the owner of the memory; it gives the split up, and
- * the data is unchanged.
+ * task that splits is starved, not the owner of the memory; it abandons the split, and the
+ * data is unchanged.
  */
 
 FIXTURE(unasked) {
@@ -17,18 +17,18 @@ FIXTURE_SETUP(unasked)
 
 FIXTURE_TEARDOWN_PARENT(unasked)
 {
-	/* A kernel thread outlives the test. */
+	/* A kernel thread is still there after the test. */
 	if (self->starved)
 		thp_inject_task(self->starved, false);
 	thp_teardown(_metadata);
 }
 
-/* What a scenario here gets: it leaves the task that it starves to the clean-up. */
+/* The argument of a scenario here: the clean-up ends the starving of the task in it. */
 struct unasked {
 	pid_t *starved;
 };
 
-/* As thp_map_expect(), and a state that cannot be told is wrong, too. */
+/* As thp_map_expect(), but an unknown state is a failure, too. */
 static int expect_exactly(const struct thp_map *m, enum thp_state want, struct thp_why *why)
 {
 	enum thp_state state;
@@ -42,7 +42,7 @@ static int expect_exactly(const struct thp_map *m, enum thp_state want, struct t
 	return 0;
 }
 
-/* @who has asked for a table if it needs one: then the range is @state, unsplit. */
+/* @who has requested a table if it needs one: then the range is @state, unsplit. */
 static int refused_split(const char *who, const struct thp_map *m, struct thp_why *why)
 {
 	bool lazy = thp_env.contract == THP_LAZY;
@@ -78,7 +78,7 @@ static int await_states(const struct thp_map *m, enum thp_state want, int ms)
 	return -ETIMEDOUT;
 }
 
-/* Page 7 of the second THP equals page 3 of the first, the others are their own. */
+/* Page 7 of the second THP equals page 3 of the first, the other pages all differ. */
 static int check_twins(const struct thp_map *m, struct thp_why *why)
 {
 	int ret = thp_map_check(&m[0], 0, thp_env.nr, why);
@@ -106,7 +106,7 @@ static int make_twins(struct thp_map *m, struct thp_why *why)
 	return 0;
 }
 
-/* ksmd tries again and again, and must not get through once. */
+/* ksmd tries again and again, and must never succeed. */
 static int ksm_refused(const struct thp_map *m, int ms, struct thp_why *why)
 {
 	long long end = thp_now_ms() + ms;
@@ -159,7 +159,7 @@ TEST_F_TIMEOUT(unasked, ksm, 90)
 	THP_SCENARIO(starve_ksm, &unasked);
 }
 
-/* Runs the shrinkers until one has been refused a table, or has split the THP. */
+/* Runs the shrinkers until one was refused a table, or has split the THP. */
 static int shrink_until_refused(const struct thp_map *m, struct thp_why *why)
 {
 	enum thp_state state;
@@ -177,7 +177,7 @@ static int shrink_until_refused(const struct thp_map *m, struct thp_why *why)
 	return 0;
 }
 
-/* The shrinker of THPs that are mostly zeroes gives up on one that it cannot split. */
+/* The shrinker of THPs that are mostly zeroes abandons one that it cannot split. */
 static int starve_shrinker(const void *arg, struct thp_why *why)
 {
 	const struct unasked *unasked = arg;
@@ -198,7 +198,7 @@ static int starve_shrinker(const void *arg, struct thp_why *why)
 		return thp_why(why, -EPROTO, "thp_underused_split_page +0, expected +1");
 	TRY(thp_map_check(&m, 0, 1, why));
 	TRY(thp_check_zero(thp_page(&m, 1), thp_env.nr - 1, why));
-	/* The shrinker has lost interest, but the THP can be split. */
+	/* The shrinker has dropped the THP from its list, but the THP can be split. */
 	if (madvise(thp_page(&m, 3), thp_env.page, MADV_COLD))
 		return thp_why(why, -errno, "MADV_COLD: %s", strerror(errno));
 	TRY(thp_map_expect(&m, THP_STATE_PTE, why));
@@ -214,12 +214,12 @@ TEST_F_TIMEOUT(unasked, underused, 90)
 	THP_SCENARIO(starve_shrinker, &unasked);
 }
 
-/* DAMON finds that nobody uses a page, and calls it cold, from a thread of its own. */
+/* DAMON finds that a page is unused and calls MADV_COLD for it, from a thread of its own. */
 #define DAMON "/sys/kernel/mm/damon/admin/kdamonds/"
 #define DAMON_CTX DAMON "0/contexts/0/"
 #define DAMON_TAKEN "needs DAMON for itself"
 
-/* One region of one page, and a scheme that takes whatever it finds. */
+/* One region of one page, and a scheme that matches any region. */
 static int damon_setup(const char *page, struct thp_why *why)
 {
 	unsigned long start = (unsigned long)page;
@@ -247,7 +247,7 @@ static int damon_setup(const char *page, struct thp_why *why)
 	snprintf(pid, sizeof(pid), "%d", getpid());
 	snprintf(from, sizeof(from), "%lu", start);
 	snprintf(to, sizeof(to), "%lu", start + thp_env.page);
-	/* This one brings the others, and takes them away when it is restored. */
+	/* This setting creates the other files, and removes them when it is restored. */
 	ret = thp_settings_set(DAMON "nr_kdamonds", "1");
 	if (ret)
 		return thp_why_default(why, ret);
@@ -259,7 +259,7 @@ static int damon_setup(const char *page, struct thp_why *why)
 	return 0;
 }
 
-/* Until DAMON has been refused @refusals tables (0: never mind), or has split the THP. */
+/* Waits until DAMON was refused @refusals tables (0: ignored), or has split the THP. */
 static int await_damon(const struct thp_map *m, long refusals, struct thp_why *why)
 {
 	long long end = thp_now_ms() + thp_limit(THP_DAEMON_MS);
@@ -294,7 +294,7 @@ static int starve_damon(const void *arg, struct thp_why *why)
 		return thp_skip(why, DAMON_TAKEN);
 	if (ret)
 		return ret;
-	/* Its first step is an aggregation interval away. */
+	/* Its first step comes after one aggregation interval. */
 	TRY(thp_read_u64(DAMON "0/pid", &pid));
 	*unasked->starved = pid;
 	TRY(thp_inject_task(pid, true));

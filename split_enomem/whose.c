@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A monitor that acts on another process: whose PMD is looked at and split, whose VmPTE
- * rises, whose allocations fail, and who is charged. Monitor and target have the same
+ * A monitor acts on another process, the target: whose PMD is split, whose VmPTE rises,
+ * whose allocations fail, and which group is charged. Monitor and target have the same
  * range mapped at the same addresses; the monitor has never touched it.
  *
  *	target:		| below | THP | THP | ... | above |
  *	monitor:	| below |   nothing       | above |
  *
- * The table belongs to the mm of the target (mm_inc_nr_ptes()); the memory group that
- * pays is that of whoever allocates, as with any page table (GFP_PGTABLE_USER): the
- * monitor's. A kernel that charges the target instead is right, too; one that charges
- * neither is not.
+ * The table belongs to the mm of the target (mm_inc_nr_ptes()); the memory group of the
+ * task that allocates is charged, as for any page table (GFP_PGTABLE_USER): the monitor's.
+ * A kernel that charges the target instead is right, too; one that charges neither is
+ * wrong.
  */
 
 #ifndef SYS_pidfd_open
@@ -23,7 +23,7 @@
 #define SYS_process_madvise	440
 #endif
 
-/* Enough for whole kB of tables, and for a group to tell them from its noise. */
+/* Enough for whole kB of tables, and for a group's tables to exceed its noise. */
 #define WHOSE_THPS	16
 
 FIXTURE(whose) {
@@ -32,7 +32,7 @@ FIXTURE(whose) {
 
 enum whose_call { WHOSE_UFFD_WP, WHOSE_COLD, WHOSE_DEBUGFS, WHOSE_MEM };
 
-/* What the monitor knows of the target. */
+/* The monitor's knowledge of the target. */
 struct whose {
 	enum whose_call call;
 	struct thp_map maps[WHOSE_THPS];	/* at the same addresses in both */
@@ -72,14 +72,14 @@ FIXTURE_TEARDOWN_PARENT(whose)
 	thp_teardown(_metadata);
 }
 
-/* Target and monitor. */
+/* Steps of target and monitor. */
 enum whose_step { WHOSE_MAPPED = 1, WHOSE_SPLIT };
 
 struct whose_target {
 	int uffd;		/* its userfaultfd, if that is what splits */
 };
 
-/* Monitor and test. */
+/* Steps of monitor and test. */
 enum monitor_step { MONITOR_READY = 1, MONITOR_GO, MONITOR_DONE, MONITOR_END };
 
 struct monitor_told {
@@ -91,7 +91,7 @@ static int whose_check(const struct whose *w, struct thp_why *why)
 {
 	int i, ret = 0, split = WHOSE_THPS;
 
-	/* A starved monitor tries one of them, which an eager kernel can split. */
+	/* A starved monitor tries one of the THPs, which an eager kernel can split. */
 	if (w->starved)
 		split = thp_split_allocates(THP_ANON) ? 0 : 1;
 	for (i = 0; i < WHOSE_THPS && !ret; i++) {
@@ -104,7 +104,7 @@ static int whose_check(const struct whose *w, struct thp_why *why)
 	return ret;
 }
 
-/* The page below the THP: what was refused has protected nothing. */
+/* The page below the THP: a refused call has protected nothing. */
 static int whose_unprotected(const struct whose *w, struct thp_why *why)
 {
 	uint64_t entry;
@@ -115,7 +115,7 @@ static int whose_unprotected(const struct whose *w, struct thp_why *why)
 		thp_why(why, -EPROTO, "refused, but the page below is write-protected") : 0;
 }
 
-/* A userfaultfd of all ranges, and of the page below the first; or -errno. */
+/* A userfaultfd with all ranges registered, and the page below the first; or -errno. */
 static int whose_watch(const struct whose *w, struct thp_why *why)
 {
 	int fd = thp_uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP), i, ret = 0;
@@ -154,7 +154,7 @@ static int whose_target(struct thp_chan *chan, void *arg)
 	return ret;
 }
 
-/* By the monitor; 0 or -errno. */
+/* The call of the monitor; 0 or -errno. */
 static int whose_call(struct whose *w, int i)
 {
 	struct iovec iov = { .iov_base = thp_page(&w->maps[i], 1), .iov_len = thp_env.page };
@@ -192,7 +192,7 @@ static int whose_open(struct whose *w, struct thp_why *why)
 	return w->mem < 0 ? thp_why(why, -errno, "%s: %s", path, strerror(errno)) : 0;
 }
 
-/* All splits by the monitor, and whose tables they are. */
+/* The monitor splits all THPs; checks which process has the tables. */
 static int whose_split_all(struct whose *w, struct thp_why *why)
 {
 	int want = WHOSE_THPS * thp_tables_split(THP_ANON), i, ret;
@@ -219,8 +219,8 @@ static int whose_split_all(struct whose *w, struct thp_why *why)
 }
 
 /*
- * From the page below to the middle of the first THP, while the monitor gets no table:
- * the page would be protected before the THP cannot be split.
+ * The range goes from the page below the first THP to its middle, and the monitor gets no
+ * table: a kernel could protect the page before it finds that the THP cannot be split.
  */
 static int whose_starve(struct whose *w, struct thp_why *why)
 {
@@ -299,7 +299,7 @@ TEST_F_TIMEOUT(whose, counts, 60)
 	THP_SCENARIO(monitor_run, &w);
 }
 
-/* UFFDIO_WRITEPROTECT of another process: who can be refused, and who pays. */
+/* UFFDIO_WRITEPROTECT of another process: which task is refused, and which group is charged. */
 FIXTURE(monitor) {
 	struct thp_cg cg[2];		/* of monitor and target */
 };
@@ -338,7 +338,10 @@ static long long whose_charged(struct thp_cg *cg, struct thp_why *why)
 	return a < 0 || b < 0 ? thp_why(why, -EIO, "pagetables cannot be read") : a + b;
 }
 
-/* Starts the monitor, until both processes are in the groups @cg, with no split yet. */
+/*
+ * Starts the monitor and waits until both processes are in the groups @cg, without a split
+ * so far.
+ */
 static int monitor_start(struct thp_cg *cg, struct whose *w, struct thp_child *c,
 			 struct thp_why *why)
 {
@@ -354,12 +357,12 @@ static int monitor_start(struct thp_cg *cg, struct whose *w, struct thp_child *c
 		return thp_child_join(c, 0, why) ? : ret;
 	TRY(thp_cg_join(&cg[0], c->pid));
 	TRY(thp_cg_join(&cg[1], thp_chan_data(c->chan, struct monitor_told)->target));
-	/* The kernel brings memory.stat up to date every 2 s. */
+	/* The kernel updates memory.stat every 2 s. */
 	thp_sleep_ms(CHARGED_MS);
 	return 0;
 }
 
-/* One of the two groups pays for the tables of all splits. */
+/* One of the two groups is charged for the tables of all splits. */
 static int charge_splits(const void *arg, struct thp_why *why)
 {
 	struct thp_cg *cg = *(struct thp_cg *const *)arg;

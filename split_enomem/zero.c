@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * zero: The huge zero PMD is written to, and there is neither a THP to take its place nor
- * a table to split it: the fault waits until there is one of them.
+ * zero: A write to the huge zero PMD while neither a THP to replace it nor a table to split
+ * it can be allocated: the fault waits until one of them can.
  */
 
 /* Long enough to see that the fault does not give up. */
@@ -70,7 +70,7 @@ static int write_starved(const void *arg, struct thp_why *why)
 		TRY(thp_child_await(&c, ZERO_WRITTEN, THP_RETURN_MS));
 	thp_chan_post_child(c.chan, ZERO_FED);
 	TRY(thp_child_join(&c, THP_STEP_MS, why));
-	/* A table that is a part of a page may be left: then the fault waits for the page. */
+	/* Where a table is a part of a page one may be left: then the fault waits for a base page. */
 	if (thp_env.contract == THP_LAZY && thp_env.table >= thp_env.page &&
 	    starve_counts_failures() && e[1].split_pmd_failed <= e[0].split_pmd_failed)
 		return thp_why(why, -EPROTO, "thp_split_pmd_failed +0, expected more");

@@ -4,9 +4,9 @@
  */
 
 /*
- * A device that asks for memory where there is none yet gets a THP of its own,
- * mapped by a PMD like any other. How mapped memory gets to a device and back is
- * in the table of lib/ops/op_*.c.
+ * A device that requests memory where there is none yet gets a THP of its own, mapped by a
+ * PMD like any other. The table of lib/ops/op_*.c covers the migration of mapped memory to
+ * a device and back.
  */
 FIXTURE(device) {
 	struct thp_set set;
@@ -33,7 +33,7 @@ FIXTURE_TEARDOWN_PARENT(device)
 	thp_teardown(_metadata);
 }
 
-/* Asks for every range; 0 if each call returned @want. */
+/* Requests every range for the device; 0 if each call returned @want. */
 static int set_to_device(struct thp_set *s, int want, struct thp_why *why)
 {
 	unsigned int i;
@@ -64,7 +64,7 @@ static int set_on_device(const struct thp_set *s, struct thp_why *why)
 	return thp_check_zero(thp_hmm_buffer(), thp_env.nr, why);
 }
 
-/* Nothing of what the device asked for is there. */
+/* Nothing that the device requested is present. */
 static int set_as_before(const struct thp_set *s, struct thp_why *why)
 {
 	unsigned int i;
@@ -75,7 +75,7 @@ static int set_as_before(const struct thp_set *s, struct thp_why *why)
 	return ret;
 }
 
-/* The huge zero PMD has a deposit already, if this kernel deposits. */
+/* The huge zero PMD has a deposit already, on a kernel that deposits. */
 static long at_populate(enum thp_kind kind)
 {
 	return kind == THP_NONE ? thp_tables_mapped(THP_ANON) : 0;
@@ -92,11 +92,11 @@ TEST_F(device, populate)
 	THP_CHECK_OK(thp_meter_stop(&self->meter, self->set.n * at_populate(variant->kind), 0,
 				    "migration to the device", &self->why), &self->why);
 	THP_CHECK_OK(set_on_device(&self->set, &self->why), &self->why);
-	/* Straight from the device: nobody has looked at it. */
+	/* Zaps memory on the device that the process has not accessed. */
 	THP_CHECK_OK(thp_set_zap(&self->set, thp_tables_mapped(THP_ANON), &self->why), &self->why);
 	thp_set_destroy(&self->set);
 
-	/* And another one, which comes back as a THP that can be written. */
+	/* Another set, which comes back as THPs that can be written. */
 	THP_REQUIRE_OK(thp_set_new(&self->set, variant->kind, &self->why), &self->why);
 	THP_REQUIRE_OK(set_to_device(&self->set, 0, &self->why), &self->why);
 	page = thp_page(&self->set.map[0], thp_env.nr / 2);
@@ -113,7 +113,7 @@ TEST_F(device, populate)
 	thp_set_destroy(&self->set);
 }
 
-/* userfaultfd wants to know first: what was prepared for the PMD is given back. */
+/* userfaultfd handles the missing pages: the kernel gives back what it prepared for the PMD. */
 THP_COVERS(device, populate_missing, "fault-device-private fault-uffd-missing");
 TEST_F(device, populate_missing)
 {
@@ -139,7 +139,7 @@ TEST_F(device, populate_missing)
 	thp_set_destroy(&self->set);
 }
 
-/* An eager kernel cannot deposit and leaves the range alone, a lazy one need not. */
+/* An eager kernel cannot deposit and leaves the range empty, a lazy one needs no table. */
 THP_COVERS(device, populate_starved, "fault-device-private");
 TEST_F(device, populate_starved)
 {
@@ -168,7 +168,7 @@ TEST_F(device, populate_starved)
 	thp_set_destroy(&self->set);
 }
 
-/* What userfaultfd protects on the device is protected after a split of the PMD, too. */
+/* Pages that userfaultfd protects on the device stay protected after a split of the PMD. */
 THP_COVERS(device, protected_split, "protect-uffd-wp");
 TEST_F(device, protected_split)
 {

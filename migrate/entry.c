@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * entry: Who meets a migration entry.
- */
+/* entry: Operations that meet a migration entry. */
 
 /*
- * Spins until a migration entry stands in the PMD: pagemap calls it swapped. If
- * none comes the step goes on without, and is no hit.
+ * Spins until the PMD is a migration entry: pagemap shows it as swapped. If none appears
+ * the step continues, and does not count as a hit.
  */
 static void await_entry(struct thp_race *r, struct thp_actor *a)
 {
@@ -30,7 +28,7 @@ static int refill(struct thp_race *r)
 	return 0;
 }
 
-/* A new THP where the old one was split. */
+/* Maps a new THP in place of the split one. */
 static int renew_filled(struct thp_race *r, struct thp_why *why)
 {
 	int ret = renew(r, why);
@@ -50,7 +48,7 @@ static int meet_touch(struct thp_race *r, struct thp_actor *a, struct thp_why *w
 	return check_all(r, why);
 }
 
-/* The child inherits the entry, and a table where a PMD has one. */
+/* The child inherits the entry, with a table if the kernel deposits one per PMD. */
 static int look_entry(struct thp_race *r, struct thp_actor *a)
 {
 	struct thp_why *why = &r->chan->why;
@@ -76,7 +74,7 @@ static int meet_fork(struct thp_race *r, struct thp_actor *a, struct thp_why *wh
 	return check_all(r, why);
 }
 
-/* A page can be written to, or not: also what has come back from an entry. */
+/* Checks whether a page can be written to, also after the entry was removed. */
 static int expect_writable(struct thp_race *r, size_t index, int want, struct thp_why *why)
 {
 	int got = split_access(thp_page(&r->map, index), true);
@@ -100,7 +98,7 @@ static int meet_mprotect(struct thp_race *r, struct thp_actor *a, struct thp_why
 	return 0;
 }
 
-/* The uffd-wp bit of all pages, whether the PMD is an entry at the moment or not. */
+/* Checks the uffd-wp bit of all pages, whether the PMD is an entry at the moment or not. */
 static int expect_wp(struct thp_race *r, bool want, struct thp_why *why)
 {
 	static uint64_t entries[THP_MOVE_MAX_NR];
@@ -118,7 +116,7 @@ static int expect_wp(struct thp_race *r, bool want, struct thp_why *why)
 	return 0;
 }
 
-/* A change of the protection has to change the entry: when that goes, it is too late. */
+/* A change of the protection has to change the entry, because the new PMD copies its bits. */
 static int meet_uffd_wp(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
 	struct thp_map *m = &r->map;
@@ -138,7 +136,7 @@ static int meet_uffd_wp(struct thp_race *r, struct thp_actor *a, struct thp_why 
 	return ret ? ret : check_all(r, why);
 }
 
-/* Splits the entry itself: one PMD of it becomes entries of base pages. */
+/* Splits the entry itself: the PMD entry becomes entries of base pages. */
 static int meet_split(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
 	size_t mid = thp_env.nr / 2;
@@ -177,8 +175,8 @@ static int meet_zap(struct thp_race *r, struct thp_actor *a, struct thp_why *why
 		return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
 	ret = thp_check_zero(thp_page(&r->map, a->loops % thp_env.nr), 1, why);
 	/*
-	 * That mapped the huge zero folio. Where writing to it would split the PMD,
-	 * which is not what is counted here, it goes before the range is filled.
+	 * The range mapped the huge zero folio. If a write would split its PMD, which is not
+	 * counted here, unmaps it before the range is filled.
 	 */
 	if (!ret && thp_env_zero_write_splits() &&
 	    madvise(r->map.thp, thp_env.pmd, MADV_DONTNEED))
@@ -200,7 +198,7 @@ static int meet_munmap(struct thp_race *r, struct thp_actor *a, struct thp_why *
 	return refill(r);
 }
 
-/* There and back, as a whole: to a range that the race owns and leaves empty. */
+/* Moves all of the range there and back: to a range that the race owns and leaves empty. */
 static int meet_mremap(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
 	char *to = r->map.thp - thp_env.pmd, *p;
@@ -225,12 +223,12 @@ static int meet_collapse(struct thp_race *r, struct thp_actor *a, struct thp_why
 	await_entry(r, a);
 	hits = a->hits;
 	ret = act_collapse(r, a, why);
-	/* Its successes are not what is counted here. */
+	/* Here a hit is an entry that was met, not a collapse that succeeded. */
 	a->hits = hits;
 	return ret ? ret : check_all(r, why);
 }
 
-/* Advice that splits the folio: it waits for the entry, or goes away empty-handed. */
+/* Advice that splits the folio: it waits for the entry, or does nothing. */
 static int meet_cold(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
 	await_entry(r, a);
@@ -247,7 +245,7 @@ FIXTURE(entry) {
 
 FIXTURE_VARIANT(entry) {
 	struct race_set set;
-	bool whole;		/* no step of it may split */
+	bool whole;		/* no step of it may split the PMD */
 };
 
 /* A race of meet_@fn() with migration; @more: needs besides nodes. */
@@ -321,7 +319,7 @@ TEST_F(entry, met)
 	THP_REQUIRE_OK(run_race(&variant->set, &self->report, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_obs_events(&self->after), &self->why);
 	splits = self->after.split_pmd - self->before.split_pmd;
-	/* Where the target could not be a THP, migration itself has split. */
+	/* If the target could not be a THP, migration itself has split. */
 	planned = self->after.migrate_split - self->before.migrate_split;
 	if (variant->whole)
 		THP_CHECK(splits == planned, "thp_split_pmd: expected +%ld, got +%ld", planned,

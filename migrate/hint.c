@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * hint: NUMA hinting that begins in the middle of a THP.
- */
+/* hint: NUMA hinting that starts in the middle of a THP. */
 
 /*
- * NUMA balancing takes the access to a range of a process away, round by round, to
- * see who wants it (task_numa_work()). A round begins where the last one has ended,
- * and that is in the middle of a THP if the VMA ended there: what follows was not
- * accessible then, and the two have been merged and collapsed since. Rounds come by
- * after so much CPU time of the process, so that it has to spend some.
+ * NUMA balancing removes the access to a range of a process, round by round, to see which
+ * node accesses it (task_numa_work()). A round starts where the last one has ended. That is
+ * in the middle of a THP if the VMA ended there: the memory behind it was not accessible
+ * then, and the two VMAs have been merged and collapsed since. A round needs some CPU time
+ * of the process, so the process has to spend it.
  */
 #define BALANCING "/proc/sys/kernel/numa_balancing"
 
 #define HINT_MISSING "needs NUMA balancing and its settings in debugfs (no lockdown)"
 
-/* CPU time between two rounds, about, and between two looks, ms. */
+/* CPU time between two rounds, about, and between two checks, ms. */
 #define HINT_PERIOD_MS 800
 #define HINT_LOOK_MS 50
 
@@ -45,10 +43,10 @@ static int hint_set(const char *name, unsigned long value)
 	return thp_settings_set(path, text);
 }
 
-/* Balancing off, and rounds of 1 MB, or what is left of a VMA up to the next PMD. */
+/* Switches balancing off, and sets rounds of 1 MB, or the rest of a VMA up to the next PMD. */
 static int hint_settings(void)
 {
-	/* The kernel divides the period by what is resident, in rounds. */
+	/* The kernel divides the period by the number of rounds for the resident memory. */
 	unsigned long ms = HINT_PERIOD_MS * ((thp_env.pmd >> 20) + 3);
 	int ret = thp_settings_set(BALANCING, "0");
 
@@ -60,8 +58,8 @@ static int hint_settings(void)
 }
 
 /*
- * Whether the access to a page has been taken away; it is given back. Balancing must
- * be off: the stack, too, could be without access else.
+ * Whether the access to a page was removed; this check restores it. Balancing must be off:
+ * otherwise the stack could be without access, too.
  */
 static bool hinted(const char *page)
 {
@@ -85,10 +83,7 @@ static void burn_ms(long ms)
 	} while (ts.tv_sec * 1000LL + ts.tv_nsec / 1000000 < end);
 }
 
-/*
- * Makes a THP of base pages, and leaves the next round to begin in the middle of it,
- * with balancing off.
- */
+/* Makes a THP of base pages such that the next round starts in its middle, with balancing off. */
 static int hint_place(struct thp_map *m, struct thp_why *why)
 {
 	char *half = thp_page(m, thp_env.nr / 2);
@@ -123,7 +118,7 @@ static int hint_place(struct thp_map *m, struct thp_why *why)
 	return thp_map_expect(m, THP_STATE_PMD, why);
 }
 
-/* Lets one round happen: the THP is split, or with @starved a table is refused. */
+/* Lets one round run: the THP is split, or with @starved a table is refused. */
 static int hint_round(struct thp_meter *meter, bool starved, struct thp_why *why)
 {
 	struct thp_events ev;
@@ -152,8 +147,8 @@ static void *hint_idle(void *gate)
 }
 
 /*
- * NUMA balancing as the tests want it, and a second thread: of a process that has but
- * one, pages on its own node are left alone.
+ * Sets up NUMA balancing as the tests need it, and a second thread: balancing ignores pages
+ * on the local node of a single-threaded process.
  */
 static int hint_set_up(pthread_t *idle, int *gate, struct thp_why *why)
 {
@@ -170,21 +165,21 @@ static int hint_set_up(pthread_t *idle, int *gate, struct thp_why *why)
 	return ret ? thp_why(why, -ret, "pthread_create: %s", strerror(ret)) : 0;
 }
 
-/* A THP, and what a round does to it. */
+/* A THP, and the effect of a round on it. */
 struct hint {
 	struct thp_map *m;
 	struct thp_meter *meter;	/* from before the round */
 	uint64_t *updates;		/* the same of numa_pte_updates */
-	bool starved;			/* no table can be had */
+	bool starved;			/* no table can be allocated */
 };
 
-/* Places a THP, and lets one round meet it. Too early or too late: -EAGAIN. */
+/* Places a THP and lets one round reach it. A round too early or too late: -EAGAIN. */
 static int hint_meet(const void *arg, struct thp_why *why)
 {
 	const struct hint *h = arg;
 	int ret;
 
-	/* That of the last try. */
+	/* Removes the THP of the last try. */
 	thp_map_destroy(h->m);
 	*h->updates = thp_obs_vmstat("numa_pte_updates");
 	TRY(thp_map_new(h->m, THP_SMALL, why));
@@ -214,13 +209,13 @@ static void hint_end(struct thp_map *m, pthread_t idle, int *gate)
 	thp_map_destroy(m);
 }
 
-/* Older kernels (6.1 does, 6.12 does not) leave large folios that are split alone. */
+/* Older kernels (6.1 does, 6.12 does not) skip large folios whose PMD is split. */
 static bool hints_after_split(void)
 {
 	return thp_env.release >= THP_RELEASE(6, 12);
 }
 
-/* PMD splits, and tables where one THP makes whole kB of them. */
+/* Checks PMD splits, and tables if those of one THP make whole kB. */
 static int hint_expect(struct thp_meter *meter, long tables, long splits, struct thp_why *why)
 {
 	int ret = thp_meter_read(meter, why);
@@ -257,8 +252,8 @@ TEST_F(hint, split)
 }
 
 /*
- * A hint is worth nothing to who has no memory: what cannot be split keeps its
- * access, counts as nothing, and the round goes on behind it.
+ * Without memory for the split, NUMA balancing drops the hint: the THP keeps its access,
+ * counts as no update, and the round continues behind it.
  */
 THP_COVERS(hint, starved, "protect-numa");
 TEST_F(hint, starved)

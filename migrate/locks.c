@@ -4,9 +4,9 @@
  */
 
 /*
- * Reclaim waits for rmap locks, which folio splits hold for write: whoever enters it
- * with one of them held may wait for itself. Lock debugging tells after the two have
- * met once. Without it the memory of others would be swapped out to no purpose.
+ * Reclaim waits for rmap locks, which folio splits hold for write: a task that enters
+ * reclaim with one of them held may wait for itself. Lock debugging reports that after the
+ * two have met once. Without it the test would only swap out the memory of others.
  */
 FIXTURE(locks) {
 	struct race_report report;
@@ -40,9 +40,12 @@ TEST_F(locks, reclaim_split)
 				 nodes[i] < 0 ? 0 : nodes[i]);
 	if (!thp_file_exists("/proc/lockdep_chains") || access(node_reclaim[0], W_OK))
 		THP_SKIP("needs root, lock debugging and reclaim of a node (Linux 6.17)");
-	/* Else little page cache would be reason enough to reclaim nothing. */
+	/* Otherwise reclaim would stop at once if there is little page cache. */
 	THP_REQUIRE_OK(thp_settings_set("/proc/sys/vm/min_slab_ratio", "0"), &self->why);
-	/* What is old goes first: else the race were over before its own memory's turn. */
+	/*
+	 * Reclaims old memory first: otherwise the race would be over before its own memory is
+	 * reclaimed.
+	 */
 	for (i = 0; i < 2 && node_reclaim[i][0]; i++)
 		(void)thp_write_file(node_reclaim[i], "32M swappiness=max");
 	THP_SKIP_IF(race_missing(&set));

@@ -52,11 +52,11 @@ TEST_F(migrate, mbind_page)
 	thp_set_destroy(&self->set);
 }
 
-/* Two processes map the THPs: what the child says, and what it is told. */
+/* Two processes map the THPs: the steps of the child, and of the test. */
 enum { SHARER_READY = 1, SHARER_UNMAPPED };
 enum { SHARER_UNMAP = 1, SHARER_END };
 
-/* In the values of their channel: what it is to find, its VmPTE with that and without. */
+/* The values of their channel: the expected state, its VmPTE with the range and without. */
 enum { SHARER_STATE, SHARER_BEFORE, SHARER_AFTER };
 
 static int sharer(struct thp_chan *chan, void *arg)
@@ -89,8 +89,8 @@ static int share_set(struct thp_child *c, struct thp_set *s, struct thp_why *why
 }
 
 /*
- * Ends the sharing: the child finds the THPs in @state, its tables have moved since
- * @vmpte by what that has cost, and go with the THPs.
+ * Ends the sharing: the child finds the THPs in @state, its tables have changed since
+ * @vmpte by the tables of that state, and are freed with the THPs.
  */
 static int unshare_set(struct thp_child *c, const struct thp_set *s, enum thp_state state,
 		       long long vmpte, struct thp_why *why)
@@ -128,7 +128,7 @@ static int move_everywhere(struct thp_map *m, long node, int *status)
 	return sys_move_pages(0, 1, &page, &to, status, MPOL_MF_MOVE_ALL);
 }
 
-/* The entry stands in both processes, and both get their PMD back. */
+/* Both processes get the migration entry, and both get their PMD back. */
 THP_COVERS(migrate, shared, "migrate-pmd migrate-entry-restore migrate-shared");
 TEST_F(migrate, shared)
 {
@@ -156,7 +156,7 @@ TEST_F(migrate, shared)
 	thp_set_destroy(&self->set);
 }
 
-/* Without MPOL_MF_MOVE_ALL a shared THP is refused, and nothing happens to it. */
+/* Without MPOL_MF_MOVE_ALL the kernel refuses a shared THP and does not change it. */
 THP_COVERS(migrate, shared_refused, "migrate-shared");
 TEST_F(migrate, shared_refused)
 {
@@ -183,7 +183,10 @@ TEST_F(migrate, shared_refused)
 	thp_set_destroy(&self->set);
 }
 
-/* A reference from elsewhere stops the copy: the old folio takes its PMD back. */
+/*
+ * Another reference stops the copy: remove_migration_ptes() maps the old folio again, by
+ * its PMD.
+ */
 THP_COVERS(migrate, busy, "migrate-fail migrate-entry-restore migrate-pmd");
 TEST_F(migrate, busy)
 {
@@ -210,7 +213,7 @@ TEST_F(migrate, busy)
 	close(self->pipe[0]);
 	close(self->pipe[1]);
 
-	/* Nothing of the failed try is left. */
+	/* The failed try has left nothing behind. */
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	THP_REQUIRE_OK(set_move(&self->set, &mover_one, self->away, &self->why), &self->why);
 	THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "migration", &self->why), &self->why);
@@ -220,13 +223,13 @@ TEST_F(migrate, busy)
 	thp_set_destroy(&self->set);
 }
 
-/* Order of a THP. */
+/* The order of a THP. */
 static int pmd_order(void)
 {
 	return __builtin_ctzl(thp_env.nr);
 }
 
-/* No THP at the target: the source is split, and its base pages migrate. */
+/* No THP at the target: migration splits the source and migrates its base pages. */
 THP_COVERS(migrate, split_fallback, "migrate-split");
 TEST_F(migrate, split_fallback)
 {
@@ -258,7 +261,7 @@ TEST_F(migrate, split_fallback)
 	thp_set_destroy(&self->set);
 }
 
-/* The same for two processes: each of them is split, and pays for itself. */
+/* The same for two processes: migration splits both PMDs, each process gets its table. */
 THP_COVERS(migrate, split_fallback_shared, "migrate-split multi-mm-split migrate-shared");
 TEST_F(migrate, split_fallback_shared)
 {
@@ -293,8 +296,8 @@ TEST_F(migrate, split_fallback_shared)
 }
 
 /*
- * No THP, no table, no base page: migration fails. On an eager kernel the split
- * that it tried stands; on a lazy one even that is refused, and all is as before.
+ * No THP, no table and no base page can be allocated: migration fails. On an eager kernel
+ * the PMD stays split; on a lazy one even the split is refused, and nothing has changed.
  */
 THP_COVERS(migrate, starved, "migrate-split migrate-fail");
 TEST_F(migrate, starved)
@@ -308,10 +311,10 @@ TEST_F(migrate, starved)
 	THP_SKIP_IF(numa_missing(THP_NEED_FAIL_PAGE));
 	THP_REQUIRE_OK(set_at_home(&self->set, &self->home, &self->away, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_inject_setup(false, 0, &self->why), &self->why);
-	/* User pages, too. */
+	/* User pages fail, too. */
 	snprintf(path, sizeof(path), "%s/fail_page_alloc/ignore-gfp-highmem", thp_env.debugfs);
 	THP_REQUIRE_OK(thp_settings_set(path, "N"), &self->why);
-	/* Opening a file could need memory: the switch is open before. */
+	/* Opens the switch before, because opening a file could need memory. */
 	fd = open("/proc/self/make-it-fail", O_WRONLY);
 	THP_REQUIRE(fd >= 0, "make-it-fail: %s", strerror(errno));
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
@@ -343,7 +346,7 @@ TEST_F(migrate, starved)
 	thp_set_destroy(&self->set);
 }
 
-/* Compaction has no business with THPs. */
+/* Compaction leaves THPs alone. */
 THP_COVERS(migrate, compaction, "compaction");
 TEST_F(migrate, compaction)
 {

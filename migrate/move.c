@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * move: Migration between nodes, of whole THPs and of what is split.
- */
+/* move: Migration between nodes, of whole THPs and of split ones. */
 
 FIXTURE(move) {
 	struct thp_set set;
@@ -32,7 +30,7 @@ FIXTURE_VARIANT_ADD(move, migrate_pages) {
 
 FIXTURE_SETUP(move)
 {
-	/* A policy without MPOL_F_MOF: NUMA balancing keeps its hands off. */
+	/* A policy without MPOL_F_MOF: NUMA balancing ignores the memory. */
 	(void)sys_policy_local();
 	thp_warm_up();
 }
@@ -42,7 +40,7 @@ FIXTURE_TEARDOWN_PARENT(move)
 	thp_teardown(_metadata);
 }
 
-/* Maps THPs on the node *@home, and finds another one to send them to. */
+/* Maps THPs on the node *@home, and finds another node to migrate them to. */
 static int set_at_home(struct thp_set *set, long *home, long *away, struct thp_why *why)
 {
 	TRY(thp_set_new(set, THP_ANON, why));
@@ -52,7 +50,7 @@ static int set_at_home(struct thp_set *set, long *home, long *away, struct thp_w
 	*away = other_node(*home);
 	TRY(node_gives_thps(*away, set->n, why));
 	TRY(node_gives_thps(*home, set->n, why));
-	/* Without this, THPs of several nodes to begin with. */
+	/* Without this move, the THPs of a set may start on several nodes. */
 	return set_move(set, &mover_mbind, *home, why);
 }
 
@@ -77,7 +75,7 @@ TEST_F(move, whole)
 	thp_set_destroy(&self->set);
 }
 
-/* A large folio that is mapped by PTEs needs nothing more, and stays so. */
+/* A large folio that is mapped by PTEs needs no more tables, and stays large. */
 THP_COVERS(move, pte_mapped, "migrate-pte-mapped split-mprotect");
 TEST_F(move, pte_mapped)
 {
@@ -103,7 +101,7 @@ TEST_F(move, pte_mapped)
 	thp_set_destroy(&self->set);
 }
 
-/* With a page missing, the folio waits to be split, and migration does it. */
+/* With a page unmapped, the folio waits to be split, and migration splits it. */
 THP_COVERS(move, partially_mapped, "migrate-partially-mapped zap-dontneed");
 TEST_F(move, partially_mapped)
 {
@@ -124,7 +122,7 @@ TEST_F(move, partially_mapped)
 	THP_CHECK_OK(thp_meter_stop(&self->meter, 0, 0, "migration", &self->why), &self->why);
 	for (k = 0; k < self->set.n; k++) {
 		m = &self->set.map[k];
-		/* One page is all that move_pages() promises once the folio is split. */
+		/* move_pages() promises only one page once the folio is split. */
 		i = thp_env.nr / 2 + 1;
 		THP_CHECK(node_of(thp_page(m, i)) == self->away,
 			  "page %zu: expected node %ld, got %d", i, self->away,
@@ -139,7 +137,7 @@ TEST_F(move, partially_mapped)
 	thp_set_destroy(&self->set);
 }
 
-/* The huge zero folio belongs to no node: refused or ignored, never split. */
+/* The huge zero folio belongs to no node: migration refuses or ignores it and never splits it. */
 THP_COVERS(move, huge_zero, "migrate-zero zap-pmd");
 TEST_F(move, huge_zero)
 {

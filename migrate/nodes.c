@@ -3,17 +3,17 @@
  * nodes: Nodes, sets of THPs on them, and the calls that migrate.
  */
 
-/* Bits of a node mask: as many as the kernel can be configured for. */
+/* Bits of a node mask: the maximum of the kernel configuration. */
 #define MAX_NODES 1024
 #define MASK_LONGS (MAX_NODES / (8 * sizeof(long)))
 
 /*
- * What PageTables may grow without a process to show for it: counters of other
- * CPUs, processes that start or end between two readings.
+ * Growth of PageTables that no process explains: counters of other CPUs, processes that
+ * start or exit between two readings.
  */
 #define SLACK_KB 512
 
-/* Set by main(), before any test: two nodes, or -1. */
+/* main() sets these before any test: two nodes, or -1. */
 static long nodes[2] = { -1, -1 };
 
 /* ---------------------------------------------------------------- nodes */
@@ -174,7 +174,7 @@ static int set_on_node(const struct thp_set *s, long node, struct thp_why *why)
 	return 0;
 }
 
-/* A node without a free THP would split what migrates to it, rightly. */
+/* Migration to a node without a free THP would split the THP, correctly. */
 static int node_gives_thps(long node, unsigned int n, struct thp_why *why)
 {
 	unsigned long mask[MASK_LONGS];
@@ -204,7 +204,7 @@ struct mover {
 	const char *name;
 	/* Moves the THP to a node; 0 or -errno. Nothing is printed or allocated. */
 	int (*move)(struct thp_map *m, long node);
-	int zero;		/* what it says about huge zero PMDs */
+	int zero;		/* the result for huge zero PMDs */
 };
 
 static int move_one(struct thp_map *m, long node)
@@ -224,8 +224,8 @@ static int move_all(struct thp_map *m, long node)
 	size_t i, k;
 
 	/*
-	 * The first page takes the THP along. The next ones may be refused with
-	 * -EBUSY while it waits in the same batch, and count as moved afterwards.
+	 * The first page moves the whole THP. The next ones may be refused with -EBUSY while
+	 * the THP waits in the same batch, and count as moved afterwards.
 	 */
 	for (i = 0; i < thp_env.nr; i += 64) {
 		size_t n = thp_env.nr - i < 64 ? thp_env.nr - i : 64;
@@ -258,7 +258,7 @@ static int move_migrate(struct thp_map *m, long node)
 	(void)m;
 	mask_of(other_node(node), from);
 	mask_of(node, to);
-	/* A positive number is pages left behind, such as shared ones of libraries. */
+	/* A positive number counts pages left behind, such as shared ones of libraries. */
 	ret = sys_migrate_pages(from, to);
 	return ret < 0 ? ret : 0;
 }

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * offline: Memory failure, soft and hard.
- */
+/* offline: Memory failure, soft and hard. */
 
 FIXTURE(offline) {
 	struct thp_map map;
@@ -30,9 +28,9 @@ static long long corrupted_kb(void)
 }
 
 /*
- * A page that was taken offline stays away until the next boot, unless the kernel
- * can be told that nothing was wrong with it. Where it cannot, the tests do not
- * run unless THP_SOFT_OFFLINE=1 says that the page may go: one per run.
+ * A page that was taken offline stays offline until the next boot, unless the kernel offers
+ * a way to unpoison it. Without that the tests run only if THP_SOFT_OFFLINE=1 permits the
+ * loss: of one page per run.
  */
 static const char *offline_missing(char *unpoison, size_t len)
 {
@@ -41,7 +39,7 @@ static const char *offline_missing(char *unpoison, size_t len)
 
 	if (missing)
 		return missing;
-	/* page_owner warns when such a page is given back: it was freed twice. */
+	/* page_owner warns when such a page is given back, because it is freed twice. */
 	snprintf(unpoison, len, "%s/page_owner", thp_env.debugfs);
 	if (thp_env.debugfs[0] && thp_file_exists(unpoison))
 		return "needs a kernel without page_owner=on, which mistakes unpoisoned pages";
@@ -54,7 +52,7 @@ static const char *offline_missing(char *unpoison, size_t len)
 	return "needs CONFIG_HWPOISON_INJECT to give the page back (or THP_SOFT_OFFLINE=1)";
 }
 
-/* The page is free by now, but may take a while to leave the per-CPU lists. */
+/* The page is free by now, but may stay in the per-CPU lists for a while. */
 static int unpoison(const char *path, uint64_t pfn)
 {
 	int try, ret = 0;
@@ -70,7 +68,7 @@ static int unpoison(const char *path, uint64_t pfn)
 	return ret;
 }
 
-/* The page moves elsewhere; that takes a folio of its own size, so a split. */
+/* The page migrates; that needs a folio of its own size, so the THP is split. */
 THP_COVERS(offline, soft, "soft-offline");
 TEST_F(offline, soft)
 {
@@ -92,8 +90,8 @@ TEST_F(offline, soft)
 	self->pfn = entry & PFN_MASK;
 	THP_REQUIRE(self->pfn, "pagemap shows no frame number");
 	/*
-	 * Only one page may go: where one table is less than 1 kB, the others that
-	 * make up the kB are split in a way that costs nothing.
+	 * Only one page may be lost: if one table is less than 1 kB, the other THPs that make
+	 * up the kB are split without losing a page.
 	 */
 	for (k = 1; k < n && k < THP_SET_MAX; k++)
 		THP_REQUIRE_OK(thp_map_new(&more[k], THP_ANON, &self->why), &self->why);
@@ -102,7 +100,7 @@ TEST_F(offline, soft)
 	for (k = 1; k < n && k < THP_SET_MAX; k++)
 		THP_REQUIRE(!mprotect(thp_page(&more[k], 1), thp_env.page, PROT_READ),
 			    "mprotect: %s", strerror(errno));
-	/* Another CPU may hold the folio for an instant: EBUSY, and nothing changed. */
+	/* Another CPU may hold the folio for a moment: EBUSY, and nothing has changed. */
 	for (try = 0; try < 10; try++) {
 		ret = madvise(thp_page(m, bad), thp_env.page, MADV_SOFT_OFFLINE) ? -errno : 0;
 		if (ret != -EBUSY && ret != -EAGAIN)
@@ -130,7 +128,7 @@ TEST_F(offline, soft)
 	THP_CHECK(!ret, "unpoison-pfn: %s, one page is lost until reboot", thp_errno_name(ret));
 }
 
-/* The THP cannot be split for it: the page stays, and so does all else. */
+/* The THP cannot be split: the page stays online, and nothing changes. */
 THP_COVERS(offline, soft_starved, "soft-offline");
 TEST_F(offline, soft_starved)
 {
@@ -143,7 +141,7 @@ TEST_F(offline, soft_starved)
 	int try, ret;
 
 	THP_SKIP_IF(missing);
-	/* One page per run is enough where it does not come back. */
+	/* Without a way to unpoison the page one page per run is enough. */
 	if (!self->unpoison[0])
 		THP_SKIP("needs CONFIG_HWPOISON_INJECT to give the page back");
 	THP_NEEDS(THP_NEED_FAIL_PAGE);
@@ -156,7 +154,7 @@ TEST_F(offline, soft_starved)
 	THP_REQUIRE(self->pfn, "pagemap shows no frame number");
 	THP_REQUIRE_OK(thp_inject_setup(true, 0, &self->why), &self->why);
 	before = corrupted_kb();
-	/* Another CPU may hold the folio for an instant; that is no refusal. */
+	/* Another CPU may hold the folio for a moment; that is no refusal. */
 	for (try = 0; try < 10; try++) {
 		thp_inject_task(getpid(), true);
 		THP_CHECK(!thp_inject_drain(-1), "PTE tables cannot be used up");
@@ -204,10 +202,10 @@ static void on_bus(int sig)
 		siglongjmp(bus_return, sig);
 }
 
-/* The value that the child leaves: the frame of the page, or 0. */
+/* The result of the child: the frame of the page, or 0. */
 enum { BAD_PFN };
 
-/* In a child: how memory_failure() kills must not reach the test. */
+/* Runs in a child: the signal of memory_failure() must not kill the test. */
 static int poisoned(struct thp_chan *chan, void *arg)
 {
 	size_t bad = thp_env.nr / 2 + 1, k;
@@ -246,7 +244,7 @@ static int poisoned(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-/* The same with a page that is beyond rescue: the rest of the THP survives. */
+/* The same with a page that cannot be rescued: the rest of the THP survives. */
 THP_COVERS(offline, hard, "hwpoison");
 TEST_F(offline, hard)
 {
@@ -258,13 +256,13 @@ TEST_F(offline, hard)
 
 	THP_SKIP_IF(missing);
 	THP_NEEDS(THP_NEED_POISON);
-	/* One page per run is enough where it does not come back. */
+	/* Without a way to unpoison the page one page per run is enough. */
 	if (!self->unpoison[0])
 		THP_SKIP("needs CONFIG_HWPOISON_INJECT to give the page back");
 	THP_REQUIRE_OK(thp_map_new(&self->map, THP_ANON, &self->why), &self->why);
 	thp_map_destroy(&self->map);
 	THP_REQUIRE_OK(thp_child_start(&child, poisoned, &set), &self->why);
-	/* Its channel goes with the join. */
+	/* The channel is gone after the join. */
 	THP_REQUIRE(!waitid(P_PID, child.pid, &info, WEXITED | WNOWAIT), "waitid: %s",
 		    strerror(errno));
 	self->pfn = child.chan->val[BAD_PFN];

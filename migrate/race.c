@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * race: Bounded races of splits with everything else.
- */
+/* race: Bounded races of splits with all other operations. */
 
-/* Steps of the first actor, and the time that ends most races before. */
+/* Steps of the first actor, and a time that most races reach first. */
 #define RACE_LOOPS 2000
 #define RACE_MS 400
 
 struct race_set {
 	struct thp_actor actors[THP_RACE_ACTORS];
 	uint64_t needs;
-	bool words;		/* somebody zaps: the pattern is not kept */
+	bool words;		/* an actor zaps: the pattern is lost */
 	int ms;
 	long min_hits;
 };
@@ -18,7 +16,7 @@ struct race_set {
 /* /proc/self/pagemap of a race's process. */
 static int pagemap_fd = -1;
 
-/* What the child leaves behind for the log. */
+/* The results of the child, for the log. */
 struct race_report {
 	long loops[THP_RACE_ACTORS];
 	long hits[THP_RACE_ACTORS];
@@ -29,7 +27,7 @@ struct race_arg {
 	struct race_report *report;	/* shared */
 };
 
-/* Gives everything back: the tables of the range are what its state says. */
+/* Unmaps everything: the tables of the range match its state. */
 static int settle(struct thp_race *r, long long base, struct thp_why *why)
 {
 	long long before, after;
@@ -45,7 +43,7 @@ static int settle(struct thp_race *r, long long base, struct thp_why *why)
 	after = thp_obs_vmpte(0);
 	if (ret)
 		return thp_why(why, ret, "munmap: %s", thp_errno_name(ret));
-	/* An empty range may have kept its table; a single one may be below 1 kB. */
+	/* An empty range may have kept its table; a single table may be below 1 kB. */
 	lo = state == THP_STATE_PMD ? thp_tables_mapped(THP_ANON) : state == THP_STATE_PTE ? 1 : 0;
 	hi = state == THP_STATE_PMD ? thp_tables_mapped(THP_ANON) : 1;
 	if (thp_env.unit == 1 && state != THP_STATE_UNKNOWN &&
@@ -75,8 +73,8 @@ static long swapped_pages(struct thp_race *r)
 }
 
 /*
- * Each actor alone, once: a race between operations that have no effect is none. What
- * they do while others are about may fail for passing reasons; alone it has to work.
+ * Runs each actor alone, once: a race between operations without effect proves nothing. In
+ * a race an operation may fail for passing reasons; alone it has to succeed.
  */
 static int prove_actor(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
@@ -84,7 +82,7 @@ static int prove_actor(struct thp_race *r, struct thp_actor *a, struct thp_why *
 	int try, ret;
 
 	a->race = r;
-	/* The collapse in it; the rest of it waits for its partner. */
+	/* Only its collapse: the rest of act_recollapse() waits for its partner. */
 	if (step == act_recollapse)
 		step = act_collapse;
 	if (step == act_split || step == act_split_words) {
@@ -116,8 +114,9 @@ static int prove_actor(struct thp_race *r, struct thp_actor *a, struct thp_why *
 }
 
 /*
- * All of them, on copies; the range is mapped anew for the race. MADV_DONTNEED would not
- * do: without CONFIG_PT_RECLAIM it leaves an empty PTE table, and no THP can be had.
+ * Runs all actors, on copies; maps the range anew for the race. MADV_DONTNEED is not
+ * enough: without CONFIG_PT_RECLAIM it leaves an empty PTE table, and the next fault maps
+ * no THP.
  */
 static int prove_actors(struct thp_race *r, const struct thp_actor *actors, int n,
 			struct thp_why *why)
@@ -156,7 +155,10 @@ static int race_body(struct thp_chan *chan, void *arg)
 	ret = thp_race_warm_up(&race);
 	if (ret)
 		return thp_why(why, ret, "threads: %s", thp_errno_name(ret));
-	/* Bound to the memory of whoever opens it: not inherited. */
+	/*
+	 * pagemap shows the memory of the process that opens it, so do not inherit the
+	 * descriptor.
+	 */
 	pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	base = thp_obs_vmpte(0);
 	TRY(thp_map_new(&race.map, THP_ANON, why));
@@ -173,7 +175,7 @@ static int race_body(struct thp_chan *chan, void *arg)
 	return ret ? ret : settle(&race, base, why);
 }
 
-/* Runs a race in a process of its own; *@report is what its actors did. */
+/* Runs a race in a child; *@report has the results of its actors. */
 static int run_race(const struct race_set *set, struct race_report *report, struct thp_why *why)
 {
 	int limit = THP_RACE_ACTORS * (THP_MEET_MS + 5 * set->ms * (int)thp_env.scale), ret, i;
@@ -185,7 +187,7 @@ static int run_race(const struct race_set *set, struct race_report *report, stru
 			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (arg.report == MAP_FAILED)
 		return thp_why(why, -errno, "mmap: %s", strerror(errno));
-	/* THPs can be had. */
+	/* Checks first that THPs can be allocated. */
 	TRY(thp_map_new(&map, THP_ANON, why));
 	thp_map_destroy(&map);
 	TRY(thp_race_residue(&residue));
@@ -200,7 +202,7 @@ static int run_race(const struct race_set *set, struct race_report *report, stru
 	return ret;
 }
 
-/* What a race needs: nodes, if any, are the two that were found. */
+/* The needs of a race: its nodes, if any, are the two that were found. */
 static const char *race_missing(const struct race_set *set)
 {
 	return set->needs & THP_NEED_NODES ? numa_missing(set->needs) :

@@ -4,10 +4,9 @@
  */
 
 /*
- * Who may write what. Pages of a THP belong to the actor whose number they carry;
- * all others of a race keep the pattern that thp_map_fault() left. Races that zap
- * the whole THP use words instead: the first word of an actor's page is what it
- * wrote last or, after a zap, zero.
+ * The pages that an actor may write: those with its number. All other pages keep the
+ * pattern of thp_map_fault(). Races that zap the whole THP use words instead: the first
+ * word of an actor's page is what it wrote last or, after a zap, zero.
  */
 #define OWN_PAGES 4
 
@@ -69,13 +68,13 @@ static int cold(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
 	char *p = thp_page(&r->map, own_page(a, 3));
 
-	/* Unknown before Linux 5.4; elsewhere it is advice that always succeeds. */
+	/* Unknown before Linux 5.4; on newer kernels this advice always succeeds. */
 	if (madvise(p, thp_env.page, MADV_COLD) && errno != EINVAL)
 		return thp_why(why, -errno, "MADV_COLD: %s", strerror(errno));
 	return 0;
 }
 
-/* Splits the PMD in one way after the other. */
+/* Splits the PMD in different ways in turn. */
 static int act_split(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
 	int (* const ways[])(struct thp_race *r, struct thp_actor *a, struct thp_why *why) = {
@@ -89,7 +88,7 @@ static int act_split(struct thp_race *r, struct thp_actor *a, struct thp_why *wh
 	return check_own(r, a, why);
 }
 
-/* The same where somebody zaps everything: its words only. */
+/* The same where another actor zaps everything: writes its words only. */
 static int act_split_words(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
 	int (* const ways[])(struct thp_race *r, struct thp_actor *a, struct thp_why *why) = {
@@ -123,7 +122,7 @@ static int act_words(struct thp_race *r, struct thp_actor *a, struct thp_why *wh
 	return 0;
 }
 
-/* Takes all of the memory away: at once, or by mapping something else over it. */
+/* Zaps the whole range: by MADV_DONTNEED, or by a new mapping over it. */
 static int act_zap(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
 	void *p = r->map.thp;
@@ -137,7 +136,7 @@ static int act_zap(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 	} else if (madvise(p, thp_env.pmd, MADV_DONTNEED)) {
 		return thp_why(why, -errno, "MADV_DONTNEED: %s", strerror(errno));
 	}
-	/* A huge fault, if it comes first; only this actor writes this word. */
+	/* A huge fault, if this actor is first; no other actor writes this word. */
 	w = (uint64_t *)thp_page(&r->map, own_page(a, 0));
 	if (*w)
 		return thp_why(why, -EILSEQ, "zapped memory reads %#llx", (unsigned long long)*w);
@@ -162,7 +161,7 @@ static int act_collapse(struct thp_race *r, struct thp_actor *a, struct thp_why 
 	return thp_why(why, -errno, "MADV_COLLAPSE: %s", strerror(errno));
 }
 
-/* The handshake of two actors that are to be at it at the same time. */
+/* The handshake of two actors that have to run at the same time. */
 enum { IDLE, GO, MEETING, DONE };
 
 static int race_phase;
@@ -177,7 +176,7 @@ static int phase_now(void)
 	return __atomic_load_n(&race_phase, __ATOMIC_SEQ_CST);
 }
 
-/* True, or false if the race is over. */
+/* Waits for the phase: true, or false if the race is over. */
 static bool await_phase(const struct thp_race *r, int wanted)
 {
 	while (phase_now() != wanted) {
@@ -188,12 +187,12 @@ static bool await_phase(const struct thp_race *r, int wanted)
 	return true;
 }
 
-/* The last collapse did. */
+/* Whether the last collapse succeeded. */
 static bool collapse_worked;
 
 /*
- * There is something to collapse every time, and somebody to meet: what has to be
- * swapped in first, after the look at the pages, gives him time.
+ * Prepares a range to collapse and a partner that meets the collapse: the collapse swaps a
+ * page in after it has scanned the range, which gives the partner time.
  */
 static int act_recollapse(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
@@ -207,7 +206,7 @@ static int act_recollapse(struct thp_race *r, struct thp_actor *a, struct thp_wh
 	if (ret || !await_phase(r, IDLE))
 		return ret;
 	phase(GO);
-	/* Else it may be over before the other has seen that it began. */
+	/* Otherwise it may be over before the other actor has seen its start. */
 	if (!await_phase(r, MEETING))
 		return 0;
 	ret = act_collapse(r, a, why);
@@ -219,9 +218,9 @@ static int act_recollapse(struct thp_race *r, struct thp_actor *a, struct thp_wh
 #define PREY_CYCLES 32
 
 /*
- * Splits a folio and offers its pages to reclaim, which has to wait for the rmap
- * lock as long as VMA splits hold it: a lock that is free is only tried, and lock
- * debugging learns nothing from that.
+ * Splits a folio and offers its pages to reclaim, which then has to wait for the rmap lock
+ * while VMA splits hold it. Reclaim only tries a free lock, and lock debugging learns
+ * nothing from that.
  */
 static int act_prey(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
@@ -285,9 +284,9 @@ static int act_pageout(struct thp_race *r, struct thp_actor *a, struct thp_why *
 static char node_reclaim[2][64];
 
 /*
- * Reclaim as kswapd does it: less than it was asked for is -EAGAIN. Only what is
- * swapped out has taken rmap locks to wait for. Little at a time, as one call beside
- * busy threads may last as long as the race.
+ * Reclaims like kswapd: -EAGAIN if it reclaimed less than requested. Only a swapped out
+ * page shows that it has waited for rmap locks. Each call reclaims little, because beside
+ * busy threads one call may last as long as the race.
  */
 static int act_reclaim(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
 {
@@ -308,7 +307,7 @@ static int act_move(struct thp_race *r, struct thp_actor *a, struct thp_why *why
 	int to = r->nodes[a->loops % 2], status = -EIO;
 	long ret;
 
-	/* Any page may be refused; the call itself works. */
+	/* Any page may be refused; the system call itself succeeds. */
 	ret = sys_move_pages(0, 1, &page, &to, &status, MPOL_MF_MOVE);
 	if (ret && ret != -ENOENT)
 		return thp_why(why, ret, "move_pages: %s", thp_errno_name(ret));
@@ -339,7 +338,7 @@ static int fork_and_look(struct thp_race *r, struct thp_actor *a,
 	return 0;
 }
 
-/* One table, or none where a PMD needs none; more is a leak, less an underflow. */
+/* One table, or none if the PMD needs none; more is a leak, less an underflow. */
 static int child_zap(struct thp_race *r, long most)
 {
 	long long before, after;

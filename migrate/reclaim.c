@@ -1,27 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * reclaim: Reclaim splits what is partially mapped.
- */
+/* reclaim: Reclaim splits partially mapped THPs. */
 
-/* Enough for the shrinker to look at the list in earnest. */
+/* Enough for the shrinker to scan the list. */
 #define QUEUE_THPS 64
 #define QUEUE_BYTES (160UL << 20)
 
 struct queue {
-	char *base;		/* @n THPs in one VMA, the last one is split */
+	char *base;		/* @n THPs in one VMA; the test splits the last one */
 	size_t n;
 	struct thp_burner burner;
 };
 
-/* What the child says, what it is told, and the values that it leaves. */
+/* Steps of the child and of the test, and the values of the child. */
 enum { QUEUE_READY = 1, QUEUE_MAPPED, QUEUE_SPLIT };
 enum { QUEUE_MAP = 1, QUEUE_FULL, QUEUE_END };
 enum { QUEUE_ERRNO, QUEUE_DEFERRED };
 
 /*
- * Splitting a folio takes the lock of its anon_vma. If a page table is allocated
- * under it, and the memory group is full, reclaim wants to split the partially
- * mapped THPs of the same VMA, under the same lock.
+ * A folio split takes the lock of its anon_vma. If a kernel allocates a page table under
+ * that lock while the memory group is full, reclaim splits the partially mapped THPs of the
+ * same VMA, which needs the same lock.
  */
 static int split_when_full(struct thp_chan *chan, void *arg)
 {
@@ -32,7 +30,7 @@ static int split_when_full(struct thp_chan *chan, void *arg)
 	char *area, *p;
 	int ret;
 
-	/* Version 2 would kill where version 1 is told not to. */
+	/* Version 2 would kill the task; version 1 is told not to. */
 	(void)thp_write_file("/proc/self/oom_score_adj", "-1000");
 	thp_warm_up();
 	thp_chan_post_parent(chan, QUEUE_READY);
@@ -47,7 +45,7 @@ static int split_when_full(struct thp_chan *chan, void *arg)
 	p = q->base + (q->n - 1) * pmd;
 	for (i = 0; i < thp_env.nr; i++)
 		thp_fill(p + i * thp_env.page, q->n, i);
-	/* Tables first, so that unmapping single pages below needs no memory. */
+	/* Splits all PMDs first, so that unmapping single pages below needs no memory. */
 	for (i = 0; i < q->n - 1; i++)
 		if (thp_split_at(q->base + i * pmd + thp_env.page, why))
 			return -EIO;
@@ -120,7 +118,7 @@ TEST_F_TIMEOUT(reclaim, split_when_full, 90)
 	if (!ret) {
 		thp_cg_limit(&self->cg, thp_cg_usage(&self->cg) + (1 << 20));
 		thp_chan_post_child(c->chan, QUEUE_FULL);
-		/* Nothing in it takes a second; a deadlock takes for ever. */
+		/* No step takes a second; a deadlock never ends. */
 		ret = thp_child_await(c, QUEUE_SPLIT, THP_STEP_MS);
 		THP_CHECK(ret != -ETIMEDOUT,
 			  "MADV_COLD in a full group does not return: deadlock or livelock");

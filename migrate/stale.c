@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * stale: No CPU reaches a page by a translation that an operation has taken away; see
- * stale_probe.c for how that is found out.
+ * stale: No CPU reaches a page through a stale translation after an operation has changed
+ * the page table; stale_probe.c describes the method.
  */
 
 FIXTURE(stale) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The operations after which stale_probe.c looks for stale translations, what they have
- * to find, and what is checked afterwards.
+ * The operations after which stale_probe.c looks for stale translations, the expected
+ * result, and the checks afterwards.
  */
 
 static int stale_unmap(struct stale *s, char *addr, size_t len)
@@ -28,7 +28,7 @@ static int stale_protect_none(struct stale *s, char *addr, size_t len)
 	return mprotect(addr, len, PROT_NONE) ? -errno : 0;
 }
 
-/* Where the word is, if its page is now as far from @to as it was from @from. */
+/* The address of the word, if its page is now as far from @to as it was from @from. */
 static void stale_follow(struct stale *s, const char *from, char *to)
 {
 	s->moved = (uint64_t *)(to + ((char *)s->word - from));
@@ -61,9 +61,9 @@ static int stale_move_keep(struct stale *s, char *addr, size_t len)
 }
 
 /*
- * A split before, as one on the way flushes the PMD, and the toucher then waits in a
- * fault until the operation is over: what it has in its TLB is a PTE. All of it moves as
- * one table, by its PMD entry: move_normal_pmd(), a part by move_ptes().
+ * Splits the PMD before, because a split in the operation flushes the PMD, and then the
+ * toucher waits in a fault until the operation is over: here its TLB has a PTE. A whole
+ * range moves as one table, by its PMD entry: move_normal_pmd(); a part by move_ptes().
  */
 static int stale_target_split(struct stale *s, struct thp_why *why)
 {
@@ -78,7 +78,7 @@ static int stale_target_split(struct stale *s, struct thp_why *why)
 	return thp_map_expect(&s->map, THP_STATE_PTE, why);
 }
 
-/* All that a table of the next level maps, of which one THP is populated. */
+/* The range of a whole table of the next level, with one populated THP. */
 static int stale_upper(struct stale *s, struct thp_why *why)
 {
 	size_t span = thp_span();
@@ -119,7 +119,7 @@ static int stale_uffd_target(struct stale *s, struct thp_why *why)
 	return s->to.uffd < 0 ? s->to.uffd : 0;
 }
 
-/* The same for UFFDIO_MOVE, which would split the folio as well. */
+/* The same for UFFDIO_MOVE, which would also split the folio. */
 static int stale_uffd_target_split(struct stale *s, struct thp_why *why)
 {
 	int ret = stale_uffd_target(s, why);
@@ -129,7 +129,7 @@ static int stale_uffd_target_split(struct stale *s, struct thp_why *why)
 	return ret ? ret : thp_map_expect(&s->map, THP_STATE_PTE, why);
 }
 
-/* A page that somebody has a reference to for a moment is busy. */
+/* A page with another reference, even a short one, is busy. */
 static int stale_uffd_move(struct stale *s, char *addr, size_t len)
 {
 	char *to = s->to.thp + (addr - s->map.thp);
@@ -145,7 +145,7 @@ static int stale_uffd_move(struct stale *s, char *addr, size_t len)
 	return ret;
 }
 
-/* A write is answered by a signal, no thread has to wait for a monitor. */
+/* A write raises a signal, so no thread has to wait for a monitor. */
 static int stale_uffd_wp_prepare(struct stale *s, struct thp_why *why)
 {
 	s->map.uffd = thp_uffd_watch(s->map.thp, thp_env.pmd,
@@ -184,7 +184,7 @@ static int stale_scan(struct stale *s, char *addr, size_t len)
 	return ioctl(s->map.pipe[0], PAGEMAP_SCAN, &arg) < 0 ? -errno : 0;
 }
 
-/* What the toucher has written since is found by the next scan. */
+/* The next scan finds the toucher's later writes. */
 static int stale_scan_verify(struct stale *s, struct thp_why *why)
 {
 	uint64_t entry;
@@ -196,7 +196,7 @@ static int stale_scan_verify(struct stale *s, struct thp_why *why)
 		thp_why(why, -EPROTO, "a write since the scan of another CPU went unnoticed") : 0;
 }
 
-/* The split gives pages of zeroes back and maps the shared zero page instead. */
+/* The split frees pages of zeroes and maps the shared zero page instead. */
 static int stale_zeroes(struct stale *s, struct thp_why *why)
 {
 	(void)why;
@@ -223,7 +223,7 @@ static int stale_free(struct stale *s, char *addr, size_t len)
 	return madvise(addr, len, MADV_FREE) ? -errno : 0;
 }
 
-/* What was written after MADV_FREE stays, also when memory is reclaimed. */
+/* Data written after MADV_FREE stays, also after reclaim. */
 static int stale_free_verify(struct stale *s, struct thp_why *why)
 {
 	return madvise(s->map.thp, thp_env.pmd, MADV_PAGEOUT) ?
@@ -249,18 +249,18 @@ static int stale_to_device(struct stale *s, char *addr, size_t len)
 	return thp_hmm_to_device(addr, len);
 }
 
-/* An access that goes by the page tables brings the memory back. */
+/* An access by page tables (process_vm_readv()) migrates the memory back. */
 static int stale_device_verify(struct stale *s, struct thp_why *why)
 {
 	return thp_hmm_holds(s->word) ?
 		thp_why(why, -EPROTO, "another CPU has read memory that is on the device") : 0;
 }
 
-/* What the child says, and what it is told. */
+/* Steps of the child. */
 enum { STALE_FORKED = 1 };
 enum { STALE_LOOK = 1 };
 
-/* The child has what there was at fork(). */
+/* The child has the contents at the time of fork(). */
 static int stale_child(struct thp_chan *chan, void *arg)
 {
 	struct stale *s = arg;
@@ -287,7 +287,7 @@ static int stale_fork_verify(struct stale *s, struct thp_why *why)
 	return thp_child_join(&s->map.child, THP_STEP_MS, why);
 }
 
-/* The huge zero folio is replaced by a THP, or by PTEs. */
+/* The kernel replaces the huge zero folio by a THP, or by PTEs. */
 static int stale_zero_write(struct stale *s, char *addr, size_t len)
 {
 	(void)addr;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Stale translations: an operation that changes a huge PMD has to flush it from the
- * TLB of every CPU that runs the process. Otherwise the old address still reaches the
- * old page, which has gone elsewhere, is free, or belongs to somebody else.
- * CVE-2018-18281 was a move_huge_pmd() and a move_ptes() that flushed too late.
+ * Stale translations: an operation that changes a huge PMD has to flush it from the TLB of
+ * every CPU that runs the process. Otherwise the old address still reaches the old page,
+ * which has moved, is free, or belongs to another process. CVE-2018-18281 was a
+ * move_huge_pmd() and a move_ptes() that flushed too late.
  *
  *	caller, one CPU			toucher, another CPU
  *	maps and fills			touches one word, again and again: its TLB has it
@@ -11,25 +11,25 @@
  *	...				probe: reads, then writes
  *	probe: reads, then writes
  *
- * What a CPU sees has to be what the page tables say. These are asked by
- * process_vm_readv(), which does not use the TLB. The operation has returned before
- * a probe begins, so a right kernel leaves no doubt. A wrong one gets away if the TLB
- * has lost the entry by then, which is why it is tried several times.
+ * A CPU has to see the page that the page tables map. process_vm_readv() reads through
+ * them, without the TLB. A probe starts after the operation has returned, so it never fails
+ * on a correct kernel. A wrong kernel passes if the TLB has evicted the entry by then, so
+ * each test runs several rounds.
  */
 #define STALE_ROUNDS	3
-/* Until the toucher has its CPU: a busy host may take long to give it one. */
+/* Limit until the toucher runs on its CPU: a busy host may take long to schedule it. */
 #define STALE_WARM	1000
 
 #define STALE_NO_ROOM	"needs address space for two PMD tables (vm.overcommit_memory, RLIMIT_AS)"
 
-/* What the toucher stores, and what the probes do. */
+/* The value that the toucher stores, and those of the probes. */
 #define STALE_OLD	0x01d01d01d01d01d0ULL
 #define STALE_TOUCHER	0x700c7e4700c7e470ULL
 #define STALE_CALLER	0xca11e4ca11e4ca11ULL
 
 enum stale_after {
 	STALE_GONE,	/* reads and writes fault */
-	STALE_ZERO,	/* there is another page, of zeroes */
+	STALE_ZERO,	/* a new page of zeroes is mapped */
 	STALE_SAME,	/* reads as before, and can be written */
 	STALE_READ_ONLY,
 };
@@ -40,14 +40,17 @@ struct stale_case {
 	enum thp_kind kind;
 	uint64_t needs;
 	enum stale_after after;
-	bool page;		/* the operation is on one page, in the middle */
-	bool reads;		/* the toucher only reads: a new page would get what it writes */
-	bool rests;		/* ... and keeps still during the operation */
+	bool page;		/* the operation is on one page, the middle one */
+	bool reads;		/* the toucher only reads: its writes would reach a new page */
+	bool rests;		/* ... and pauses during the operation */
 	bool zeroes;		/* the word and its page are zero */
-	bool may_zero;		/* it may read as zero until it is written */
+	bool may_zero;		/* the word may read as zero until it is written */
 	int (*prepare)(struct stale *s, struct thp_why *why);
 	int (*run)(struct stale *s, char *addr, size_t len);
-	/* After the toucher has read, and after it has written; 0 or -errno with a cause. */
+	/*
+	 * Checks after the toucher has read, and after it has written; 0 or -errno with a
+	 * cause.
+	 */
 	int (*verify_read)(struct stale *s, struct thp_why *why);
 	int (*verify)(struct stale *s, struct thp_why *why);
 };
@@ -57,18 +60,18 @@ enum stale_order { STALE_REST, STALE_TOUCH, STALE_READ, STALE_WRITE, STALE_QUIT 
 /* One CPU's view of the word. */
 struct stale_probe {
 	int read, write;	/* 0 or the signal */
-	uint64_t value;		/* that it has read */
+	uint64_t value;		/* the value that it has read */
 };
 
 struct stale {
 	const struct stale_case *c;
 	struct thp_map map, to;
 	uint64_t *word;
-	uint64_t old;		/* what it has to be until a probe writes to it */
+	uint64_t old;		/* the expected value until a probe writes to it */
 	uint64_t *moved;	/* where the page of the word is now, or NULL */
 	int cpu;		/* of the toucher */
 
-	/* Between the two threads. */
+	/* Orders between the two threads. */
 	int want, is;
 	unsigned long touched;
 	struct stale_probe seen;
@@ -87,7 +90,7 @@ static void stale_fault(int sig)
 /* Reads or writes a word; 0, or the signal that this raised. */
 static int stale_access(uint64_t *word, bool write, uint64_t *value)
 {
-	/* The mask is not saved, as that is a system call: the handler has SA_NODEFER. */
+	/* Does not save the mask, which would take a system call: the handler has SA_NODEFER. */
 	int sig = sigsetjmp(stale_env, 0);
 
 	if (!sig) {
@@ -114,7 +117,7 @@ static void stale_write(uint64_t *word, uint64_t mark, struct stale_probe *p)
 	p->write = stale_access(word, true, &mark);
 }
 
-/* Makes no system call between two orders: they could clean its TLB. */
+/* Makes no system call between two orders: that could flush its TLB. */
 static void *stale_toucher(void *arg)
 {
 	struct stale *s = arg;
@@ -152,7 +155,7 @@ static void stale_order(struct stale *s, enum stale_order order)
 		;
 }
 
-/* Binds the caller to its CPU; another one that the process may use, or -1. */
+/* Binds the caller to its current CPU; returns another CPU that the process may use, or -1. */
 static int stale_other_cpu(void)
 {
 	cpu_set_t set;
@@ -166,7 +169,7 @@ static int stale_other_cpu(void)
 	return -1;
 }
 
-/* What the page tables say of a word: 0 or -errno. */
+/* The value of a word according to the page tables: 0 or -errno. */
 static int stale_truth(uint64_t *word, uint64_t *value)
 {
 	struct iovec to = { .iov_base = value, .iov_len = sizeof(*value) };
@@ -241,7 +244,7 @@ static int stale_round(struct stale *s, struct thp_why *why)
 		ret = stale_judge(s, "another CPU", &s->seen, STALE_TOUCHER, why);
 	if (ret)
 		return ret;
-	/* The other CPU has written to the page that is there now. */
+	/* The other CPU has written to the page that is mapped now. */
 	if (c->after == STALE_ZERO || c->after == STALE_SAME) {
 		ret = stale_truth(s->word, &seen.value);
 		if (!ret && *s->word != seen.value)

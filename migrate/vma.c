@@ -4,9 +4,9 @@
  */
 
 /*
- * Splitting a VMA splits the PMD at its new boundary. A huge fault in between
- * would leave a PMD that belongs to two VMAs: the flag-only splits below never
- * look at page tables again, so it would stay.
+ * Splitting a VMA splits the PMD at its new boundary. A huge fault in between would leave a
+ * PMD that belongs to two VMAs: the splits below only change VMA flags and never touch the
+ * page tables again, so it would stay.
  */
 
 /* Exchanges the range for a new one, without any table. */
@@ -30,7 +30,7 @@ static int act_vma_split(struct thp_race *r, struct thp_actor *a, struct thp_why
 
 	TRY(renew(r, why));
 	phase(GO);
-	/* The fault takes a while, most of it in clearing the page: meet all of it. */
+	/* Clearing the page takes most of the fault: splits at a different moment each time. */
 	while (phase_now() == GO && !r->ended)
 		;
 	for (i = a->loops % 64 * 50; i; i--)
@@ -100,7 +100,7 @@ TEST_F(vma, split_fault)
 {
 	THP_SKIP_IF(race_missing(&vma_race));
 	THP_REQUIRE_OK(run_race(&vma_race, &self->report, &self->why), &self->why);
-	/* Nothing is known about the kernel then, only that CPUs were too busy. */
+	/* Then the CPUs were too busy to meet, and the test proves nothing about the kernel. */
 	if (!self->report.hits[0])
 		THP_SKIP("needs CPUs that are free for a fault to meet a VMA split");
 }

@@ -70,7 +70,7 @@ static int write_starved(const void *arg, struct thp_why *why)
 		TRY(thp_child_await(&c, ZERO_WRITTEN, THP_RETURN_MS));
 	thp_chan_post_child(c.chan, ZERO_FED);
 	TRY(thp_child_join(&c, THP_STEP_MS, why));
-	/* Where a table is a part of a page one may be left: then the fault waits for a base page. */
+	/* A table that is a part of a page may be left: then the fault waits for a base page. */
 	if (thp_env.contract == THP_LAZY && thp_env.table >= thp_env.page &&
 	    starve_counts_failures() && e[1].split_pmd_failed <= e[0].split_pmd_failed)
 		return thp_why(why, -EPROTO, "thp_split_pmd_failed +0, expected more");

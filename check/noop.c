@@ -4,7 +4,7 @@
  *	Runs a program of the suite for which one system call returns 0 and does nothing.
  *	A test whose subject is this call has to notice.
  * noop -u -- PROGRAM [ARGUMENT...]
- *	Runs it with all calls as they are, and prints "TEST CALL" for each that a test made
+ *	Runs it with all calls unchanged, and prints "TEST CALL" for each that a test made
  *	that passed.
  * noop -l
  *	Lists the calls.
@@ -103,7 +103,7 @@ static void add(const struct call *c, unsigned int action)
 	len += PER_CALL;
 }
 
-/* The filter for this process and all that it starts; 0, a descriptor, or -1. */
+/* Installs the filter for this process and its children; 0, a descriptor, or -1. */
 static int install(unsigned int flags)
 {
 	struct sock_fprog prog = { .filter = filter };
@@ -152,7 +152,7 @@ static int receive_fd(int sock)
 	return fd;
 }
 
-/* The test that runs, by what the harness prints, and the calls it has made. */
+/* The running test, according to the output of the harness, and the calls it has made. */
 static char test[256];
 static bool made[CALLS];
 
@@ -179,7 +179,7 @@ static void read_line(const char *line)
 	}
 }
 
-/* Output of the program as far as it is there; 0 at its end. */
+/* Reads the output of the program so far; 0 at its end. */
 static int read_output(int fd)
 {
 	static char buf[4096];
@@ -202,7 +202,7 @@ static int read_output(int fd)
 	return 1;
 }
 
-/* One call waits for leave to go on. */
+/* Lets one call go on, and notes it. */
 static void note_call(int fd)
 {
 	struct seccomp_notif req = { 0 };
@@ -250,7 +250,7 @@ static int list_users(char **argv)
 	fds[0].fd = out[0];
 	fds[1].fd = receive_fd(sock[0]);
 	while (poll(fds, 2, -1) > 0) {
-		/* What was printed before the call belongs to the test before it. */
+		/* Output from before the call belongs to the previous test. */
 		if (fds[0].revents && !read_output(out[0]))
 			break;
 		if (!fds[0].revents && fds[1].revents & POLLIN)

@@ -29,7 +29,7 @@ static void print_kinds(unsigned int kinds)
 	printf(" |");
 }
 
-/* What the caller gets while no table can be had. */
+/* What the caller gets while no table can be allocated. */
 static void print_results(const struct split_op *op)
 {
 	const char *before = op->starved == ADVICE ? ", " : " ";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Every oracle is shown a wrong state here and has to report it; and a right one,
- * which it must let pass. An oracle that cannot fail decides nothing.
+ * Shows every oracle a wrong state, which it has to report, and a correct one, which it
+ * must let pass. An oracle that cannot fail decides nothing.
  */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -34,7 +34,7 @@ FIXTURE_TEARDOWN_PARENT(oracle)
 	thp_teardown(_metadata);
 }
 
-/* What needs no mapping. */
+/* Tests that need no mapping. */
 FIXTURE(lib) {
 	int unused;	/* the harness wants data */
 };

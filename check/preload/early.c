@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Preloaded into a program, it ends one of its processes early: $THP_EARLY says which.
- * A process that prints a TAP header and forks is that of the harness, and its child
- * is a test; the guardian is its parent. Only the probe makes a memfd before.
+ * Preloaded into a program, it ends one of its processes early: $THP_EARLY selects which. A
+ * process that prints a TAP header and forks is that of the harness, and its child is a
+ * test; the parent of the harness is the guardian. Only the probe calls memfd_create()
+ * before that.
  */
 #include <dlfcn.h>
 #include <signal.h>
@@ -11,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Several are passed off as those of the C library. */
+/* This file defines several functions of the C library. */
 int memfd_create(const char *name, unsigned int flags);
 
 static int header;
@@ -32,7 +33,7 @@ static void *real(const char *name)
 	return f;
 }
 
-/* So that who uses this knows that it works: a static program does not load it. */
+/* Shows that the library is loaded: a static program does not load it. */
 static void __attribute__((constructor)) loaded(void)
 {
 	if (is("loaded")) {

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * What people read when a test fails or skips.
- */
+/* The texts that people read when a test fails or skips. */
 
-/* What people read when a test fails: who found it, what, and once only. */
+/* The text of a failure: the finder and the cause, once only. */
 TEST_F(lib, why)
 {
 	struct thp_why why = { 0 }, inner = { 0 };
@@ -37,7 +35,7 @@ TEST_F(lib, why)
 	THP_CHECK(!strstr(line, "/no/such"), "a note from before: \"%s\"", line);
 }
 
-/* A reason is a constant whatever the detail, and comes out of a child as it is. */
+/* A reason stays the same constant whatever the detail, and passes out of a child unchanged. */
 static int skips(struct thp_chan *chan, void *arg)
 {
 	return thp_skip(&chan->why, "needs a reason", "detail %d", *(int *)arg);

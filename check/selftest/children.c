@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * Processes that fail, crash, hang or loop, and the limits that tell which.
- */
+/* Processes that fail, crash, hang or loop, and the limits that tell these apart. */
 
 static int returns_error(struct thp_chan *chan, void *arg)
 {
@@ -50,7 +48,7 @@ static int burns(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-/* Who gets on is not late, however long it all takes. */
+/* A child that makes progress is not late, however long all of it takes. */
 static int beats(struct thp_chan *chan, void *arg)
 {
 	int i;
@@ -63,7 +61,7 @@ static int beats(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-/* A limit is one of CPU time, and of much more time by the clock. */
+/* A limit is one of CPU time, and of a multiple by the clock. */
 TEST_F(lib, limits)
 {
 	struct thp_child c = { 0 };
@@ -78,7 +76,7 @@ TEST_F(lib, limits)
 	THP_CHECK(thp_child_await_until(&c, 2, &d) == -ETIMEDOUT, "an endless loop is not over");
 	THP_CHECK(thp_deadline_burnt(&d) && (d.cpu >= 100 || d.wall >= THP_WALL * 100LL),
 		  "a loop of %lld ms, %lld ms on a CPU", d.wall, d.cpu);
-	/* Stopped, it gets no CPU, as on a machine that is busy. */
+	/* A stopped process gets no CPU, like one on a busy machine. */
 	kill(c.pid, SIGSTOP);
 	thp_deadline_start(&d, c.pid, 50);
 	THP_CHECK(thp_child_await_until(&c, 2, &d) == -ETIMEDOUT, "a process that sleeps goes on");
@@ -88,7 +86,7 @@ TEST_F(lib, limits)
 	THP_CHECK_OK(thp_child_run(beats, NULL, 100, &why), &why);
 }
 
-/* A process that stays although it was killed: nothing else is tried then. */
+/* After a process that survives SIGKILL no other test runs. */
 TEST_F(lib, undying)
 {
 	struct thp_why why = { 0 };
@@ -96,13 +94,13 @@ TEST_F(lib, undying)
 	THP_REQUIRE_OK(thp_run_init(false), &why);
 	THP_CHECK(thp_run_begin("some.test", 30), "a test does not begin");
 	thp_run_end();
-	/* The parent of this process, which is there all the time. */
+	/* The parent of this process, which exists all the time. */
 	thp_run_suspect(getppid());
 	THP_CHECK(!thp_run_begin("next.test", 30), "a test begins beside a process that stays");
 	THP_CHECK(thp_run_broken(), "and that says nothing about the kernel");
 }
 
-/* One operation that loops is remembered, the others are not held responsible. */
+/* An operation that has looped is remembered, and no other operation is affected. */
 TEST_F(lib, loops)
 {
 	struct thp_why why = { 0 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * fatal: settings and boot options that would end the machine are noticed, each in a mount
- * namespace of its own in which it is made up.
+ * fatal: settings and boot options that would end the machine are noticed. Each test makes
+ * them up in a mount namespace of its own.
  */
 #include <sched.h>
 #include <sys/mount.h>
@@ -10,7 +10,7 @@
 
 #define VM_SYSCTL "/proc/sys/vm/"
 
-/* A setting or a boot option that ends a machine, its value @sets, and one that does not. */
+/* A setting or boot option: the values that end a machine (@sets), and one that does not. */
 struct fatal {
 	enum thp_act act;
 	const char *path, *sets, *harmless;
@@ -27,7 +27,7 @@ static const struct fatal fatal[] = {
 	  "vm.memory_failure_recovery=1" },
 	{ THP_ACT_POISON, VM_SYSCTL "panic_on_unrecoverable_memory_failure", "1", "0", 0,
 	  "vm.panic_on_unrecoverable_memory_failure=0" },
-	/* TAINT_TEST; then a warning, which a module does not bring. */
+	/* TAINT_TEST; and then the taint of a warning, which a module does not set. */
 	{ THP_ACT_LOAD, "/proc/cmdline", "quiet panic_on_taint=0x40000,nousertaint", "quiet", 0,
 	  "no panic_on_taint=" },
 	{ THP_ACT_LOAD, "/proc/cmdline", "panic_on_taint=200 panic_on_taint=1000",
@@ -37,7 +37,7 @@ static const struct fatal fatal[] = {
 	{ THP_ACT_LOAD, "/proc/cmdline", "not_panic_on_taint=1000", "quiet", 0, NULL },
 };
 
-/* The file of @f has the text @value, for this process alone. */
+/* Gives the file of @f the text @value, for this process alone. */
 static int pretend(const struct fatal *f, const char *value)
 {
 	const char *own = strncmp(f->path, VM_SYSCTL, strlen(VM_SYSCTL)) ? VM_SYSCTL "made_up" :
@@ -84,7 +84,7 @@ static int look_at_fatal(struct thp_chan *chan, void *arg)
 	return expect_fatal(f, f->sets, f->reason, why);
 }
 
-/* The settings that would end this machine are made up: it keeps its own. */
+/* The fatal settings are made up: the machine keeps its own. */
 TEST_F(lib, fatal_settings)
 {
 	struct thp_why why = { 0 };

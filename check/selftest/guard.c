@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * The guardian ends what does not end, and settings are put back.
- */
+/* The guardian ends tests that do not end, and restores settings. */
 
-/* A system call after the other, as a loop in the kernel: only food ends it. */
+/* Makes system calls in a loop, like a loop in the kernel: only memory ends it. */
 static int loops_hungry(struct thp_chan *chan, void *arg)
 {
 	(void)chan;
@@ -30,7 +28,7 @@ static int hungry_test(void *arg)
 	       thp_run_has_looped("hungry.test") ? 0 : 3;
 }
 
-/* Runs a test that never ends, in the first of its processes: as the harness does. */
+/* Runs an endless test in the first of its processes, as the harness does. */
 static int endless_test(void *arg)
 {
 	const char *breaks = arg;
@@ -51,12 +49,12 @@ static int endless_test(void *arg)
 		thp_run_break(breaks);
 	if (waitpid(child, &status, 0) != child || !WIFSIGNALED(status))
 		return 3;
-	/* Its clean-up gets here, and knows why. */
+	/* The clean-up of the test runs, and knows the cause. */
 	thp_guard_finished();
 	return strstr(thp_run_accused(), cause) ? 0 : 3;
 }
 
-/* The parent of a vfork() sleeps as one that waits for a lock does. */
+/* The parent of vfork() sleeps like a task that waits for a lock. */
 static int sleeping_test(void *arg)
 {
 	pid_t child;
@@ -68,7 +66,7 @@ static int sleeping_test(void *arg)
 		return 3;
 	child = fork();
 	if (!child) {
-		/* prctl(): the end of its parent is the end of it. */
+		/* prctl(): the child dies with its parent. */
 		if (!vfork()) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			for (;;)
@@ -93,7 +91,7 @@ static int guards(struct thp_chan *chan, void *arg)
 	struct thp_why why = { 0 };
 	int ret;
 
-	/* Who is not root needs no lock: this runs beside the guardian of this program. */
+	/* Without root it takes no lock: this runs beside the guardian of this program. */
 	if (setuid(65534))
 		return thp_why(&chan->why, -errno, "setuid: %s", strerror(errno));
 	thp_settings_close();
@@ -104,8 +102,8 @@ static int guards(struct thp_chan *chan, void *arg)
 }
 
 /*
- * The guardian ends a test that is over its limit, one whose kernel has crashed, one that
- * waits for a lock for ever, and what loops while it starves itself.
+ * The guardian ends a test that exceeds its limit, one whose kernel has crashed, one that
+ * waits for a lock for ever, and one that loops while it starves itself.
  */
 TEST_F_TIMEOUT(lib, guardian, 90)
 {
@@ -139,7 +137,7 @@ TEST_F(lib, settings)
 	THP_CHECK(now == was, "was %llu, restored to %llu", (unsigned long long)was,
 		  (unsigned long long)now);
 	THP_CHECK(thp_settings_set("/sys/no/such/file", "1") == -ENOENT, "an unknown file passed");
-	/* A module that is gone already was unloaded; anything else is a file. */
+	/* A module that is not loaded counts as unloaded; any other path is that of a file. */
 	mark = thp_settings_mark();
 	THP_CHECK_OK(thp_settings_note(THP_SETTINGS_MODULE "no_such", THP_SETTINGS_UNLOAD), &why);
 	THP_CHECK_OK(thp_settings_restore(mark, &why), &why);

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * What makes allocations fail hits what it aims at, and nothing else.
- */
+/* Injectors make the selected allocations fail, and no others. */
 
 TEST_F(oracle, memcg_limit)
 {
@@ -17,7 +15,7 @@ TEST_F(oracle, memcg_limit)
 	THP_CHECK(thp_cg_stat(&self->cg, "no_such_field") == -ENOENT, "an unknown field passed");
 }
 
-/* An injector that is set up and hits nothing has not fired. */
+/* An injector that is set up but refuses nothing reports no failure. */
 TEST_F(oracle, injector_silent)
 {
 	struct thp_why why = { 0 };

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * Which lines of the kernel log are complaints, and who is blamed for them.
- */
+/* The lines of the kernel log that are complaints, and who is to blame for them. */
 
 TEST_F(lib, kernel_log_patterns)
 {
@@ -47,7 +45,7 @@ TEST_F(lib, kernel_log_patterns)
 		"RIP: 0010:page_table_check_set+0x180/0x260",
 		"Code: 0f 0b <0f> 0b",
 		"[c000000000000001] [c000000000000002] page_table_check_set+0x180/0x260",
-		/* Not of the kernel. */
+		/* Lines that are not complaints about the kernel. */
 		"traps: t[1] general protection fault ip:1 sp:1 error:0 in t[1,1]",
 		"watchdog: Delayed init of the lockup detector failed: 0",
 		"Command line: page_table_check=on oops=panic hung_task_panic=1",
@@ -67,7 +65,7 @@ TEST_F(lib, kernel_log)
 	struct thp_kmsg log;
 
 	THP_NEEDS(THP_NEED_ROOT);
-	/* What is made up is not for the guardian's list. */
+	/* Made-up complaints must not get into the guardian's list. */
 	THP_REQUIRE_OK(thp_run_init(false), &why);
 	THP_REQUIRE_OK(thp_kmsg_open(&log), &why);
 	log.selftest = true;
@@ -84,7 +82,7 @@ TEST_F(lib, taint)
 	THP_CHECK(thp_kmsg_taint_is_bad(1 << 12, 1 << 12 | 1 << 7), "an oops' taint passed");
 	THP_CHECK(thp_kmsg_taint_is_bad(0, 1 << 5), "a bad page's taint passed");
 	THP_CHECK(!thp_kmsg_taint_is_bad(1 << 9, 1 << 9), "an old taint was reported");
-	/* F and O come with modules. */
+	/* Modules set the taints F and O. */
 	THP_CHECK(!thp_kmsg_taint_is_bad(0, 1 << 12 | 1 << 1), "a module's taint was reported");
 }
 
@@ -119,13 +117,13 @@ TEST_F(lib, kernel_log_names)
 				       comm, sizeof(comm)), "a task in a line without one");
 }
 
-/* A log that holds @lines, and no more; "%d" stands for @pid. */
+/* A log that holds @lines and nothing else; "%d" stands for @pid. */
 static int made_up_log(struct thp_kmsg *log, const char * const *lines, pid_t pid)
 {
 	char rec[512];
 	int fds[2], n;
 
-	/* As /dev/kmsg: one record for each read(). */
+	/* Like /dev/kmsg: one record for each read(). */
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fds))
 		return -errno;
 	for (; *lines; lines++) {
@@ -148,7 +146,7 @@ static int begins_test(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-/* Who is blamed for @lines about process @pid: the running test, or what is printed. */
+/* Finds who is to blame for @lines about process @pid: the running test, or the printed text. */
 static int blame(const char * const *lines, pid_t pid, const char *expected, struct thp_why *why)
 {
 	int was = thp_run_unowned_count(), ret;
@@ -185,7 +183,7 @@ static const char * const caller_only[] = {
 	"4,1,1,-,caller=T%d;BUG: made up", NULL,
 };
 
-/* check_mm() is not always called by the process that the memory was of. */
+/* The task that calls check_mm() need not be the owner of the mm. */
 static const char * const nameless[] = {
 	"4,1,1,-;BUG: non-zero pgtables_bytes on freeing mm: 4096",
 	"4,1,1,-;CPU: 1 PID: 2 Comm: kthreadd Not tainted, and nothing to do with it", NULL,
@@ -223,12 +221,12 @@ TEST_F(lib, kernel_log_blame)
 	thp_chan_post_child(second.chan, 1);
 	THP_CHECK_OK(thp_child_join(&second, THP_STEP_MS, &why), &why);
 	THP_CHECK_OK(blame(nameless, 0, "after second.test", &why), &why);
-	/* The first one is told again in the end. */
+	/* The program repeats the first one at its end. */
 	THP_CHECK(strstr(thp_run_unowned_first(), "of first.test"), "first: %s",
 		  thp_run_unowned_first());
 }
 
-/* Three lines of one report: it is one, and the kernel is no good any more. */
+/* Three lines of one report count as one, and the kernel cannot be trusted any more. */
 TEST_F(lib, kernel_log_oops)
 {
 	static const char * const oops[] = {

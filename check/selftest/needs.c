@@ -3,7 +3,7 @@
  * The reasons of SKIPs are true where a filter forbids system calls.
  */
 
-/* From here on these calls fail with @err, as a container's filter lets them. */
+/* From here on these calls fail with @err, as with the filter of a container. */
 static int filter_calls(int err)
 {
 	static const int calls[] = {
@@ -27,7 +27,7 @@ static int filter_calls(int err)
 	return 0;
 }
 
-/* No reason may claim that a kernel lacks what a filter forbids, nor the reverse. */
+/* No reason may claim that the kernel lacks a call that a filter forbids, or the reverse. */
 static int reasons_under_filter(struct thp_chan *chan, void *arg)
 {
 	static const uint64_t needs[] = {

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * What tests look at: contents, page tables, VMAs, events. A wrong state is noticed.
- */
+/* The oracles of tests: contents, page tables, VMAs, events. A wrong state is noticed. */
 
 TEST_F(oracle, contents)
 {
@@ -19,7 +17,7 @@ TEST_F(oracle, contents)
 	EXPECT_CAUSE(thp_map_check(m, 0, thp_env.nr, WHY), "expected");
 	*last ^= 0x80;
 	THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &why), &why);
-	/* Two pages swapped: the pattern names its page. */
+	/* Two pages swapped: the pattern identifies its page. */
 	thp_fill(thp_page(m, 3), m->seed, 4);
 	EXPECT_CAUSE(thp_map_check(m, 0, thp_env.nr, WHY), "page 3 offset 0");
 	EXPECT_CAUSE(thp_check_zero(m->thp, 1, WHY), "expected zeroes");
@@ -62,7 +60,7 @@ static int expect_state(const char *p, enum thp_state want, const char *what, st
 	return ret;
 }
 
-/* Zero beside data in one VMA, which only kpageflags tell apart, that is root. */
+/* Zeroes beside data in one VMA: only kpageflags, that is only root, tells them apart. */
 static int look_blindly(struct thp_chan *chan, void *arg)
 {
 	enum thp_state mixed = THP_STATE_PMD, mixed_zero = THP_STATE_PMD_ZERO;
@@ -107,7 +105,7 @@ static int look_blindly(struct thp_chan *chan, void *arg)
 	return ret ? ret : expect_state(p + pmd, mixed_zero, "zero beside data", why);
 }
 
-/* PAGEMAP_SCAN of Linux 6.7 to 6.15: as if PAGE_IS_PFNZERO were never reported. */
+/* Like PAGEMAP_SCAN of Linux 6.7 to 6.15: PAGE_IS_PFNZERO is never reported. */
 TEST_F(oracle, scan_blind)
 {
 	struct thp_why why = { 0 };
@@ -127,7 +125,7 @@ TEST_F(oracle, tables)
 	unsigned int i;
 	char *p;
 
-	/* As many more tables as make whole kB, and it is seen. */
+	/* As many more tables as make whole kB have to be noticed. */
 	THP_REQUIRE_OK(thp_map_create(&self->map, THP_SMALL, &why), &why);
 	p = mmap(NULL, (2 + thp_env.unit) * thp_env.pmd, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * The table of operations: every row is complete, and what it does is noticed.
- */
+/* The table of operations: every row is complete, and its effect is checked. */
 
 /* A name that ends in a place names the place of the row. */
 static bool named_after_place(const struct split_op *op)
@@ -34,7 +32,7 @@ TEST_F(lib, split_rows)
 		THP_CHECK(named_after_place(op), "%s is at another place than its name", op->name);
 		THP_CHECK(op->kinds | op->keeps, "%s is legal on no mapping", op->name);
 		THP_CHECK(!(op->kinds & op->keeps), "%s both splits and keeps a kind", op->name);
-		/* What success does is proven, or the row says why not. */
+		/* The effect of success is proven, or the row says why not. */
 		proven = op->says.trait || op->meets.trait || op->verify ||
 			 op->effect == ZEROES || op->effect == WRITES;
 		if (op->kinds)
@@ -48,9 +46,9 @@ TEST_F(lib, split_rows)
 }
 
 /*
- * Every row of the table as kernels with a bug would run it, each of which has to be
- * noticed; and as it is, which has to pass. Judged is what thp_lazy_split judges: that
- * the PMD was split, split_verify(), and the contents.
+ * Runs every row of the table as kernels with a bug would, which has to be noticed each
+ * time; and unchanged, which has to pass. Judges like thp_lazy_split: the PMD was split,
+ * split_verify(), and the contents.
  */
 FIXTURE(split) {
 	struct thp_map map;
@@ -72,19 +70,19 @@ FIXTURE_TEARDOWN_PARENT(split)
 enum bug {
 	NOTHING,	/* returns success, and does nothing */
 	SPLITS_ONLY,	/* ... and only splits the PMD */
-	BELOW_TOO,	/* does it to the page before the first, too */
+	BELOW_TOO,	/* also operates on the page before the first */
 	ABOVE_TOO,	/* ... to the page after the last */
 };
 
 #define TOO_MANY	(1 << BELOW_TOO | 1 << ABOVE_TOO)
 
-/* What the table cannot notice, and why. Each line has to be true, see wants_notice(). */
+/* Errors that the table cannot notice, and why. Each line has to be true, see wants_notice(). */
 static const struct blind {
 	const char *op;
 	unsigned int kinds;	/* enum thp_kind; 0: all that it splits */
 	unsigned int bugs;
 	const char *reason;
-	uint64_t unless;	/* enum thp_need: where that is given, they are noticed */
+	uint64_t unless;	/* enum thp_need: where these are met, the errors are noticed */
 } blind[] = {
 	{ "guard_remove_mid", 0, 1 << SPLITS_ONLY | TOO_MANY,
 	  "no page is a guard, on either side", 0 },
@@ -131,14 +129,14 @@ static int run_too_many(const struct split_op *op, struct thp_map *m, enum bug b
 	if (op->effect != WRITES)
 		return split_run_at(op, m, bug == BELOW_TOO ? more : at,
 				    len + thp_env.page);
-	/* Writes go to one page at a time, and may take what they write from a pipe. */
+	/* Writes operate on one page at a time, and may take their data from a pipe. */
 	ret = split_run_at(op, m, at, len);
 	if (!ret && m->pipe[1] >= 0 && write(m->pipe[1], "\x5a", 1) != 1)
 		ret = -errno;
 	return ret ? ret : split_run_at(op, m, more, len);
 }
 
-/* 0: nothing was noticed. *@ran: the operation, or its caricature, returned 0. */
+/* 0: no error was noticed. *@ran: the operation, or its wrong copy, returned 0. */
 static int run_and_judge(const struct split_op *op, struct thp_map *m,
 			 int (*run)(const struct split_op *op, struct thp_map *m, enum bug bug),
 			 enum bug bug, bool *ran, struct thp_why *why)
@@ -226,7 +224,7 @@ TEST_F(split, page_above_too)
 	wants_notice(_metadata, &self->map, variant->op, variant->kind, ABOVE_TOO);
 }
 
-/* Contents that are damaged outside of the named pages, and inside where they are kept. */
+/* Damaged contents outside of the named pages, and inside where the operation keeps them. */
 TEST_F(oracle, split_damage)
 {
 	struct thp_map *m = &self->map;
@@ -255,7 +253,7 @@ TEST_F(oracle, split_damage)
 	}
 }
 
-/* A refused operation that has done its work all the same. */
+/* A refused operation that has its effect all the same. */
 TEST_F(split, refused_and_done)
 {
 	const struct split_op *op = variant->op;

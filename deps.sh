@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Installs what building (and, with "check", checking) needs, as Debian
-# packages, and fills the cache with the few files of a kernel tree that a
-# build outside of one needs. With "lab": what virtual machines need. Installs and
-# fetches only what is missing, and removes nothing.
+# Installs the Debian packages needed to build (and, with "check", to check), and
+# fills the cache with the few files of a kernel tree that a build outside of one
+# needs. With "lab": also those that virtual machines need. Installs and fetches
+# only missing ones, and removes nothing.
 #
 # usage: deps.sh [-k KSRC] CACHE [check] [lab]
 
@@ -38,7 +38,7 @@ lack()
 	missing="$missing $1"
 }
 
-# The compiler may be any; the packages are what Debian calls them.
+# Any compiler will do; the packages have Debian's names.
 look()
 {
 	missing=
@@ -121,7 +121,7 @@ apt_install()
 	return 1
 }
 
-# Everything at once; if that cannot be, then as much as can.
+# Installs everything at once; if that fails, as much as possible.
 apt_install_most()
 {
 	# shellcheck disable=SC2086 # lists of packages
@@ -197,7 +197,7 @@ fill_cache()
 		fail "apt offers no linux-source-X.Y (apt-get update?): give KSRC=/path/to/linux"
 	# shellcheck disable=SC2086 # two words
 	if ! get_source $source; then
-		# The lists may be older than what the archive holds.
+		# The lists may be older than the archive.
 		apt_update
 		source=$(newest_source)
 		# shellcheck disable=SC2086

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Runs the programs one after another and gives one verdict, as KTAP with each
-# program's own output nested under it. Needs a POSIX shell and no more than
-# busybox has; works beside the programs or with OUTPUT naming their directory.
+# program's own output nested under it. Needs a POSIX shell and only tools that
+# busybox has; it runs in the directory of the programs, or OUTPUT names that
+# directory.
 
 all_programs='thp_lazy_split thp_split_enomem thp_fork_copy thp_mremap thp_migrate'
 
@@ -25,7 +26,7 @@ Exit code: 0 passed, 1 failed, 2 bad usage or environment, 4 all skipped.
 END
 }
 
-# The kselftest runner, if this is started by it, takes 2 for an expected failure.
+# If the kselftest runner starts this, it treats 2 as an expected failure.
 bad_code=2
 [ -z "${kselftest_timeout+set}" ] || bad_code=1
 
@@ -84,9 +85,9 @@ select_tests()
 "
 }
 
-# Seconds that a program may take on a normal machine: less than what the kselftest
-# runner gives it, so that it is this script that ends it; and more on a slow one, as
-# $tmp/facts says.
+# Seconds that a program may take on a normal machine: less than the limit of the
+# kselftest runner, so that this script ends the program; and more on a slow machine,
+# according to $tmp/facts.
 time_limit()
 {
 	limit=600
@@ -97,14 +98,14 @@ time_limit()
 	echo $(((${limit:-600} - 60) * scale * ${slow:-1}))
 }
 
-# Reads a program's output, passes it on nested, and writes down what the
-# report needs: the plan, the outcomes, a line per failure and per skip.
+# Reads a program's output, prints it nested, and records the data of the
+# report: the plan, the outcomes, a line per failure and per skip.
 nest_output()
 {
 	trap '' INT TERM HUP PIPE
 	ended=
 	while IFS= read -r line || [ "$line" ]; do
-		# The harness tells of a test that died in a line before.
+		# The harness reports a test that died in an earlier line.
 		case $line in
 		'# '*': Test terminated '*)
 			ended=${line#*: };;
@@ -124,7 +125,8 @@ nest_output()
 			echo skip >> "$tmp/outcomes"
 			printf '%s\n' "${line#*# SKIP}" >> "$tmp/skips";;
 		'ok '*'# XFAIL'* | 'ok '*'# XPASS'*)
-			# What ended with such an exit code: no test is expected to fail.
+			# A test that ended with such an exit code: no test is expected
+			# to fail.
 			echo fail >> "$tmp/outcomes"
 			printf '%s:%s\n' "$prog" "${line#ok * }" >> "$tmp/failures";;
 		'ok '*)
@@ -135,7 +137,7 @@ nest_output()
 			printf '%s:%s\n' "$prog" "${line#* }" >> "$tmp/failures"
 			[ -z "$first_only" ] || stop_program;;
 		'Bail out! after the tests: '*)
-			;; # A line before has said so.
+			;; # An earlier line has said so.
 		'Bail out! '*)
 			printf '%s: %s\n' "$prog" "${line#Bail out! }" >> "$tmp/failures";;
 		'# after the tests: '*)
@@ -144,7 +146,7 @@ nest_output()
 	done 2>/dev/null
 }
 
-# Called by the reader. The program puts its settings back before it goes.
+# Called by the reader. The program restores its settings before it exits.
 stop_program()
 {
 	[ ! -e "$tmp/stopped" ] || return
@@ -157,8 +159,8 @@ count()
 	grep -c "$1" "$tmp/outcomes"
 }
 
-# Waits for the reader. It ends with the last process that has the pipe open,
-# and one that outlives its program must not make this wait for ever.
+# Waits for the reader. It ends when the last process closes the pipe; a process
+# that outlives its program must not make this wait for ever.
 wait_reader()
 {
 	tries=0
@@ -191,7 +193,7 @@ run_program()
 	$timeout "$dir/$prog" "$@" > "$tmp/out" 2>&1 </dev/null &
 	child=$!
 	echo $child > "$tmp/child"
-	# The shell would tell of a signal, in words of its own.
+	# The shell would print its own message about a signal.
 	wait $child 2>/dev/null
 	status=$?
 	child=
@@ -203,8 +205,8 @@ run_program()
 	skip=$(count skip)
 }
 
-# What is wrong with how the program ended, or nothing. The exit code has to
-# agree with the result lines: neither alone is believed.
+# Prints why the end of the program is wrong, or nothing. The exit code and the
+# result lines have to agree: neither alone decides.
 judge()
 {
 	if [ -e "$tmp/stopped" ]; then
@@ -237,7 +239,7 @@ cleanup()
 	[ -z "$tmp" ] || rm -rf "$tmp"
 }
 
-# The programs put back the settings that they changed before they go.
+# The programs restore the settings that they have changed before they exit.
 # shellcheck disable=SC2317
 aborted()
 {
@@ -302,7 +304,7 @@ if [ -z "$expect" ]; then
 	expect=${THP_LAZY_EXPECT-auto}
 	check_mode THP_LAZY_EXPECT "$expect"
 fi
-# The programs are told by -e; and what they print is for this script, not for the
+# The programs get -e instead; and this script reads their output, not the
 # kselftest runner.
 unset THP_LAZY_EXPECT kselftest_timeout
 
@@ -335,7 +337,7 @@ trap 'aborted INT 130' INT
 trap 'aborted TERM 143' TERM
 trap 'aborted HUP 129' HUP
 trap 'exit 141' PIPE
-# Without mktemp: a name that nobody else can have made.
+# Without mktemp: a directory that nobody else can have created.
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/thp_lazy_pte.XXXXXX" 2>/dev/null) || {
 	tmp=${TMPDIR:-/tmp}/thp_lazy_pte.$$
 	(umask 077; mkdir "$tmp") || {
@@ -345,7 +347,7 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/thp_lazy_pte.XXXXXX" 2>/dev/null) || {
 }
 : > "$tmp/failures"
 : > "$tmp/skips"
-# Not by a pipe, which a process that cannot be killed would keep open.
+# Not through a pipe, which a process that cannot be killed would keep open.
 trouble=
 nothing=
 "$dir/$1" -e "$expect" -s "$scale" -i > "$tmp/facts" 2>&1 < /dev/null
@@ -356,7 +358,7 @@ case $status:$end in
 4:)	nothing=$(sed -n 's/^1\.\.0 # SKIP //p' "$tmp/facts");;
 *:'cannot start: '* | *:"$1: "*)
 	bad "$1: ${end#"$1: "}";;
-# The kernel complained of what tells an eager kernel from a lazy one, or crashed.
+# The kernel complained about the probe, or crashed.
 1:*)	trouble=$(tail -n 1 "$tmp/facts")
 	trouble=${trouble#"Bail out! "}
 	trouble="before the tests: ${trouble#"after the tests: "}";;
@@ -386,7 +388,7 @@ for prog in $programs; do
 		skipped=$((skipped + 1))
 		continue
 	fi
-	# What the first program cannot do without, the others cannot either.
+	# A need that stops the first program stops the others, too.
 	if [ "$nothing" ]; then
 		echo "ok $number $prog # SKIP $nothing"
 		echo " $nothing" >> "$tmp/skips"

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Tests that nothing else has made to fail do fail: each line of check/broken.list breaks a
-# copy of the suite in one place, and the test that it names has to say so.
+# Tests that no other check has made to fail can fail: each line of check/broken.list
+# breaks a copy of the suite in one place, and the test that it names has to fail.
 
 . check/lib.sh
 

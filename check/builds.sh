@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Builds without a warning with every compiler, library and link mode that is
-# supported, as far as this machine has them; what is built starts, and what a
-# sanitizer watches, or what has 32 bits, runs.
+# supported, as far as this machine has them. The programs start; those with a
+# sanitizer and those of 32 bits run the suite.
 
 . check/lib.sh
 
-# Not ours to mend: libnuma.a has a function for host names, which nobody calls.
+# A warning that this project cannot fix: libnuma.a has a function for host
+# names, which nothing calls.
 libnuma_a="warning: Using 'getaddrinfo' in statically linked applications"
 
 # check_build NAME VARIABLE=VALUE...; a linker's warning is no error by itself
@@ -26,7 +27,7 @@ check_build()
 	fi
 }
 
-# built_as NAME PATTERN: what the ELF header and the libraries of a program are
+# built_as NAME PATTERN: checks the ELF header and the libraries of a program
 built_as()
 {
 	readelf -hdW "$work/$1/thp_lazy_split" > "$log" 2>&1
@@ -109,7 +110,7 @@ else
 	skip LLVM "needs clang"
 fi
 
-# The headers of the kernel, and of nothing else, are those of the host's own libc.
+# musl has no headers of the kernel: those of the host come after musl's own.
 if have musl-gcc; then
 	multiarch=$(gcc -print-multiarch)
 	check_build musl CC=musl-gcc HAVE_LIBURING= HAVE_LIBNUMA= USERCFLAGS="-Werror \
@@ -129,7 +130,7 @@ if check_cross powerpc64le powerpc64le ppc64el PowerPC64; then
 		USERLDFLAGS=-static
 fi
 
-# A 32-bit program can run on the kernel of this machine, if it has to.
+# The kernel of this machine may be able to run a 32-bit program.
 if check_cross i686 i686 i386 'Intel 80386' &&
    check_build i686-static CROSS_COMPILE=i686-linux-gnu- USERLDFLAGS=-static; then
 	if "$work/i686-static/thp_mremap" -L >/dev/null 2>&1; then
@@ -148,7 +149,7 @@ if check_build sanitizers CC=gcc USERLDFLAGS="$sanitizers" USERCFLAGS="-Werror \
 	passes sanitizers
 fi
 
-# Only what changed is built again, but that is.
+# make builds the changed files again, and no others.
 again()
 {
 	make -j"$cores" OUTPUT="$work/gcc" KSRC="$KSRC" CC=gcc \

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Every C file passes the kernel's checkpatch.pl --strict, but for the types
-# listed here, each for the reason beside it.
+# Every C file passes the kernel's checkpatch.pl --strict, except for the types
+# listed here, each with its reason.
 
 . check/lib.sh
 

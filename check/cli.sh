@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# The programs and the runner as their users meet them: bad options, a target
-# with nothing but busybox, an ordinary user, THP switched off, Ctrl-C.
+# The programs and the runner in the situations of their users: bad options, a
+# target with nothing but busybox, an ordinary user, THP switched off, Ctrl-C.
 
 . check/lib.sh
 
@@ -101,7 +101,7 @@ if [ -w $thp ]; then
 	echo "$old" > $thp
 fi
 
-# As from a terminal: to the whole process group
+# Like a terminal: signals the whole process group
 sh check/snapshot.sh > "$work/before"
 for prog in $programs; do
 	timeout -s INT --preserve-status -k 30 0.3 "$inst/$prog" -s 50 \

@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# deps.sh installs what is missing and removes nothing, with an apt-get that only
-# pretends to.
+# deps.sh installs missing packages and removes none. The apt-get here only
+# pretends.
 
 . check/lib.sh
 
-# A machine that has the commands named here, and a cross compiler that cannot be
-# installed as something else is in its way
+# A machine that has the commands named here, and on which a cross compiler
+# cannot be installed because of a conflict
 bin=$work/bin
 state=$work/state
 mkdir "$bin" "$state"
@@ -45,7 +45,7 @@ done
 END
 printf '#!/bin/sh\necho 0\n' > "$bin/id"
 chmod +x "$bin/apt-get" "$bin/id"
-# The headers are there; gcc itself is asked for them only.
+# deps.sh uses gcc only to look for headers: this one finds them all.
 printf '#!/bin/sh\nexec cat >/dev/null\n' > "$bin/gcc"
 chmod +x "$bin/gcc"
 lend sh cat sed grep tr head mktemp mkdir rm make xz dirname readlink

@@ -58,11 +58,11 @@ awk -F'\t' '$2 ~ /^none:/ { print $1 }' "$work/rows" | sort |
 	comm -12 - "$work/covered" |
 	none "no row says none although a test covers it" "these do"
 
-# thp_why() has no constant reason for the SKIP that -ENOTSUP asks for.
+# With -ENOTSUP thp_why() makes a SKIP without a constant reason.
 grep -rnE --include='*.[ch]' 'thp_why\(.*-ENOTSUP' . |
 	none "every SKIP of a helper has its reason" "these should call thp_skip()"
 
-# What documents say of the code in numbers and tables, made anew
+# Makes the numbers and tables of the documents anew
 mkdir "$work/documents"
 try "documents can be made" check/documents.sh "$work/documents"
 for file in README.md docs/contract.md docs/call-sites.md; do
@@ -70,7 +70,7 @@ for file in README.md docs/contract.md docs/call-sites.md; do
 		none "$file agrees with the programs" "make documents mends it; < is there, > is true"
 done
 
-# A test that skips for want of an option is no news where config was used.
+# With config no test may skip for want of an option.
 grep -rohE --exclude-dir=check --include='*.[ch]' --include='*.def' '"(needs [^"]*|CONFIG_[^"]*)"' . |
 	grep -o '\<\(CONFIG\|FAULT\)_[A-Z0-9_]*' | sed 's/^FAULT/CONFIG_&/' |
 	sort -u > "$work/options"
@@ -78,7 +78,8 @@ while read -r option; do
 	grep -q "^$option=[ym]" config || echo "$option"
 done < "$work/options" | none "config has every option that a test asks for" "it lacks these"
 
-# The first part of config is what tests name; the comment of another says its reason.
+# Tests name the options in the first part of config; comments give the reasons of the
+# others.
 awk '/^#/ { part++ } /^CONFIG_/ && part < 2 { sub(/=.*/, ""); print }' config | sort |
 	comm -23 - "$work/options" |
 	none "every option of config is named by a test or has a reason" "these are not"

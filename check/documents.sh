@@ -2,16 +2,17 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # documents.sh DIR: writes README.md, docs/contract.md and docs/call-sites.md into DIR
-# with all that follows from the code made anew, and check/ids with the IDs that are new.
-# "make documents" puts them into their places; check/docs.sh wants no difference in the
-# documents. Needs OUTPUT, where the programs are.
+# with all parts generated from the code, and check/ids with new IDs. "make documents"
+# installs them; check/docs.sh fails if the documents differ. Needs OUTPUT, where the
+# programs are.
 
 set -e
 dir=$1
 [ -d "$dir" ] && [ "$OUTPUT" ]
 programs=$(sed -n "s/^all_programs='\(.*\)'\$/\1/p" run_tests.sh)
 
-# block NAME FILE: stdin with what stands between the marks of NAME replaced by FILE
+# block NAME FILE: copies stdin, with the text between the marks of NAME replaced by
+# FILE
 block()
 {
 	awk -v name="$1" -v file="$2" '
@@ -28,7 +29,7 @@ for prog in $programs; do
 	"$OUTPUT/$prog" -L | sed "s/^/$prog	/"
 done > "$dir/tests"
 
-# What was an ID stays in the list: check/ids.sh tells of those that are gone.
+# Old IDs stay in the list: check/ids.sh reports those that have disappeared.
 {
 	grep '^#' check/ids
 	{ grep -v '^#' check/ids; awk -F'\t' '{ print $1 ":" $2 }' "$dir/tests"; } |

@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# No green without a verdict: each way in which a program can end early, by each
-# runner. The program alone ends with a failure and says why in TAP, or SKIPs;
-# run_tests.sh, run_kselftest.sh and the run_tests of lib.mk show the same.
+# No pass without a verdict: each way in which a program can end early, under
+# each runner. The program alone ends with a failure and says why in TAP, or
+# SKIPs; run_tests.sh, run_kselftest.sh and the run_tests of lib.mk show the
+# same.
 
 . check/lib.sh
 
@@ -18,8 +19,8 @@ chmod -R a+rX "$SCRATCH"
 unset OUTPUT THP_LAZY_EXPECT
 
 # way NAME RESULT PATTERN BODY: a script that starts the program so that it ends that
-# way; RESULT is "red", "skip", "dead" (no last word either), "ok", or "none": it is
-# asked for something else than tests, so that only the kselftest runner wants a SKIP.
+# way; RESULT is "red", "skip", "dead" (no last word either), "ok", or "none": the
+# options run no tests, so that only the kselftest runner needs a SKIP.
 way()
 {
 	printf '%s|%s|%s\n' "$1" "$2" "$3" >> "$work/list"
@@ -27,7 +28,7 @@ way()
 	chmod 755 "$ways/$1"
 }
 
-# An ordinary user is spared the settings and the lock.
+# An ordinary user changes no settings and takes no lock.
 user=
 [ "$(id -u)" -ne 0 ] ||
 	user='setpriv --reuid=64999 --regid=64999 --clear-groups'
@@ -136,8 +137,8 @@ add_deaths()
 	way guardian_dies dead . "THP_EARLY=guardian; $early"
 }
 
-# judge NAME RUNNER RESULT STATUS PATTERN: the status is "red", "skip", "ok" or what
-# else it is; the words are in $log.
+# judge NAME RUNNER RESULT STATUS PATTERN: the status is "red", "skip", "ok" or
+# anything else; the output is in $log.
 judge()
 {
 	if [ "$3" != "$4" ]; then
@@ -197,7 +198,7 @@ suite()
 	fi
 }
 
-# What a kselftest runner said of way $1 in file $2
+# The result of way $1 in file $2, the output of a kselftest runner
 said()
 {
 	sed -En "s/^(not ok|ok) [0-9]+ selftests: $target: $1( *#.*)?$/\1\2/p" "$2" |
@@ -215,7 +216,7 @@ kselftest()
 	judge "$1" "$4" "$result" "$(said "$1" "$3")" .
 }
 
-# A tree with a directory that has the ways for programs
+# A kernel tree with a directory whose programs are the ways
 make_tree()
 {
 	mkdir -p "$work/tree/$sel/$target" "$work/tree/scripts" &&
@@ -230,7 +231,7 @@ make_tree()
 	make -C "$work/tree/$sel" TARGETS=$target KSFT_INSTALL_PATH="$work/installed" install
 }
 
-# The newest runner at hand is the one that takes 2 for an expected failure.
+# The newest available runner treats 2 as an expected failure.
 find_runner()
 {
 	for dir in "$KSRC" $KTREES "$CACHE"/lab/build/*/src "$CACHE"/linux* "$CACHE"/*/linux*; do

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# The kselftest harness: docs/harness-failure-reason.patch applies to those at hand,
-# and the suite then uses what it adds; one that is too old is refused in a sentence.
+# The kselftest harness: docs/harness-failure-reason.patch applies to the available
+# ones, and the suite then uses its macro; the suite refuses one that is too old with
+# a message.
 
 . check/lib.sh
 
@@ -21,7 +22,7 @@ compile()
 		-Werror -MF "$work/d" -c thp_mremap.c -o "$work/thp_mremap.o"
 }
 
-# Applies the patch to what tree $1 has of the files that it changes
+# Applies the patch to those of its files that tree $1 has
 apply()
 {
 	mkdir "$work/new" || return
@@ -34,12 +35,12 @@ apply()
 	done
 	cp "$1/$sel/kselftest.h" "$work/new/$sel"
 	shift
-	# Below a repository, git would leave alone what is none of its files.
+	# Inside a repository, git would ignore files that are not part of it.
 	(cd "$work/new" && GIT_CEILING_DIRECTORIES="$work" git apply "$@" "$patch") &&
 	grep -q '^#define FAIL' "$work/new/$sel/kselftest_harness.h"
 }
 
-# What a failure looks like, with the macro from the patch and with that of the suite
+# The output of a failure, with the macro of the patch and with that of the suite
 same_result()
 {
 	compile "$work/new/$sel" || return
@@ -67,7 +68,7 @@ check_tree()
 	try "$version: a failure looks the same with it" same_result
 }
 
-# one_sentence DIR: what the compiler says of the harness in DIR
+# one_sentence DIR: the compiler's message about the harness in DIR
 one_sentence()
 {
 	compile "$1" > "$work/said" 2>&1 && return 1

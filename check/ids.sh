@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Test IDs are for ever: CI systems keep the history of a test under its ID. The
-# file check/ids lists every ID ever given, one "PROGRAM:TEST" a line, sorted; a
-# test in it must not disappear, and a new test has to be added to it.
+# Test IDs are permanent: CI systems keep the history of a test under its ID.
+# The file check/ids lists every ID ever given, one "PROGRAM:TEST" a line,
+# sorted; a test in it must not disappear, and a new test has to be added to it.
 
 . check/lib.sh
 

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# This directory works as tools/testing/selftests/thp_lazy_pte of every kernel
-# source at hand: that of KSRC, those in the cache, and those named in KTREES.
+# This directory works as tools/testing/selftests/thp_lazy_pte of every
+# available kernel source: that of KSRC, those in the cache, and those named in
+# KTREES.
 
 . check/lib.sh
 
@@ -44,7 +45,7 @@ build_in()
 	make_target USERCFLAGS=-Werror all && has_programs "$tree/$sel/$target"
 }
 
-# What kselftest_deps.sh asks for can be left out: it finds no library that is missing.
+# The libraries that kselftest_deps.sh lists are optional: it reports no missing one.
 deps()
 {
 	(cd "$tree/$sel" && ./kselftest_deps.sh gcc $target) > "$work/deps" 2>&1
@@ -98,7 +99,7 @@ clean()
 	make_target clean && files_of "$tree" | diff "$work/files" -
 }
 
-# Out of the tree: $1 as make has it, $2 as seen from here
+# Out of the tree: $1 as make names it, $2 as seen from here
 build_out()
 {
 	make_target O="$1" USERCFLAGS=-Werror all &&

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# The lab says what is wrong, and the whole suite passes in virtual machines: on
-# a stock kernel, on both MMUs of powerpc, and on the lazy kernel that is built
-# from lab/kernel/. LAB_KERNELS names others.
+# The lab reports bad usage and failures, and the whole suite passes in virtual
+# machines: on a stock kernel, on both MMUs of powerpc, and on the lazy kernel
+# that is built from lab/kernel/. LAB_KERNELS names others.
 
 . check/lib.sh
 
@@ -53,7 +53,7 @@ refuses "an option of run" "mutants takes no --loop" mutants --loop 5
 refuses "more memory than there is" 'MB of memory available' \
 	run --memory 99999744 v7-x86_64
 
-# Lines of a console: complaints, marked, and what is none
+# Lines of a console: complaints, which are marked, and others
 cat > "$work/console" <<END
 [    0.000000] Command line: page_table_check=on panic_on_oops=1
 [    2.000001][  T118] WARNING: mm/x.c:1 at f+0x0/0x1, CPU#0: t/1
@@ -71,7 +71,7 @@ for awk in awk mawk gawk 'busybox awk'; do
 	try "complaints of a console, by $awk" cmp "$work/complaints" "$work/found"
 done
 
-# An image that looks like one, and then does nothing
+# A file that looks like a kernel image, but does nothing
 {
 	head -c 514 /dev/zero
 	printf HdrS
@@ -88,7 +88,7 @@ else
 	pass "a broken image"
 fi
 
-# A patch that does not apply is named; nothing has been built by then
+# The lab names a patch that does not apply, before it builds anything
 mkdir "$work/tree"
 cp -R lab "$work/tree/lab"
 sed -i '0,/^-[^-]/s/^-\([^-]\)/-broken \1/' "$work/tree/lab/kernel/0001-"*.patch
@@ -125,8 +125,8 @@ for name in $kernels; do
 	esac
 done
 
-# Every option is there: what still skips is left out somewhere, but for what the
-# hardware does not have.
+# Every option is set: a test that still skips lacks one, unless the hardware is
+# missing.
 case " $kernels " in
 *lazy-x86_64*)
 	grep '^skipped ' "$work/runs/lazy-x86_64/summary" 2>/dev/null |
@@ -136,8 +136,8 @@ case " $kernels " in
 	else
 		pass "lazy-x86_64 skips only what x86 cannot do"
 	fi
-	# The self-tests, in place of the suite: here no row of the table skips for want
-	# of an option. Static, without libraries that a guest does not need.
+	# The self-tests, in place of the suite: no row of the table may skip for want
+	# of an option. They are static, without optional libraries.
 	static=$work/static
 	mkdir -p "$static/suite"
 	if make HAVE_LIBURING= HAVE_LIBNUMA= USERLDFLAGS=-static KSRC="$KSRC" \
@@ -151,7 +151,7 @@ case " $kernels " in
 	else
 		fail "selftest on lazy-x86_64" "it does not build"
 	fi
-	# Held to the other contract it fails, and says why.
+	# With the other contract expected it fails, and says why.
 	"$lab" run --output "$work/wrong" --expect eager lazy-x86_64 -- \
 		-t thp_lazy_split:kernel.mode > "$log" 2>&1 </dev/null
 	status=$?

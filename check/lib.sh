@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 #
-# What every step of "make check" uses. A step prints a result line per check,
-# "ok NAME", "not ok NAME: cause" or "skip NAME: reason", and a line
+# Functions for every step of "make check". A step prints a result line per
+# check, "ok NAME", "not ok NAME: cause" or "skip NAME: reason", and a line
 # "# also: P F S" for P, F and S results that it does not list.
 
 if [ -z "$OUTPUT" ] || [ -z "$SCRATCH" ]; then
@@ -34,7 +34,7 @@ skip()
 	echo "skip $step: $1: $2"
 }
 
-# The cause, and then what the log ends with
+# Prints the cause, and then the end of the log
 fail()
 {
 	echo "not ok $step: $1: $2"
@@ -64,7 +64,7 @@ none()
 	fi
 }
 
-# Programs and the runner as they stand in an installed tree, in $1
+# Copies the programs and the runner to $1, as in an installed tree
 install_to()
 {
 	mkdir -p "$1"
@@ -74,7 +74,8 @@ install_to()
 	cp run_tests.sh settings "$1"
 }
 
-# What git would take of this directory, to $1: no leftovers of a build
+# Copies the files that git would add from this directory to $1: no build
+# products
 copy_tree_to()
 {
 	mkdir -p "$1"

@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Other people's machines: under each condition of check/machines.list no test fails, no
-# program ends red, and what cannot be tested has the expected reason.
+# Other people's machines: under each condition of check/machines.list no test or
+# program fails, and tests that cannot run have the expected reason.
 
 . check/lib.sh
 
-# Of each program what wants a setting, a privilege, a limit or two CPUs
+# The tests of each program that need a setting, a privilege, a limit or two
+# CPUs
 settings='thp_lazy_split:kernel.* thp_lazy_split:khugepaged.*
 	thp_lazy_split:split.m*_mid_anon.counts thp_lazy_split:split.uffd*_mid_anon.*
 	thp_split_enomem:split.munmap_mid_*.* thp_fork_copy:kernel.* thp_fork_copy:race.fork_writes*

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# An expectation that the running kernel does not meet is a failure that says
-# so, and the one that it meets is none.
+# If the running kernel does not meet the expectation, the suite fails and says
+# so; otherwise it passes.
 
 . check/lib.sh
 

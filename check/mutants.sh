@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# A sample of the mutants: the suite fails on each, and passes without. Eight kinds
-# of bugs, for programs of all kinds; MUTANTS names others.
+# A sample of the mutants: the suite fails on each, and passes on the kernel
+# without one. There are eight kinds of bugs; MUTANTS names others.
 
 . check/lib.sh
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# The whole suite passes on the running kernel. Its tests are counted, too.
+# The whole suite passes on the running kernel. Counts its tests, too.
 
 . check/lib.sh
 

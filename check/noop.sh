@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# No test passes although the system call that it is about did nothing: each call of
-# "noop -l" is made to return 0 without effect for every test that makes it. Which
-# tests may pass all the same, and why, is in check/noop.list. The table of operations
-# has a stricter test of its own, in check/selftest/rows.c.
+# No test passes if the system call that it tests did nothing: each call of "noop -l"
+# returns 0 without effect in every test that makes it. check/noop.list has the tests
+# that may pass all the same, and why. The table of operations has a stricter test of
+# its own, in check/selftest/rows.c.
 
 . check/lib.sh
 
@@ -31,7 +31,7 @@ for prog in $programs; do
 	calls=$(cut -d ' ' -f 2 "$users" | sort -u)
 	for call in $calls; do
 		sed -n -e "s/^$prog $call //p" -e "s/^$prog \* //p" $list > "$users.$call"
-		# Everybody unmaps in the end; nobody looks at that.
+		# Every test unmaps in the end, and does not check that.
 		! grep -q '^\*[[:space:]]' "$users.$call" || continue
 		ids=$(sed -n "s/ $call\$//p" "$users")
 		set --

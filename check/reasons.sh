@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Where nothing can be tested the reason is the true one; and where a THP can be
-# had in spite of a switch, the tests run.
+# If nothing can be tested, the reason is true; if THPs can be allocated in
+# spite of a switch, the tests run.
 
 . check/lib.sh
 
@@ -25,7 +25,7 @@ skips()
 	fi
 }
 
-# Makes mktemp(1) look as if there were none
+# Makes mktemp(1) appear to be missing
 mkdir "$work/bin"
 printf '#!/bin/sh\nexit 127\n' > "$work/bin/mktemp"
 chmod +x "$work/bin/mktemp"

@@ -17,8 +17,8 @@ unset OUTPUT
 # A runner that is killed cannot remove its files.
 export TMPDIR="$work"
 
-# The run has to change something: this machine may have just what the suite sets, after
-# a run that was killed where another /run was mounted, say.
+# The run has to change a setting: this machine may already have the values of the
+# suite, for example after a run that was killed with another /run mounted.
 setting=/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs
 if ! own=$(cat $setting 2>/dev/null) || ! echo 12345 2>/dev/null > $setting; then
 	skip "after SIGKILL" "needs settings of khugepaged that can be changed"
@@ -39,7 +39,7 @@ settings_changed()
 	changes | grep -q '^> /sys'
 }
 
-# The process of our copy of a program that no other one of it has started
+# Of the processes of this copy of a program, the one whose parent is none of them
 supervisor()
 {
 	for exe in /proc/[0-9]*/exe; do

@@ -26,7 +26,7 @@ fi
 
 SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/thp_check.XXXXXX") || exit 2
 export OUTPUT KSRC CACHE SCRATCH
-# Other users' programs have to get in.
+# Programs of other users need access.
 chmod 755 "$SCRATCH"
 trap 'rm -rf "$SCRATCH"' EXIT
 trap 'exit 130' INT
@@ -62,7 +62,7 @@ for step in "$@"; do
 		say "not ok $step: leaves the machine as it was: see below"
 		diff "$SCRATCH/settings" "$SCRATCH/settings.now" | grep '^[<>]' |
 			head -n 20 | sed 's/^/#   /'
-		# Blame each step for its own only.
+		# Blame each step only for its own changes.
 		cp "$SCRATCH/settings.now" "$SCRATCH/settings"
 	else
 		say "ok $step: leaves the machine as it was"

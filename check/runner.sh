@@ -96,7 +96,7 @@ called()
 
 tap='echo "TAP version 13"; echo 1..2; echo "ok 1 a"'
 
-# Tests that fail, and programs that do not say so
+# Tests that fail, and programs that do not report it
 check_failures()
 {
 	verdict "all pass" 0 '^# Tests: pass:5 fail:0 skip:0$' ''
@@ -182,7 +182,7 @@ check_programs()
 		"$tap; printf 'ok 2 b'; exit 0"
 }
 
-# Options that there are not, and values that they do not have
+# Unknown options, and invalid values
 check_refusals()
 {
 	refuses -y
@@ -237,7 +237,7 @@ thp_lazy_split -e auto -s 1" -t thp_mremap -t thp_lazy_split
 		-t thp_mremap:split.anon.keeps -t thp_mremap
 }
 
-# -x, and what has to be tidied up before it ends
+# -x, and the clean-up before the runner ends
 check_stop()
 {
 	# shellcheck disable=SC2016,SC2089,SC2090 # it is for eval
@@ -284,7 +284,7 @@ check_listing()
 	try "$shell: nobody reads" test $status -eq 2
 }
 
-# What is missing, and who does not listen
+# Missing files, and output that nobody reads
 check_surroundings()
 {
 	mv "$fake/thp_migrate" "$work"

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# The self-tests in C, those of check/*.c that have tests: each feeds an oracle a
-# wrong state and wants it reported. check/lab.sh runs them on the lazy kernel, too.
+# The self-tests in C, check/selftest.c and its parts: each gives an oracle a wrong
+# state, which it has to report. check/lab.sh runs them on the lazy kernel, too.
 
 . check/lib.sh
 

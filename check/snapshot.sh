@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Prints what a run of the tests must leave as it found it: settings, mounts,
+# Prints the state that a run of the tests must restore: settings, mounts,
 # control groups, swap areas, loop devices, files and processes.
 
 settings()
@@ -30,7 +30,7 @@ programs=$(sed -n "s/^all_programs='\(.*\)'\$/\1/p" run_tests.sh)
 names=" $(echo "$programs" | tr ' ' '\n' | cut -c 1-15 | tr '\n' ' ')"
 for comm in /proc/[0-9]*/comm; do
 	read -r name < "$comm" || continue
-	# Dead, and only waiting for a process 1 that takes its time.
+	# A zombie that waits for a slow process 1.
 	! grep -q '^State:[[:space:]]*Z' "${comm%comm}status" || continue
 	case $names in
 	*" $name "*)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # The table of docs/contract.md from the one of migrate/state_ops.c: a line for each
-# operation, with the bits that are not simply kept.
+# operation, with the bits that are not kept.
 
 function text(s)
 {

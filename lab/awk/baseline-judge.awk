@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Sorts items (lib/baseline.sh) into known, what a kernel without a mutant has to complain
-# of as well, and told, the rest. -v dir: where these files go.
+# Sorts items (lib/baseline.sh) into known, complaints that a kernel without a mutant
+# causes as well, and told, the rest. -v dir: where these files go.
 
 BEGIN {
 	printf "" >(dir "/known")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Lines of a kernel log that fail a run, without their time stamp, 20 at most. The first
-# file is lib/base/thp_complaints.h, which says what they are; the second is the log.
+# file is lib/base/thp_complaints.h, which lists them; the second is the log.
 
 NR == FNR {
 	if (/^COMPLAINT\(/) {

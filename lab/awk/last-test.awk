@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# The last test that a channel names.
+# The name of the last test in a channel.
 
 /^# # *RUN / { test = $4; next }
 /^# (not )?ok [0-9]/ {

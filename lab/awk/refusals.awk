@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# What starving came to, from a KTAP: lines of test, injector, whether it needs a table,
-# refused allocations, outcome, separated by tabs. What a test said before it tried once
-# more does not count.
+# The results of starving, from a KTAP: lines of test, injector, whether it needs a
+# table, refused allocations, outcome, separated by tabs. Of a test that tried again,
+# only the last result counts.
 
 function flush(	i) {
 	for (i = 1; i <= n; i++)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# The table of runs from their summaries, each after a line "run NAME KERNEL"; then what
-# failed, what the kernel said, and what was skipped. -v programs: the columns.
+# The table of runs from their summaries, each after a line "run NAME KERNEL"; then the
+# failures, the lines of the kernel log, and the SKIPs. -v programs: the columns.
 
 function put(col, text) {
 	cell[n, col] = text
 	if (length(text) > width[col])
 		width[col] = length(text)
 }
-# A kernel that came to no test counts as one.
+# A kernel that ran no test counts as one failure.
 function finish() {
 	if (bad && !failures)
 		fail++

@@ -3,8 +3,8 @@
 # shellcheck disable=SC2034,SC2153,SC2154 # shared with lib/, see lib/options.sh
 # lab mutants, lab baseline, lab reverts: see lib/campaign.sh.
 
-# What a campaign takes and where it runs: the functions campaign_WHAT set $kernels,
-# $key and what of C_* differs, for the cases that the arguments name.
+# The input of a campaign and its kernels: the functions campaign_WHAT set $kernels,
+# $key and the C_* that differ, for the cases that the arguments name.
 
 campaign_mutants() {
 	lab_rows_check "$LAB_MUTANTS" mutant "$@" || exit

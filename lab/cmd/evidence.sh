@@ -3,8 +3,8 @@
 # shellcheck disable=SC2034,SC2153,SC2154 # shared with lib/, see lib/options.sh
 # lab evidence: all that docs/evidence.md shows.
 
-# Measures what docs/evidence.md shows, or the parts that are named, and writes it;
-# what is not measured now is as it was.
+# Measures all parts of docs/evidence.md, or the named ones, and writes them; the
+# other parts stay.
 cmd_evidence() {
 	O_RAW=evidence O_TAKES='--jobs --repeat --output --accel' O_REPEAT=3
 	parse_options "$@"

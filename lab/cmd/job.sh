@@ -25,7 +25,7 @@ cmd_job() {
 	job_done
 }
 
-# The guest never came to be: a SKIP if the kernel is not to be had.
+# The guest was never started: a SKIP if the kernel is not available.
 no_guest() {
 	cause=$(sed -e 's/^lab: [^:]*: //' -e '/^fetching /d' "$LAB_LOG" |
 		tail -n 2 | paste -s -d ';' | sed 's/;/; /g')
@@ -38,7 +38,7 @@ no_guest() {
 }
 
 job_done() {
-	# A guest that was cut off may have left half a line.
+	# A guest that was killed may have left half a line.
 	[ -z "$(tail -c 1 "$run/channel.log")" ] || echo >>"$run/channel.log"
 	echo "@lab end" >>"$run/channel.log"
 	: >"$run/done"

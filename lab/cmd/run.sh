@@ -7,13 +7,13 @@ stop_jobs() {
 	trap '' INT TERM HUP
 	pids=''
 	for dir in $runs; do
-		# Of a run that is over, the number may be another's by now.
+		# After the end of a run another process may have its PID.
 		[ -e "$dir/pid" ] || continue
 		[ ! -e "$dir/done" ] || continue
 		pid=$(cat "$dir/pid")
 		kill -TERM "-$pid" 2>/dev/null && pids="$pids $pid"
 	done
-	# The shell says nothing about children that end by this signal.
+	# The shell prints nothing about children that this signal ends.
 	for pid in $stream_pids; do
 		kill -PIPE "$pid" 2>/dev/null
 	done
@@ -47,7 +47,7 @@ pick_run() {
 		[ -e "$dir/done" ] && continue
 		if ! kill -0 "$(cat "$dir/pid")" 2>/dev/null &&
 		   [ ! -e "$dir/done" ]; then
-			# Ended without a word: killed from outside.
+			# It ended without a message: killed from outside.
 			lab_verdict_none "$dir" "$LAB_FAIL" "the run was killed"
 			echo "@lab end" >>"$dir/channel.log"
 			: >"$dir/done"
@@ -95,7 +95,7 @@ cmd_run() {
 	run_report $runs
 }
 
-# Where the folders of the runs go, in $top.
+# Sets $top, the directory for the folders of the runs.
 run_folder() {
 	if [ -n "$O_OUTPUT" ]; then
 		mkdir -p "$O_OUTPUT" || lab_die "$O_OUTPUT: cannot be made"
@@ -126,7 +126,7 @@ run_add() {
 }
 
 # run_show FOLDER OPTION...: prints the KTAP of that run until its end, and meanwhile
-# starts all runs that there is room for, with the suite's options.
+# starts as many runs as fit, with the options of the suite.
 run_show() {
 	streaming='' folder=$1
 	shift

@@ -5,10 +5,10 @@
 
 LAB_KEYRING=${THP_LAB_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}
 
-# How old package lists may get, in minutes.
+# Maximum age of package lists, in minutes.
 LAB_LISTS_AGE=720
 
-# After how many minutes lists that could not be updated are asked for again.
+# Minutes before a failed update of lists is tried again.
 LAB_LISTS_RETRY=10
 
 lab_apt_need_tools() {
@@ -76,8 +76,8 @@ lab_apt() (
 		"$@"
 )
 
-# Fresh lists for one architecture and suite. An index that is out of step with
-# its signature is refused by apt: then older lists serve, if there are any.
+# Fresh lists for one architecture and suite. apt refuses an index that does not
+# match its signature: then this uses older lists, if there are any.
 lab_apt_update() (
 	state=$LAB_CACHE/apt/$1-$2
 	mirror=$(lab_apt_mirror) || exit

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
-# Architectures: what the table lab/arches says of them.
+# Architectures: access to the table lab/arches.
 
 lab_arch_names() (
 	awk '$1 == "arch" { print $2 }' "$LAB_DIR/arches"
@@ -25,7 +25,7 @@ lab_arch_word() (
 	printf '%s\n' "$1"
 )
 
-# The architecture that a name of people's, of `uname -m` or of QEMU's stands for.
+# The architecture for a name that people, `uname -m` or QEMU use.
 lab_arch_find() (
 	awk -v name="$1" '
 		$1 == "arch" { arch = $2 }
@@ -65,7 +65,7 @@ lab_bytes() (
 )
 
 # What file(1) would say about a kernel image, from its magic numbers: prints the
-# architecture, or what else it is.
+# architecture, or a description of any other file.
 lab_image_arch() (
 	for arch in $(lab_arch_names); do
 		lab_arch magic "$arch" | while read -r offset pattern; do

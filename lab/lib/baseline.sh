@@ -5,24 +5,25 @@
 # says which and how.
 #
 # Besides what campaign.sh describes, a case leaves NAME.items, lines of fields
-# separated by tabs that tell what a program had to complain of:
+# separated by tabs, one per complaint of a program:
 #	program, kind, what
 # Kinds: T a subtest failed, E exit status, H hung, D the guest died, K the
 # kernel log. It leaves NAME.runs, too:
 #	program, seconds, subtests passed, failed, skipped
 
-# Changes whenever the recipe below makes other programs of the same things.
+# A version: changes whenever the recipe below makes other programs from the
+# same input.
 LAB_BASELINE_RECIPE=1
 
-# What they want of the kernel (CONFIG_PROC_MEM_ALWAYS_FORCE), without building
-# another one for it.
+# They need CONFIG_PROC_MEM_ALWAYS_FORCE; this option has the same effect
+# without another build.
 LAB_BASELINE_APPEND=proc_mem.force_override=always
 
-# How often the kernel without a mutant is run: what fails in any of these runs
-# kills no mutant.
+# The number of runs of the kernel without a mutant: a test that fails in any of
+# them kills no mutant.
 LAB_BASELINE_NONES=${LAB_BASELINE_NONES:-3}
 
-# How often a guest that comes to no program is tried.
+# The number of tries of a guest that reaches no program.
 LAB_BASELINE_TRIES=3
 
 # Three fields: program, seconds, arguments.
@@ -39,7 +40,7 @@ lab_baseline_sample() (
 	sed -e '/^#/d' -e '/^[[:space:]]*$/d' "$LAB_DIR/baseline/sample"
 )
 
-# Seconds for a guest in which all of them hang.
+# The time limit, in seconds, of a guest in which all of them hang.
 lab_baseline_timeout() (
 	lab_baseline_programs | awk '{ n += $2 } END { print n + 600 }'
 )
@@ -65,7 +66,7 @@ lab_baseline_build() (
 			lab_say "no kernel headers: see $dir/obj/build.log"
 			exit "$LAB_ERROR"
 		}
-		# They write beside their sources.
+		# The programs write beside their sources.
 		cd "$source/tree" &&
 		{
 			find tools/include tools/testing/selftests/mm \
@@ -99,8 +100,8 @@ lab_baseline_build() (
 	printf '%s\n' "$dir/bin"
 )
 
-# What lies in the guest's /suite in place of the suite, into directory $2, for
-# the kernel named $1.
+# Copies the contents of the guest's /suite, in place of the suite, to directory
+# $2, for the kernel named $1.
 lab_baseline_install() (
 	lab_kernel_load "$1"
 	lab_build_load
@@ -113,7 +114,7 @@ lab_baseline_install() (
 		"$2/"
 )
 
-# What a verdict depends on, as lab_campaign_key.
+# The input of a verdict, as lab_campaign_key.
 lab_baseline_key() (
 	lab_kernel_load "$1"
 	lab_build_load
@@ -144,7 +145,7 @@ lab_baseline_split() (
 		out { print >out }'
 )
 
-# The items of run $1, and into file $2 its programs that are done with.
+# Prints the items of run $1, and writes its finished programs to file $2.
 lab_baseline_items() (
 	run=$1 finished=$2
 	ktap=$run/ktap
@@ -174,8 +175,8 @@ lab_baseline_items() (
 	done <"$finished"
 )
 
-# As lab_case: boots until every program has had its turn, since one may have
-# ended the guest for those after it. Its options are those of a mutant's.
+# As lab_case: boots until every program has run, because one may have ended the
+# guest before the others. Its options are those of a mutant.
 lab_baseline_case() {
 	dir=$1 name=$2 kernel=$3
 	rm -rf "${dir:?}/$name"
@@ -235,10 +236,10 @@ lab_baseline_all() (
 	done <"$1/cases"
 )
 
-# The outcome of every case of folder $1, once all have run. What any of the runs
-# without a mutant has to complain of as well tells nothing: it goes into the
-# file known, the rest into the file told. Without a mutant, a complaint of the
-# kernel is one all the same.
+# The outcome of every case of folder $1, once all have run. A complaint that
+# also occurs in any run without a mutant proves nothing: it goes into the file
+# known, all others into the file told. A complaint of the kernel without a
+# mutant still counts as a complaint.
 lab_baseline_judge() (
 	lab_baseline_all "$1" items |
 		awk -F '\t' -v dir="$1" -f "$LAB_AWK/baseline-judge.awk"

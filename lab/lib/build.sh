@@ -3,13 +3,14 @@
 # Kernels built from Debian's linux-source package and the patches here.
 #
 # The package is unpacked once. Each tree of the table has a source directory of
-# hard links to it, in which only files that the wanted patches change differ,
-# and an object directory; going from one set of patches to another touches those
-# files and no more, so kbuild makes what depends on them. Images are kept by
-# what they were made from: package, patches, configuration, compiler, additions to
-# the makefiles.
+# hard links to it, in which only files that the wanted patches change differ, and
+# an object directory; changing from one set of patches to another touches only
+# those files, so kbuild rebuilds what depends on them. The key of an image in the
+# cache is its input: package, patches, configuration, compiler, additions to the
+# makefiles.
 
-# Changes whenever the recipe below makes another image of the same things.
+# A version: changes whenever the recipe below makes another image from the same
+# input.
 LAB_BUILD_RECIPE=1
 
 # MB for one tree: sources are shared with the unpacked package.
@@ -40,9 +41,9 @@ lab_build_patches() (
 	done
 )
 
-# The patch that has to be taken back at the end, if any, to see what it is good
-# for: LAB_REVERT is its number. What later patches built on may need a patch
-# of its own for that.
+# The patch that is reverted at the end, if any, to see which test fails without
+# it: LAB_REVERT is its number. If later patches depend on it, the revert may
+# need a patch of its own.
 lab_build_reverted() (
 	[ -n "$LAB_REVERT" ] || exit 0
 	for patch in "$LAB_DIR/kernel/reverts/$LAB_REVERT"*.patch \
@@ -60,8 +61,9 @@ lab_build_gcov() (
 		sed -n 's|^\(.*\)/\([^/]*\)\.c$|GCOV_PROFILE_\2.o = $(filter \1,$(obj))|p'
 )
 
-# What gcov needs to tell lines from counters, into directory $3: the notes of
-# the compiler in object directory $1, the sources in $2 as they were compiled.
+# Copies the input with which gcov maps counters to lines to directory $3: the
+# notes of the compiler in object directory $1, the sources in $2 as they were
+# compiled.
 lab_build_notes() (
 	(cd "$1" && find . -name '*.gcno' | cpio -pdm --quiet "$3/notes") &&
 	cd "$2" && sort -u .lab-files | while read -r file; do
@@ -131,14 +133,14 @@ lab_source_fetch() (
 		lab_source_fetch_one lab_source_complete
 )
 
-# The source of a row into the cache, so that keys can be told.
+# Puts the source of a row into the cache, so that keys can be computed.
 lab_build_need_source() (
 	lab_kernel_load "$1"
 	lab_build_load
 	lab_locked "source-$(basename "$B_LAST")" lab_source_fetch >/dev/null
 )
 
-# What an image of the loaded row from source $1 is made from, as one word.
+# The key of the input of the loaded row's image from source $1, as one word.
 lab_build_key() (
 	{
 		echo "$LAB_BUILD_RECIPE ${1##*/} $K_ARCH $B_MAKE"
@@ -195,7 +197,8 @@ lab_source_patch() (
 	"$LAB_DIR"/kernel/reverts/*) lab_patch "$scratch" "$patch" || exit ;;
 	*) lab_patch "$scratch" "$patch" -R || exit ;;
 	esac
-	# A run that is cut off leaves a list that names too many, never too few.
+	# A run that is killed leaves a list that names too many files, never too
+	# few.
 	touch "$src/.lab-files"
 	sort -u "$src/.lab-files" "$scratch.files" >"$scratch.all"
 	cp "$scratch.all" "$src/.lab-files"
@@ -215,7 +218,7 @@ lab_source_patch() (
 	rm -rf "$scratch" "$scratch.files" "$scratch.all" "$scratch.log"
 )
 
-# Every line of the fragments has to have made it into the configuration.
+# Every line of the fragments has to be in the configuration.
 lab_build_config() (
 	src=$1 obj=$2
 	set --
@@ -242,7 +245,7 @@ lab_build_config() (
 lab_build_make() (
 	src=$1 obj=$2
 	shift 2
-	# Not a part of the make that may have called the lab.
+	# Independent of a make that may have called the lab.
 	unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES GNUMAKEFLAGS \
 		KBUILD_OUTPUT
 	if [ -n "$B_MAKE" ]; then
@@ -314,8 +317,8 @@ lab_build_kernel() (
 	printf '%s\n' "$dir"
 )
 
-# Where the image of the loaded row would be. Prints nothing if the source is
-# not here.
+# The directory of the image of the loaded row. Prints nothing if the source is
+# not in the cache.
 lab_build_dir() (
 	[ -e "$B_LAST" ] || exit
 	source=$(cat "$B_LAST")

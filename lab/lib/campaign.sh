@@ -50,8 +50,8 @@ lab_first_program() (
 )
 
 # lab_case FOLDER NAME KERNEL PROGRAM[:TESTS] REVERT APPEND: one run to one result. The
-# test that told in an earlier campaign, or TESTS, are asked first, alone; what they do
-# not notice is run with the whole suite.
+# test that noticed in an earlier campaign, or TESTS, run first, alone; if they do not
+# notice, the whole suite runs.
 lab_case() {
 	dir=$1 name=$2 kernel=$3 program=$4 revert=$5 append=$6
 	begin=$(date +%s)
@@ -95,7 +95,7 @@ lab_case_run() {
 	rm -f "$dir/$name"/*/initramfs
 }
 
-# The outcome of a run, from what it left.
+# The outcome of a run, from its folder.
 lab_case_result() (
 	folder=$1 name=$2 seconds=$3
 	summary=$(echo "$folder"/*/summary)
@@ -147,7 +147,7 @@ lab_campaign_prepare() (
 	done
 )
 
-# What a verdict depends on, as one word: the kernels of $@ and the suite.
+# The input of a verdict, as one word: the kernels of $@ and the suite.
 lab_campaign_key() (
 	{
 		for kernel; do
@@ -165,10 +165,11 @@ lab_campaign_key() (
 lab_campaign() {
 	dir=$1 number=0
 	total=$(wc -l <"$dir/cases")
-	# Of a campaign that was ended.
+	# Left by a campaign that was ended.
 	rm -f "$dir"/*.running
 	trap 'lab_campaign_stop "$dir"; exit 130' INT TERM HUP
-	# Not from a pipe: the loop waits for its own children.
+	# Does not read from a pipe, because the loop waits for its own
+	# children.
 	while IFS=$LAB_TAB read -r name kernel program revert append; do
 		number=$((number + 1))
 		[ ! -e "$dir/$name.result" ] || continue
@@ -186,14 +187,14 @@ lab_campaign() {
 			lab_say "$number/$total $(cut -f 1-4 "$dir/$name.result" |
 				tr '\t' ' ')"
 		) &
-		# Not all at once over the first second.
+		# Spreads the starts over the first second.
 		sleep 1
 	done <"$dir/cases"
 	wait
 	trap - INT TERM HUP
 }
 
-# Ends the runs that are under way; their guests go with them.
+# Ends the current runs and their guests.
 lab_campaign_stop() (
 	cat "$1"/*.running 2>/dev/null | while read -r pid; do
 		kill -TERM "$pid" 2>/dev/null
@@ -225,7 +226,7 @@ lab_campaign_line() (
 		awk -F '\t' -v round="$2" -f "$LAB_AWK/campaign-line.awk"
 )
 
-# Whether two campaigns came to the same outcomes.
+# Whether two campaigns have the same outcomes.
 lab_campaign_agrees() (
 	lab_campaign_results "$1" | cut -f 1,2 >"$2/outcomes.first"
 	lab_campaign_results "$2" | cut -f 1,2 >"$2/outcomes"

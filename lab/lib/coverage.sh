@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
-# Coverage: which lines that the series adds or changes the suite has executed.
+# Coverage: the lines of the series that the suite has executed.
 
 LAB_UNREACHED=$LAB_DIR/kernel/unreached
 
 # "file line count" of every line that has code, from the counters in folder
-# $1/gcda, with the notes in $2. A line of a header has as many as files that
-# include it.
+# $1/gcda, with the notes in $2. A line of a header has one count per file that
+# includes it.
 lab_coverage_counts() (
 	work=$1/gcov
 	rm -rf "$work"
@@ -19,7 +19,7 @@ lab_coverage_counts() (
 	done <"$1/gcda/names" | awk -F : -f "$LAB_AWK/coverage-counts.awk"
 )
 
-# "file line patch" of every line of the patched files that a patch has brought.
+# "file line patch" of every line of the patched files that comes from a patch.
 lab_coverage_blame() (
 	repo=$1/blame pristine=$2
 	rm -rf "$repo"

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
-# docs/evidence.md: what the campaigns measured, as they printed it. Each part is a
-# file that begins with the day and the kernel.
+# docs/evidence.md: the output of the campaigns. Each part is a file that begins
+# with the day and the kernel.
 
 LAB_EVIDENCE=$LAB_SUITE_SRC/docs/evidence.md
 
-# lab_evidence_part FOLDER NAME COMMAND...: what it prints goes into FOLDER/NAME. Fails
-# if the command does.
+# lab_evidence_part FOLDER NAME COMMAND...: writes its output to FOLDER/NAME. Fails if
+# the command does.
 lab_evidence_part() {
 	part=$1/$2
 	shift 2
@@ -29,7 +29,7 @@ lab_evidence_stamp() (
 	cat "$1"
 )
 
-# One run of each of the two kernels, and what was refused in it.
+# One run of each of the two kernels, and the refusals in it.
 lab_evidence_runs() {
 	rm -rf "$1/runs.d"
 	lab_evidence_part "$1" runs run --jobs "$O_JOBS" --timeout 2400 \
@@ -69,7 +69,8 @@ lab_evidence_show() {
 	echo "<!-- end -->"
 }
 
-# The document, from the parts in folder $1, and from what it is by now.
+# The document, from the parts in folder $1 and, for the others, from its
+# present text.
 lab_evidence_write() (
 	cat <<-EOF
 	# Evidence

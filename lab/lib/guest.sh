@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
-# What runs in the guest: the suite, busybox, and the initramfs made of them.
+# The programs of the guest: the suite, busybox, and the initramfs with them.
 
 # busybox and the libraries of the guest's architecture, static, in the release
 # that the host's C library comes from. Prints the directory.
@@ -29,7 +29,7 @@ lab_sysroot_fetch() (
 # Build the suite for an architecture, and install it into a directory.
 lab_suite_build() (
 	arch=$1 sysroot=$2 install=$3
-	# Objects of one source directory are no use to another.
+	# Objects of one source directory cannot be used for another.
 	out=$LAB_CACHE/suite/$arch-$(printf '%s' "$LAB_SUITE_SRC" | cksum |
 		cut -d ' ' -f 1)
 	mkdir -p "$out"

@@ -6,18 +6,18 @@
 # a directory with vmlinuz, config, modules/ (in the order of loading), release
 # and origin.
 
-# How many packages are tried, newest first, if downloads fail.
+# The number of packages to try, newest first, if downloads fail.
 LAB_CANDIDATES=3
 
 # Modules for the guest, where they are modules: swap with the compressors it
-# may want, and the way to give a soft-offlined page back.
+# may want, and the driver that unpoisons a soft-offlined page.
 LAB_MODULES='zram lzo-rle lz4 hwpoison-inject'
 
 lab_kernel_names() (
 	awk '$1 == "kernel" { print $2 }' "$LAB_DIR/kernels"
 )
 
-# The names that a word of the command line stands for.
+# The names of kernels for a word of the command line.
 lab_kernel_expand() (
 	found=$(awk -v word="$1" '
 		$1 == "kernel" { name = $2; if (name == word) print name }
@@ -92,8 +92,8 @@ lab_kernel_candidates() (
 )
 
 # Modules that the guest loads, with those they need, decompressed and named in
-# the order of loading. The packages carry no list of dependencies, the modules
-# do.
+# the order of loading. The packages have no list of dependencies, but the
+# modules have.
 lab_kernel_modules() (
 	tree=$1 out=$2
 	shift 2
@@ -127,7 +127,7 @@ lab_kernel_complete() {
 	[ -e "$1/origin" ] && [ "$(cat "$1/wanted")" = "$LAB_MODULES" ]
 }
 
-# One candidate into the cache. Prints the directory.
+# Puts one candidate into the cache. Prints the directory.
 lab_kernel_fetch_one() (
 	suite=$1 package=$2
 	deb=$(lab_arch debian "$K_ARCH")
@@ -200,7 +200,7 @@ lab_newest() (
 			exit "$LAB_ERROR" ;;
 		esac
 	done <"$last.new"
-	# Where nothing is newer any more, what was newer once does not count.
+	# If no package is newer any more, the remembered one does not count.
 	[ -z "$K_NEWER" ] || [ -s "$last.new" ] || rm -f "$last"
 	if [ -e "$last" ] && "$complete" "$(cat "$last")"; then
 		lab_say "registry not usable, taking the $what of the last time"
@@ -232,7 +232,7 @@ lab_kernel_prepare() {
 			return ;;
 	build)
 		lab_build_load
-		# What is there need not wait for a build of its tree.
+		# An existing image need not wait for a build of its tree.
 		K_DIR=$(lab_build_dir)
 		if [ -z "$K_DIR" ] || ! lab_kernel_complete "$K_DIR"; then
 			K_DIR=$(lab_locked "build-$B_TREE" lab_build_kernel) ||

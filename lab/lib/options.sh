@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # shellcheck disable=SC2034 # the O_ and LAB_ variables are used by the other files
-# The command line of lab: options and names, and what they change of a kernel.
+# The command line of lab: options and names, and their effect on a kernel.
 
-# What the command line says, in O_* and $names. With O_RAW, a command, the names
+# Parses the command line into O_* and $names. With O_RAW, a command, the names
 # are not those of kernels, and of the options with a value it takes O_TAKES only.
 parse_options() {
 	O_KERNEL='' O_ARCH='' O_CONFIG='' O_MODULES='' O_MMU='' O_CGROUP=''
@@ -138,7 +138,7 @@ load_kernel() {
 	[ "$K_MEMORY" -gt 0 ] || lab_die "--memory: at least 512"
 }
 
-# What every run needs of the host, before anything is started.
+# Checks the needs of every run on the host, before anything is started.
 check_host() {
 	lab_apt_need_tools
 	lab_need_tool cpio cpio
@@ -162,7 +162,7 @@ check_host() {
 	lab_need_space "$LAB_CACHE" 300 || exit
 }
 
-# Whether another guest of this size fits, besides those that run.
+# Whether another guest of this size fits beside the running ones.
 memory_allows() {
 	[ "$(lab_meminfo MemAvailable)" -ge $(($1 + 384 + $2)) ]
 }

@@ -5,7 +5,8 @@
 # Seconds from "@lab exit" to the end of the virtual machine.
 LAB_GRACE=20
 
-# After its first failed test, where one is enough; empty: as long as it takes.
+# The same after the first failed test, where one failure is enough; empty: no
+# limit.
 LAB_FAIL_GRACE=${LAB_FAIL_GRACE:-}
 
 # Every second processor from $1 on, in QEMU's words.
@@ -31,8 +32,8 @@ lab_qemu_append() (
 	printf '%s\n' "$*${K_APPEND:+ $K_APPEND}"
 )
 
-# kvm or tcg. A nested KVM may exist and still not be able to set up a virtual
-# CPU: so one is set up, and never started.
+# kvm or tcg. A nested KVM may exist and still fail to create a virtual CPU: so
+# this creates one and never starts it.
 lab_qemu_accel() (
 	machine=$(lab_arch kvm "$K_ARCH")
 	# shellcheck disable=SC2086 # a list of words
@@ -86,7 +87,7 @@ lab_qemu_print() (
 	echo
 )
 
-# QEMU ends with its parent, however that ends, and by itself at the timeout.
+# QEMU ends when its parent ends for any reason, and by itself at the timeout.
 lab_qemu_exec() {
 	exec setpriv --pdeathsig TERM -- \
 		timeout -k 5 "$((LAB_TIMEOUT + 30))" "$@"
@@ -98,13 +99,13 @@ lab_qemu_file() (
 		"$(printf '%s' "$2" | sed 's/,/,,/g')"
 )
 
-# The last test that the channel names.
+# The name of the last test in the channel.
 lab_last_test() (
 	awk -f "$LAB_AWK/last-test.awk" "$1"
 )
 
 # Run the loaded kernel in folder $1, which has initramfs. Leaves console.log,
-# channel.log, and in trouble one line if it did not end as it should.
+# channel.log, and one line in the file trouble if it did not end correctly.
 lab_qemu_guard() {
 	dir=$1
 	: >"$dir/console.log"
@@ -147,7 +148,7 @@ lab_qemu_guard() {
 		fi
 		[ -z "$LAB_FAIL_GRACE" ] || [ -n "$failed" ] ||
 			! grep -q '^# not ok' "$dir/channel.log" || failed=$age
-		# Not in the foreground: a signal need not wait for it.
+		# Runs in the background, so that a signal need not wait for it.
 		sleep 1 &
 		wait $! 2>/dev/null
 	done
@@ -158,13 +159,13 @@ lab_qemu_guard() {
 		lab_end_trouble "$dir" >"$dir/trouble"
 }
 
-# Why nothing came through the channel in time.
+# The reason why the channel was silent until the timeout.
 lab_boot_trouble() (
 	printf 'no sign of the guest in %s s: ' "$LAB_BOOT_TIMEOUT"
 	lab_console_trouble "$1"
 )
 
-# What the console tells of a kernel that did not reach user space.
+# The reason from the console why a kernel did not reach user space.
 lab_console_trouble() (
 	last=$(lab_console_tail "$1")
 	case $last in
@@ -193,7 +194,7 @@ lab_stale_int3() (
 		"a defect of the emulator, run it again"
 )
 
-# Why the machine ended before the suite did.
+# The reason why the machine ended before the suite.
 lab_end_trouble() (
 	log=$1/console.log
 	if [ ! -s "$log" ] && [ -s "$1/qemu.log" ]; then

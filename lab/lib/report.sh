@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
-# From what a guest left behind to a verdict, and the table of all verdicts.
+# Makes a verdict from the output of a guest, and the table of all verdicts.
 #
 # A run's folder gets the file summary, lines of "key value":
 #	status, time, release, thp, mode, bytes, program NAME CELL,
@@ -18,7 +18,7 @@ lab_ktap_facts() (
 	awk -f "$LAB_AWK/ktap-facts.awk" "$1"
 )
 
-# What starving came to, from a KTAP, and the same in numbers.
+# The results of starving, from a KTAP, and the same in numbers.
 lab_refusals() (
 	awk -f "$LAB_AWK/refusals.awk" "$1"
 )
@@ -83,7 +83,7 @@ lab_verdict() (
 	rm -f "$dir/splats"
 )
 
-# A run that never got as far as a guest.
+# A run that never started a guest.
 lab_verdict_none() (
 	{
 		echo "status $2"

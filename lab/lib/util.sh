@@ -2,8 +2,8 @@
 # shellcheck shell=sh
 # Messages, checks of the host, and small helpers.
 #
-# Functions with a body in ( ) keep their variables to themselves; those in { }
-# set variables for the caller, named in the comment above them.
+# Functions with a body in ( ) have local variables; those in { } set variables
+# for the caller, named in the comment above them.
 
 # Exit statuses: those of run_tests.sh.
 # shellcheck disable=SC2034 # used by the other files
@@ -20,7 +20,7 @@ lab_die() {
 	exit "$LAB_ERROR"
 }
 
-# A command that must exist, and the package that has it.
+# Requires a command, and names the package that has it.
 lab_need_tool() {
 	command -v "$1" >/dev/null 2>&1 ||
 		lab_die "$1 not found: install $2"

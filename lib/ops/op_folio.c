@@ -178,7 +178,7 @@ static const struct split_op debugfs_ops[] = {
 		NAMED("debugfs_split", AT_WHOLE), .covers = "folio-split-debugfs",
 		.run = run_debugfs,
 		.starved = ADVICE, .errnos = { ENOMEM }, .needs = THP_NEED_DEBUGFS,
-		.flags = OP_FOLIO,
+		.flags = OP_FOLIO | OP_EACH_PAGE,
 		.kinds = THP_ANON, .keeps = THP_ZERO | PLAIN,
 		.verify = verify_folio_split,
 	},

@@ -55,6 +55,7 @@ enum split_starved {
 #define OP_BELOW_TOO	(1 << 6)	/* the page below the THP has the trait before and after */
 #define OP_ABOVE_TOO	(1 << 7)	/* ... the page above it */
 #define OP_UNDOES_FIRST	(1 << 8)	/* takes its effect back before it splits the VMA */
+#define OP_EACH_PAGE	(1 << 9)	/* tries again with each page of the range */
 
 /*
  * Success has an effect on the contents (.effect), and others that the contents do not

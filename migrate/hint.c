@@ -181,7 +181,6 @@ static int hint_meet(const void *arg, struct thp_why *why)
 
 	/* Removes the THP of the last try. */
 	thp_map_destroy(h->m);
-	*h->updates = thp_obs_vmstat("numa_pte_updates");
 	TRY(thp_map_new(h->m, THP_SMALL, why));
 	TRY(hint_place(h->m, why));
 	if (h->starved) {
@@ -193,6 +192,8 @@ static int hint_meet(const void *arg, struct thp_why *why)
 			return thp_why(why, ret, "PTE tables cannot be used up");
 		}
 	}
+	/* Not before hint_place(), whose hints would hide an error that counts as -12. */
+	*h->updates = thp_obs_vmstat("numa_pte_updates");
 	ret = thp_meter_start(h->meter, 0, why);
 	if (!ret)
 		ret = hint_round(h->meter, h->starved, why);

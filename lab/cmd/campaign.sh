@@ -42,6 +42,7 @@ cmd_campaign() {
 	O_RAW=$what O_TAKES='--jobs --repeat --timeout --output --accel'
 	[ "$what" != baseline ] || O_TAKES="$O_TAKES --cpus"
 	parse_options "$@"
+	O_REPEAT=${O_REPEAT:-1}
 	[ "$shift_by" -eq $# ] || lab_die "$what takes no options of the suite"
 	wanted=$names
 	export LAB_OFFLINE LAB_ACCEL

@@ -6,9 +6,10 @@
 # Measures all parts of docs/evidence.md, or the named ones, and writes them; the
 # other parts stay.
 cmd_evidence() {
-	O_RAW=evidence O_TAKES='--jobs --repeat --output --accel' O_REPEAT=3
+	O_RAW=evidence O_TAKES='--jobs --repeat --output --accel'
 	parse_options "$@"
 	[ "$shift_by" -eq $# ] || lab_die "evidence takes no options of the suite"
+	O_REPEAT=${O_REPEAT:-3}
 	top=${O_OUTPUT:-$LAB_CACHE/evidence}
 	mkdir -p "$top" || lab_die "$top: cannot be made"
 	status=0

@@ -70,6 +70,7 @@ pick_run() {
 
 cmd_run() {
 	parse_options "$@"
+	O_REPEAT=${O_REPEAT:-1}
 	shift "$shift_by"
 	check_host
 	run_folder

@@ -10,8 +10,8 @@ lab_arch_names() (
 # times; nothing where it is left out.
 lab_arch() (
 	awk -v field="$1" -v arch="$2" '
-		$1 == "arch" { on = $2 == arch; if (on && field == "arch") print arch }
-		on && NF > 1 && $1 == field && $1 != "arch" {
+		$1 == "arch" { on = $2 == arch }
+		on && NF > 1 && $1 == field {
 			sub(/^[ \t]*[^ \t]+[ \t]+/, "")
 			print
 		}' "$LAB_DIR/arches"

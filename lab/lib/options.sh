@@ -7,7 +7,7 @@
 # are not those of kernels, and of the options with a value it takes O_TAKES only.
 parse_options() {
 	O_KERNEL='' O_ARCH='' O_CONFIG='' O_MODULES='' O_MMU='' O_CGROUP=''
-	O_APPEND='' O_MEMORY='' O_CPUS='' O_EXPECT='' O_JOBS=2 O_REPEAT=${O_REPEAT:-1} O_LOOP=0
+	O_APPEND='' O_MEMORY='' O_CPUS='' O_EXPECT='' O_JOBS=2 O_REPEAT='' O_LOOP=0
 	O_OUTPUT=''
 	LAB_TIMEOUT=1200 LAB_BOOT_TIMEOUT=180 LAB_SUITE='' LAB_OFFLINE='' LAB_ACCEL=''
 	names='' shift_by=0
@@ -96,7 +96,7 @@ check_image() {
 		lab_die "$O_KERNEL: no such file"
 	fi
 	found=$(lab_image_arch "$O_KERNEL")
-	[ "$(lab_arch arch "$found")" ] ||
+	[ "$(lab_arch_find "$found")" ] ||
 		lab_die "$O_KERNEL: none of $(lab_image_kinds): $found"
 	[ "${O_ARCH:-$found}" = "$found" ] ||
 		lab_die "$O_KERNEL is for $found, not for $O_ARCH"

@@ -35,24 +35,6 @@ static int nth_with_thps(struct thp_why *why)
 	return thp_settings_set(knob, "N");
 }
 
-/* The PID of a kernel thread with this name, or 0. */
-static pid_t find_kthread(const char *name)
-{
-	char path[64], comm[32];
-	pid_t pid;
-
-	/* They are started at boot, but later than those of the kernel's modules. */
-	for (pid = 2; pid < 4096; pid++) {
-		snprintf(path, sizeof(path), "/proc/%d/comm", pid);
-		if (thp_read_file(path, comm, sizeof(comm)) < 0)
-			continue;
-		comm[strcspn(comm, "\n")] = '\0';
-		if (!strcmp(comm, name))
-			return pid;
-	}
-	return 0;
-}
-
 /*
  * Uses up the tables left in a page, see thp_inject_drain(): a task that splits for this
  * process has to allocate one then.

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <dirent.h>
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -23,6 +22,7 @@
 #include "thp_kmsg.h"
 #include "thp_limits.h"
 #include "thp_module.h"
+#include "thp_obs.h"
 #include "thp_run.h"
 #include "thp_settings.h"
 
@@ -74,36 +74,13 @@ static void feed_khugepaged(void)
 	madvise(p, len, MADV_HUGEPAGE);
 }
 
-/* The stat file of khugepaged; -ESRCH if it does not run or cannot be seen. */
-static int find_khugepaged(char *path, size_t len)
+static bool is_asleep(pid_t pid)
 {
-	int ret = -ESRCH, parent;
-	char text[512], state;
-	struct dirent *ent;
-	DIR *dir;
+	char path[64], text[512], state;
 
-	dir = opendir("/proc");
-	if (!dir)
-		return -errno;
-	while (ret && (ent = readdir(dir))) {
-		if (strtol(ent->d_name, NULL, 10) <= 0)
-			continue;
-		snprintf(path, len, "/proc/%.16s/stat", ent->d_name);
-		/* Kernel threads are children of process 2. */
-		if (thp_read_file(path, text, sizeof(text)) > 0 &&
-		    sscanf(text, "%*d (khugepaged) %c %d", &state, &parent) == 2 && parent == 2)
-			ret = 0;
-	}
-	closedir(dir);
-	return ret;
-}
-
-static bool is_asleep(const char *path)
-{
-	char text[512], state;
-
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	return thp_read_file(path, text, sizeof(text)) <= 0 ||
-	       sscanf(text, "%*d (khugepaged) %c", &state) != 1 || state == 'S';
+	       sscanf(text, "%*d (%*[^)]) %c", &state) != 1 || state == 'S';
 }
 
 /*
@@ -116,12 +93,13 @@ static bool is_asleep(const char *path)
 void thp_guard_await_khugepaged(void)
 {
 	struct thp_deadline d;
-	char path[64];
+	pid_t khugepaged;
 	int i;
 
 	if (!thp_env_owns_root())
 		return;
-	if (find_khugepaged(path, sizeof(path))) {
+	khugepaged = thp_obs_kthread("khugepaged");
+	if (!khugepaged) {
 		/* khugepaged may not be visible in a container. */
 		thp_sleep_ms(100);
 		return;
@@ -131,7 +109,7 @@ void thp_guard_await_khugepaged(void)
 		/* Each write wakes it, also one that does not change the value. */
 		if (thp_write_file(KHUGEPAGED_SLEEP, KHUGEPAGED_SLEEP_MS))
 			return;
-		while (!is_asleep(path)) {
+		while (!is_asleep(khugepaged)) {
 			if (thp_deadline_over(&d)) {
 				printf("# khugepaged has not come to rest within %lld ms\n",
 				       d.wall);

@@ -230,7 +230,7 @@ FIXTURE_TEARDOWN_PARENT(after)
 
 /* Steps of the child and the parent. */
 enum after_step {
-	AFTER_READY = 1, AFTER_JOINED, AFTER_REFUSED, AFTER_NOTED, AFTER_PIPED,
+	AFTER_REFUSED = GROUP_JOINED + 1, AFTER_NOTED, AFTER_PIPED,
 	AFTER_LIMITED, AFTER_FULL, AFTER_NEVER
 };
 
@@ -366,8 +366,7 @@ static int after_child(struct thp_chan *chan, void *arg)
 
 	TRY(thp_cg_spare_self(why));
 	thp_warm_up();
-	thp_chan_post_parent(chan, AFTER_READY);
-	thp_chan_await_parent(chan, AFTER_JOINED);
+	group_await(chan);
 	TRY(after_prepare(of, &m, &burner, why));
 	ret = after_refusals(of, &m, why);
 	if (ret < 0)
@@ -439,10 +438,7 @@ static int after_start(const struct after_case *a, struct thp_child *c, struct t
 	int ret;
 
 	TRY(thp_cg_create(a->cg, "after", why));
-	TRY(thp_child_start(c, after_child, (void *)a->of));
-	TRY(thp_child_await(c, AFTER_READY, THP_STEP_MS));
-	TRY(thp_cg_join(a->cg, c->pid));
-	thp_chan_post_child(c->chan, AFTER_JOINED);
+	TRY(group_start(c, a->cg, after_child, a->of));
 	ret = thp_child_await(c, AFTER_REFUSED, THP_LONG_MS);
 	if (ret)
 		return thp_child_join(c, 0, why) ? : ret;

@@ -25,6 +25,30 @@ static int keep_start(struct thp_child *c, struct thp_why *why)
 	return ret ? thp_why(why, ret, "fork: %s", thp_errno_name(ret)) : 0;
 }
 
+/* The first steps of a child that allocates in a control group; its own ones follow. */
+enum group_step { GROUP_READY = 1, GROUP_JOINED };
+
+/*
+ * Starts a child and moves it into @cg when it is ready. Only then: pages that it shares
+ * with the parent must not be charged to the group.
+ */
+static int group_start(struct thp_child *c, const struct thp_cg *cg,
+		       int (*fn)(struct thp_chan *chan, void *arg), const void *arg)
+{
+	TRY(thp_child_start(c, fn, (void *)arg));
+	TRY(thp_child_await(c, GROUP_READY, THP_STEP_MS));
+	TRY(thp_cg_join(cg, c->pid));
+	thp_chan_post_child(c->chan, GROUP_JOINED);
+	return 0;
+}
+
+/* In that child: waits until it is in its group. */
+static void group_await(struct thp_chan *chan)
+{
+	thp_chan_post_parent(chan, GROUP_READY);
+	thp_chan_await_parent(chan, GROUP_JOINED);
+}
+
 /* Sets fail-nth up so that it also counts THPs, which are GFP_HIGHUSER. */
 static int nth_with_thps(struct thp_why *why)
 {

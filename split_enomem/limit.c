@@ -33,7 +33,7 @@ struct limit_case {
 };
 
 enum limit_step {
-	LIMIT_READY = 1, LIMIT_JOINED, LIMIT_MAPPED, LIMIT_SET, LIMIT_FULL, LIMIT_SPLIT,
+	LIMIT_MAPPED = GROUP_JOINED + 1, LIMIT_SET, LIMIT_FULL, LIMIT_SPLIT,
 	LIMIT_TRIED, LIMIT_FED
 };
 
@@ -94,8 +94,7 @@ static int limit_child(struct thp_chan *chan, void *arg)
 
 	TRY(thp_cg_spare_self(why));
 	thp_warm_up();
-	thp_chan_post_parent(chan, LIMIT_READY);
-	thp_chan_await_parent(chan, LIMIT_JOINED);
+	group_await(chan);
 	TRY(limit_prepare(l, maps, mappers, &burner, why));
 	told->page = (uintptr_t)thp_page(&maps[0], 1);
 	thp_chan_post_parent(chan, LIMIT_MAPPED);
@@ -121,10 +120,7 @@ static int limit_fill(const struct limit_case *l, struct thp_child *c, long long
 	char path[64];
 
 	TRY(thp_cg_create(l->cg, "limit", why));
-	TRY(thp_child_start(c, limit_child, (void *)l));
-	TRY(thp_child_await(c, LIMIT_READY, THP_STEP_MS));
-	TRY(thp_cg_join(l->cg, c->pid));
-	thp_chan_post_child(c->chan, LIMIT_JOINED);
+	TRY(group_start(c, l->cg, limit_child, l));
 	TRY(thp_child_await(c, LIMIT_MAPPED, THP_STEP_MS));
 	*limit = thp_cg_limit_near(l->cg);
 	if (*limit < 0)
@@ -221,7 +217,7 @@ TEST_F_TIMEOUT(limit, shared_folio_split, 90)
 }
 
 enum charged_step {
-	CHARGED_READY = 1, CHARGED_JOINED, CHARGED_MAPPED, CHARGED_GO, CHARGED_SPLIT, CHARGED_END
+	CHARGED_MAPPED = GROUP_JOINED + 1, CHARGED_GO, CHARGED_SPLIT, CHARGED_END
 };
 
 /* The table of a split is charged to the group of the process, like any other. */
@@ -233,8 +229,7 @@ static int charged_child(struct thp_chan *chan, void *arg)
 
 	(void)arg;
 	thp_warm_up();
-	thp_chan_post_parent(chan, CHARGED_READY);
-	thp_chan_await_parent(chan, CHARGED_JOINED);
+	group_await(chan);
 	for (i = 0; i < LIMIT_THPS; i++)
 		TRY(thp_map_new(&maps[i], THP_ANON, why));
 	thp_chan_post_parent(chan, CHARGED_MAPPED);
@@ -265,10 +260,7 @@ static int splits_charged(const void *arg, struct thp_why *why)
 	TRY(thp_cg_create(l->cg, "charged", why));
 	if (thp_cg_stat(l->cg, "pagetables") < 0)
 		return thp_skip(why, "needs pagetables in memory.stat");
-	TRY(thp_child_start(&c, charged_child, NULL));
-	TRY(thp_child_await(&c, CHARGED_READY, THP_STEP_MS));
-	TRY(thp_cg_join(l->cg, c.pid));
-	thp_chan_post_child(c.chan, CHARGED_JOINED);
+	TRY(group_start(&c, l->cg, charged_child, NULL));
 	if (thp_child_await(&c, CHARGED_MAPPED, THP_STEP_MS))
 		return thp_child_join(&c, 0, why) ? : -EPROTO;
 	before = charged_tables(l->cg);

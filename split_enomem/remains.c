@@ -143,7 +143,7 @@ static int remains_rounds(struct remains_job *job, int nth, int rounds, struct t
 	return fired;
 }
 
-enum remains_step { REMAINS_READY = 1, REMAINS_GO, REMAINS_NEVER };
+enum remains_step { REMAINS_NEVER = GROUP_JOINED + 1 };
 
 /* The results of the child. */
 struct remains_told {
@@ -193,8 +193,7 @@ static int remains_child(struct thp_chan *chan, void *arg)
 	job.fd = thp_inject_nth_open();
 	if (job.fd < 0 && !job.of->every_table)
 		return thp_why(why, job.fd, "fail-nth: %s", thp_errno_name(job.fd));
-	thp_chan_post_parent(chan, REMAINS_READY);
-	thp_chan_await_parent(chan, REMAINS_GO);
+	group_await(chan);
 	TRY(remains_sweep(&job, told, &splits, why));
 	/* An eager kernel refuses no split: any shot will do. */
 	if (job.of->slabs) {
@@ -217,11 +216,7 @@ static int remains_run(struct thp_cg *cg, const struct remains_of *of, long *ref
 	int ret;
 
 	TRY(thp_cg_create(cg, "remains", why));
-	TRY(thp_child_start(&c, remains_child, (void *)of));
-	TRY(thp_child_await(&c, REMAINS_READY, THP_STEP_MS));
-	/* Join only now: pages shared with the parent must not be charged to the group. */
-	TRY(thp_cg_join(cg, c.pid));
-	thp_chan_post_child(c.chan, REMAINS_GO);
+	TRY(group_start(&c, cg, remains_child, of));
 	ret = thp_child_await(&c, REMAINS_NEVER, THP_STEP_MS);
 	if (ret == -ETIMEDOUT)
 		return thp_why(why, -EPROTO,

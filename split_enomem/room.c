@@ -46,7 +46,7 @@ FIXTURE_TEARDOWN_PARENT(room)
 	thp_teardown(_metadata);
 }
 
-enum room_step { ROOM_READY = 1, ROOM_JOINED, ROOM_MAPPED, ROOM_LIMITED, ROOM_DONE, ROOM_FED };
+enum room_step { ROOM_MAPPED = GROUP_JOINED + 1, ROOM_LIMITED, ROOM_DONE, ROOM_FED };
 
 struct room_case {
 	const struct split_op *op;
@@ -95,8 +95,7 @@ static int room_child(struct thp_chan *chan, void *arg)
 
 	TRY(thp_cg_spare_self(why));
 	thp_warm_up();
-	thp_chan_post_parent(chan, ROOM_READY);
-	thp_chan_await_parent(chan, ROOM_JOINED);
+	group_await(chan);
 	TRY(room_prepare(r->op, maps, &burner, why));
 	thp_chan_post_parent(chan, ROOM_MAPPED);
 	thp_chan_await_parent(chan, ROOM_LIMITED);
@@ -124,10 +123,7 @@ static int room_run(const struct room_case *r, struct room_told *told, long long
 	int ret;
 
 	TRY(thp_cg_create(r->cg, "room", why));
-	TRY(thp_child_start(&c, room_child, (void *)r));
-	TRY(thp_child_await(&c, ROOM_READY, THP_STEP_MS));
-	TRY(thp_cg_join(r->cg, c.pid));
-	thp_chan_post_child(c.chan, ROOM_JOINED);
+	TRY(group_start(&c, r->cg, room_child, r));
 	ret = thp_child_await(&c, ROOM_MAPPED, THP_STEP_MS);
 	if (ret)
 		return thp_child_join(&c, 0, why) ? : -EPROTO;

@@ -39,25 +39,22 @@ static int stale_target(struct stale *s, struct thp_why *why)
 	return thp_map_create(&s->to, THP_NONE, why);
 }
 
+static int stale_mremap(struct stale *s, char *from, size_t len, char *to, int flags)
+{
+	if (mremap(from, len, len, MREMAP_MAYMOVE | MREMAP_FIXED | flags, to) == MAP_FAILED)
+		return -errno;
+	stale_follow(s, from, to);
+	return 0;
+}
+
 static int stale_move(struct stale *s, char *addr, size_t len)
 {
-	char *to = s->to.thp + (addr - s->map.thp);
-
-	if (mremap(addr, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED)
-		return -errno;
-	stale_follow(s, addr, to);
-	return 0;
+	return stale_mremap(s, addr, len, s->to.thp + (addr - s->map.thp), 0);
 }
 
 static int stale_move_keep(struct stale *s, char *addr, size_t len)
 {
-	char *to = s->to.thp + (addr - s->map.thp);
-
-	if (mremap(addr, len, len, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) ==
-	    MAP_FAILED)
-		return -errno;
-	stale_follow(s, addr, to);
-	return 0;
+	return stale_mremap(s, addr, len, s->to.thp + (addr - s->map.thp), MREMAP_DONTUNMAP);
 }
 
 /*
@@ -67,14 +64,8 @@ static int stale_move_keep(struct stale *s, char *addr, size_t len)
  */
 static int stale_target_split(struct stale *s, struct thp_why *why)
 {
-	char *page = thp_page(&s->map, 1);
-	int ret = stale_target(s, why);
-
-	if (ret)
-		return ret;
-	if (mprotect(page, thp_env.page, PROT_READ) ||
-	    mprotect(page, thp_env.page, PROT_READ | PROT_WRITE))
-		return thp_why(why, -errno, "mprotect: %s", strerror(errno));
+	TRY(stale_target(s, why));
+	TRY(thp_split_at(thp_page(&s->map, 1), why));
 	return thp_map_expect(&s->map, THP_STATE_PTE, why);
 }
 
@@ -99,13 +90,10 @@ static int stale_upper(struct stale *s, struct thp_why *why)
 static int stale_move_upper(struct stale *s, char *addr, size_t len)
 {
 	size_t span = thp_span();
-	char *from = addr - span / 2, *to = from + span;
+	char *from = addr - span / 2;
 
 	(void)len;
-	if (mremap(from, span, span, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED)
-		return -errno;
-	stale_follow(s, from, to);
-	return 0;
+	return stale_mremap(s, from, span, from + span, 0);
 }
 
 static int stale_uffd_target(struct stale *s, struct thp_why *why)
@@ -172,16 +160,10 @@ static int stale_scan_prepare(struct stale *s, struct thp_why *why)
 
 static int stale_scan(struct stale *s, char *addr, size_t len)
 {
-	struct pm_scan_arg arg = {
-		.size = sizeof(arg),
-		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
-		.start = (uintptr_t)addr,
-		.end = (uintptr_t)addr + len,
-		.category_mask = PAGE_IS_WRITTEN,
-		.return_mask = PAGE_IS_WRITTEN,
-	};
+	struct pm_scan_arg arg = { 0 };
+	int ret = thp_uffd_scan(s->map.pipe[0], addr, len, &arg);
 
-	return ioctl(s->map.pipe[0], PAGEMAP_SCAN, &arg) < 0 ? -errno : 0;
+	return ret < 0 ? ret : 0;
 }
 
 /* The next scan finds the toucher's later writes. */

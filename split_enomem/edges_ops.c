@@ -229,20 +229,12 @@ static int do_scan(struct scan *s, const char *from, const char *to)
 	int fd;
 
 	memset(&s->arg, 0, sizeof(s->arg));
-	s->arg.size = sizeof(s->arg);
-	s->arg.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC;
-	s->arg.start = (uintptr_t)from;
-	s->arg.end = (uintptr_t)to;
 	s->arg.vec = (uintptr_t)s->vec;
 	s->arg.vec_len = ARRAY_SIZE(s->vec);
-	s->arg.category_mask = PAGE_IS_WRITTEN;
-	s->arg.return_mask = PAGE_IS_WRITTEN;
 	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	s->n = ioctl(fd, PAGEMAP_SCAN, &s->arg);
-	if (s->n < 0)
-		s->n = -errno;
+	s->n = thp_uffd_scan(fd, from, to - from, &s->arg);
 	close(fd);
 	return s->n < 0 ? s->n : 0;
 }

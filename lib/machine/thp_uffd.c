@@ -117,6 +117,20 @@ int thp_uffd_move(int uffd, void *dst, void *src, size_t len, long long *moved)
 	return ret;
 }
 
+int thp_uffd_scan(int pagemap, const void *addr, size_t len, struct pm_scan_arg *arg)
+{
+	int regions;
+
+	arg->size = sizeof(*arg);
+	arg->flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC;
+	arg->start = (uintptr_t)addr;
+	arg->end = (uintptr_t)addr + len;
+	arg->category_mask = PAGE_IS_WRITTEN;
+	arg->return_mask = PAGE_IS_WRITTEN;
+	regions = ioctl(pagemap, PAGEMAP_SCAN, arg);
+	return regions < 0 ? -errno : regions;
+}
+
 int thp_uffd_copy(int uffd, void *dst, const void *src, size_t len)
 {
 	struct uffdio_copy cp = {

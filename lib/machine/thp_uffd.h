@@ -33,6 +33,16 @@ int thp_uffd_rwp(int uffd, void *addr, size_t len, int protect);
  */
 int thp_uffd_move(int uffd, void *dst, void *src, size_t len, long long *moved);
 
+struct pm_scan_arg;
+
+/*
+ * PAGEMAP_SCAN of a range that is registered in asynchronous mode: reports the pages that
+ * were written to, and protects them again. @pagemap is a descriptor of
+ * /proc/self/pagemap; @arg->vec and .vec_len may name room for regions, the rest of @arg is
+ * set here. Regions (0 without room), or -errno; @arg->walk_end is where it ended.
+ */
+int thp_uffd_scan(int pagemap, const void *addr, size_t len, struct pm_scan_arg *arg);
+
 /* UFFDIO_COPY into a missing page; 0 or -errno. */
 int thp_uffd_copy(int uffd, void *dst, const void *src, size_t len);
 

@@ -139,19 +139,23 @@ static int run_uffd_rwp(struct thp_map *m, char *addr, size_t len, long protect)
 	return thp_uffd_rwp(m->uffd, addr, len, protect);
 }
 
-/* A read of any other page would be noticed, because it clears the protection. */
-static int verify_rwp_fault(struct thp_map *m, struct thp_why *why)
+/* A read of the page has cleared its protection. */
+static int check_unprotected(struct thp_map *m, size_t page, struct thp_why *why)
 {
-	char *page = thp_page(m, 1);
 	uint64_t entry;
-	int ret;
+	int ret = thp_obs_pagemap(thp_page(m, page), &entry);
 
-	(void)thp_peek(page);
-	ret = thp_obs_pagemap(page, &entry);
 	if (ret)
 		return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));
 	return entry & THP_PM_UFFD_WP ?
-		thp_why(why, -EPROTO, "page 1: uffd-wp 1 after a read, expected 0") : 0;
+		thp_why(why, -EPROTO, "page %zu: uffd-wp 1 after a read, expected 0", page) : 0;
+}
+
+/* A read of any other page would be noticed, because it clears the protection. */
+static int verify_rwp_fault(struct thp_map *m, struct thp_why *why)
+{
+	(void)thp_peek(thp_page(m, 1));
+	return check_unprotected(m, 1, why);
 }
 
 static const struct split_op rwp_ops[] = {
@@ -211,14 +215,7 @@ static int run_uffd_rwp_read(struct thp_map *m, char *addr, size_t len)
 
 static int verify_rwp_read(struct thp_map *m, struct thp_why *why)
 {
-	uint64_t entry;
-	int ret = thp_obs_pagemap(thp_page(m, thp_env.nr / 2), &entry);
-
-	if (ret)
-		return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));
-	return entry & THP_PM_UFFD_WP ?
-		thp_why(why, -EPROTO, "page %zu: uffd-wp 1 after a read, expected 0",
-			thp_env.nr / 2) : 0;
+	return check_unprotected(m, thp_env.nr / 2, why);
 }
 
 static const struct split_op rwp_read_ops[] = {
@@ -282,16 +279,10 @@ static int prepare_uffd_scan(struct thp_map *m, struct thp_why *why)
 
 static int run_pagemap_scan(struct thp_map *m, char *addr, size_t len)
 {
-	struct pm_scan_arg arg = {
-		.size = sizeof(arg),
-		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
-		.start = (uintptr_t)addr,
-		.end = (uintptr_t)addr + len,
-		.category_mask = PAGE_IS_WRITTEN,
-		.return_mask = PAGE_IS_WRITTEN,
-	};
+	struct pm_scan_arg arg = { 0 };
+	int ret = thp_uffd_scan(m->pipe[0], addr, len, &arg);
 
-	return ioctl(m->pipe[0], PAGEMAP_SCAN, &arg) < 0 ? -errno : 0;
+	return ret < 0 ? ret : 0;
 }
 
 static const struct split_op scan_ops[] = {

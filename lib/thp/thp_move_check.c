@@ -171,7 +171,7 @@ static int check_lock(struct thp_move *mv, int side, size_t page, bool want, str
 		got = strstr(sm.layout, " lo ");
 		if (got != want)
 			return thp_why(why, -EPROTO, "VmFlags lo of the %s: %d, expected %d",
-				       side == THP_SRC ? "source" : "destination", got, want);
+				       side_name(side), got, want);
 	}
 	return 0;
 }

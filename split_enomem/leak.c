@@ -20,12 +20,19 @@ struct leak_of {
 	enum thp_kind kind;
 	bool refused;		/* tables cannot be allocated */
 	bool edges;		/* with two edges, of which the first gets its table */
+	bool nth;		/* the first allocation is refused, then the second, ... */
 	const char *rival;	/* another thread runs this on the first page meanwhile */
 	bool collapse;		/* ... and MADV_COLLAPSE */
 	bool slow;		/* the smallest useful number of rounds */
 	bool device;		/* even fewer: all contents are copied there and back */
 	bool never;		/* the operation is refused for another reason than memory */
 };
+
+/* Whether only a few of the rounds could leak: those that lose a race, or one of the shots. */
+static bool leak_seldom(const struct leak_of *of)
+{
+	return of->rival || of->nth;
+}
 
 /* PageTables shows a leak in whole pages, and a table may be a small part of one. */
 static unsigned int leak_count(const struct leak_of *of)
@@ -36,7 +43,7 @@ static unsigned int leak_count(const struct leak_of *of)
 		return LEAK_DEVICE * thp_env.scale;
 	if (of->slow || count < LEAK_ROUNDS)
 		count = LEAK_ROUNDS;
-	if (of->rival && !of->slow)
+	if (leak_seldom(of) && !of->slow)
 		count *= 2;
 	if (count > LEAK_ROUNDS_MAX)
 		count = LEAK_ROUNDS_MAX;
@@ -66,6 +73,14 @@ FIXTURE_VARIANT_ADD(leak, munmap_split) {
 
 FIXTURE_VARIANT_ADD(leak, munmap_refused) {
 	.of = { .op = "munmap_mid", .kind = THP_ANON, .refused = true },
+};
+
+/*
+ * The table is there when a later allocation is refused, an anon_vma_chain for the new VMA:
+ * __split_vma() gives the table back (vma_finish_trans_huge() in mm/huge_memory.c).
+ */
+FIXTURE_VARIANT_ADD(leak, munmap_nth) {
+	.of = { .op = "munmap_mid", .kind = THP_ANON, .nth = true },
 };
 
 FIXTURE_VARIANT_ADD(leak, munmap_no_thp) {
@@ -148,7 +163,7 @@ FIXTURE_SETUP(leak)
 	(void)self;
 	THP_REQUIRE(op, "no operation %s", of->op);
 	THP_NEEDS(THP_NEED_STATS | op->needs | thp_kind_needs(of->kind) |
-		  (of->refused ? THP_NEED_FAIL_PAGE : 0) |
+		  (of->refused ? THP_NEED_FAIL_PAGE : 0) | (of->nth ? THP_NEED_FAIL_NTH : 0) |
 		  (of->collapse ? THP_NEED_COLLAPSE : 0));
 }
 
@@ -248,6 +263,29 @@ static int leak_map(struct thp_map *m, const struct leak_of *of, struct thp_why 
 	return 0;
 }
 
+/* One shot of fail-nth for each round; after one that refuses nothing again the first. */
+static int leak_shot(struct thp_map *m, const struct split_op *op, int *op_ret,
+		     struct thp_why *why)
+{
+	static int fd = -1, nth;
+	int ret;
+
+	if (fd < 0)
+		fd = thp_inject_nth_open();
+	ret = fd < 0 ? fd : thp_inject_nth_arm(fd, ++nth);
+	if (ret)
+		return thp_why(why, ret, "fail-nth: %s", thp_errno_name(ret));
+	*op_ret = split_run(op, m);
+	ret = thp_inject_nth_disarm(fd);
+	if (ret < 0)
+		return thp_why(why, ret, "fail-nth: %s", thp_errno_name(ret));
+	if (ret && nth == NTH_MAX)
+		return thp_why(why, -EPROTO, "still failing at nth=%d", nth);
+	if (!ret)
+		nth = 0;
+	return 0;
+}
+
 /* Runs the operation of a round; *@op_ret is its result. 0, or -errno with a cause. */
 static int leak_run(struct thp_map *m, const struct leak_of *of, int *op_ret,
 		    struct thp_why *why)
@@ -255,6 +293,8 @@ static int leak_run(struct thp_map *m, const struct leak_of *of, int *op_ret,
 	const struct split_op *op = leak_op(of->op);
 	int ret;
 
+	if (of->nth)
+		return leak_shot(m, op, op_ret, why);
 	if (of->refused)
 		thp_inject_task(getpid(), true);
 	if (of->edges) {
@@ -352,6 +392,8 @@ static void leak_say(const struct leak_of *of, const struct leak_found *found)
 		how = ", second edge refused";
 	else if (of->refused)
 		how = ", refused";
+	else if (of->nth)
+		how = ", each allocation refused";
 	printf("# leak: %s of %s%s: PageTables of no process %+lld kB in %u rounds, %lld refused\n",
 	       of->op, thp_kind_name(of->kind), how, found->kb, leak_count(of), found->refused);
 }
@@ -401,11 +443,12 @@ static int leak_slack(const struct leak_of *of, long long *slack, struct thp_why
 	long long all = (long long)(leak_count(of) * thp_env.table / 1024);
 
 	/*
-	 * One leaked table per round, or one in four rounds; a race need not be met that often.
+	 * One leaked table per round, or one in four rounds; a race need not be met that often,
+	 * and a shot hits once in as many rounds as the operation makes allocations.
 	 */
-	*slack = of->rival ? all / 64 : all / 4;
+	*slack = leak_seldom(of) ? all / 64 : all / 4;
 	/* A page stays allocated as long as one of the tables in it does. */
-	if (of->rival && *slack < pages)
+	if (leak_seldom(of) && *slack < pages)
 		*slack = pages;
 	if (*slack < pages || *slack > all)
 		return thp_skip(why, "needs PTE tables that fill pages of PageTables");
@@ -419,6 +462,11 @@ static int leak_tried(const struct leak_of *of, const struct leak_found *found,
 	unsigned int count = leak_count(of), refused = of->never ? count : 0;
 	const char *kind = thp_kind_name(of->kind);
 
+	if (of->nth)
+		return found->refused >= count / 4 ? 0 :
+			thp_why(why, -EPROTO,
+				"%s of %s: refused %lld times in %u rounds, expected most of them",
+				of->op, kind, found->refused, count);
 	if (!of->refused && !of->rival && found->refused != refused)
 		return thp_why(why, -EPROTO,
 			       "%s of %s: refused %lld times in %u rounds, expected %u", of->op,
@@ -435,6 +483,19 @@ static int leak_tried(const struct leak_of *of, const struct leak_found *found,
 	return 0;
 }
 
+/* Tasks that have not armed fail-nth, or are not marked, are unaffected. */
+static int leak_inject(const struct leak_of *of, struct thp_why *why)
+{
+	int ret = of->refused || of->nth ? thp_inject_setup(of->refused, 0, why) : 0;
+
+	if (!ret && of->nth)
+		ret = thp_inject_slabs(why);
+	if (ret != -ENOENT || !of->nth)
+		return ret;
+	thp_why_clear(why);
+	return thp_skip(why, "needs CONFIG_FAILSLAB");
+}
+
 static int leaks_no_tables(const void *arg, struct thp_why *why)
 {
 	const struct leak_of *of = arg;
@@ -443,8 +504,7 @@ static int leaks_no_tables(const void *arg, struct thp_why *why)
 	int batch;
 
 	TRY(leak_slack(of, &slack, why));
-	if (of->refused)
-		TRY(thp_inject_setup(true, 0, why));
+	TRY(leak_inject(of, why));
 	/* The tables of others go up and down, a leak only grows. */
 	for (batch = 0; batch < 3; batch++) {
 		TRY(leak_batch(of, slack, &found, why));

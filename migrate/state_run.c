@@ -414,6 +414,8 @@ static int state_starve(struct state *s, int (*run)(struct state *s, struct thp_
 		for (i = 0; i < thp_env.nr; i++)
 			s->at[i] = thp_page(&s->m, i);
 		s->refused = true;
+		/* Not the cause of what is found later. */
+		thp_why_clear(why);
 		ret = 0;
 	}
 	return ret;

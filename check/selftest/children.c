@@ -76,6 +76,10 @@ TEST_F(lib, limits)
 	THP_CHECK(thp_child_await_until(&c, 2, &d) == -ETIMEDOUT, "an endless loop is not over");
 	THP_CHECK(thp_deadline_burnt(&d) && (d.cpu >= 100 || d.wall >= THP_WALL * 100LL),
 		  "a loop of %lld ms, %lld ms on a CPU", d.wall, d.cpu);
+	/* The same loop when its neighbours get nine tenths of the CPU. */
+	d.wall = d.cpu * 10;
+	THP_CHECK(d.cpu <= 100 * thp_cpu_slow() || thp_deadline_burnt(&d),
+		  "a loop of %lld ms sleeps after %lld ms on a CPU", d.wall, d.cpu);
 	/* A stopped process gets no CPU, like one on a busy machine. */
 	kill(c.pid, SIGSTOP);
 	thp_deadline_start(&d, c.pid, 50);

@@ -268,6 +268,12 @@ void thp_deadline_start(struct thp_deadline *d, pid_t pid, int ms)
 	d->cpu = 0;
 }
 
+/* The process has spent its limit of CPU time. */
+static bool is_spent(const struct thp_deadline *d)
+{
+	return d->pid && d->cpu > scaled(d->ms, shared->cpu_slow);
+}
+
 static bool is_over(struct thp_deadline *d)
 {
 	long long cpu = cpu_ms(d->pid);
@@ -277,8 +283,7 @@ static bool is_over(struct thp_deadline *d)
 		d->cpu = cpu - d->cpu_begin;
 	if (!d->pid)
 		return d->wall > scaled(d->ms, shared->slow);
-	return d->cpu > scaled(d->ms, shared->cpu_slow) ||
-	       d->wall > scaled((long long)THP_WALL * d->ms, shared->slow);
+	return is_spent(d) || d->wall > scaled((long long)THP_WALL * d->ms, shared->slow);
 }
 
 bool thp_deadline_over(struct thp_deadline *d)
@@ -294,6 +299,6 @@ bool thp_deadline_over(struct thp_deadline *d)
 
 bool thp_deadline_burnt(const struct thp_deadline *d)
 {
-	/* The process may have shared the CPU with several others. */
-	return d->pid && d->cpu * 2 * THP_WALL > d->wall;
+	/* Or the clock was first, because the process shared the CPU with several others. */
+	return is_spent(d) || (d->pid && d->cpu * 2 * THP_WALL > d->wall);
 }

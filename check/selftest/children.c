@@ -78,8 +78,13 @@ TEST_F(lib, limits)
 		  "a loop of %lld ms, %lld ms on a CPU", d.wall, d.cpu);
 	/* The same loop when its neighbours get nine tenths of the CPU. */
 	d.wall = d.cpu * 10;
+	d.delay = 0;
 	THP_CHECK(d.cpu <= 100 * thp_cpu_slow() || thp_deadline_burnt(&d),
 		  "a loop of %lld ms sleeps after %lld ms on a CPU", d.wall, d.cpu);
+	d.cpu = 0;
+	d.delay = d.wall * 9 / 10;
+	THP_CHECK(thp_deadline_burnt(&d),
+		  "a loop of %lld ms sleeps after a wait of %lld ms for a CPU", d.wall, d.delay);
 	/* A stopped process gets no CPU, like one on a busy machine. */
 	kill(c.pid, SIGSTOP);
 	thp_deadline_start(&d, c.pid, 50);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -9,6 +10,7 @@
 
 #include "thp_access.h"
 #include "thp_clock.h"
+#include "thp_file.h"
 #include "thp_limits.h"
 
 /* Duration of the measured work on a normal machine, in microseconds, and its amount. */
@@ -247,6 +249,22 @@ static long long cpu_ms(pid_t pid)
 	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
 }
 
+/*
+ * How long a process has waited for a CPU, in ms: "run delay-ns slices" of its first thread.
+ * 0 without CONFIG_SCHED_INFO.
+ */
+static long long delay_ms(pid_t pid)
+{
+	unsigned long long delay;
+	char path[64], text[96];
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", pid);
+	if (!pid || thp_read_file(path, text, sizeof(text)) < 0 ||
+	    sscanf(text, "%*u %llu", &delay) != 1)
+		return 0;
+	return delay / 1000000;
+}
+
 long long thp_kernel_ms(pid_t pid)
 {
 	/* Clock IDs of a process: CPUCLOCK_PROF is all of its time, CPUCLOCK_VIRT user code. */
@@ -264,8 +282,10 @@ void thp_deadline_start(struct thp_deadline *d, pid_t pid, int ms)
 	d->ms = ms;
 	d->begin = thp_now_ms();
 	d->cpu_begin = cpu_ms(pid);
+	d->delay_begin = delay_ms(pid);
 	d->wall = 0;
 	d->cpu = 0;
+	d->delay = 0;
 }
 
 /* The process has spent its limit of CPU time. */
@@ -293,6 +313,7 @@ bool thp_deadline_over(struct thp_deadline *d)
 	measure_again();
 	if (!is_over(d))
 		return false;
+	d->delay = delay_ms(d->pid) - d->delay_begin;
 	__atomic_add_fetch(&shared->lost_ms, d->wall, __ATOMIC_SEQ_CST);
 	return true;
 }
@@ -300,5 +321,6 @@ bool thp_deadline_over(struct thp_deadline *d)
 bool thp_deadline_burnt(const struct thp_deadline *d)
 {
 	/* Or the clock was first, because the process shared the CPU with several others. */
-	return is_spent(d) || (d->pid && d->cpu * 2 * THP_WALL > d->wall);
+	return is_spent(d) ||
+	       (d->pid && (d->cpu * 2 * THP_WALL > d->wall || (d->cpu + d->delay) * 2 > d->wall));
 }

@@ -82,6 +82,8 @@ struct thp_deadline {
 	long long cpu_begin;	/* ms of CPU time of @pid, -1 if the process is gone */
 	long long wall;		/* ms spent, set by thp_deadline_over() */
 	long long cpu;
+	long long delay_begin;	/* ms that @pid has waited for a CPU */
+	long long delay;
 };
 
 /*

@@ -95,6 +95,21 @@ TEST_F(lib, limits)
 	THP_CHECK_OK(thp_child_run(beats, NULL, 100, &why), &why);
 }
 
+/* A machine that stood still is not held against the kernel, but not for ever. */
+TEST_F(lib, stalls)
+{
+	struct thp_deadline d;
+
+	thp_deadline_start(&d, 0, 1000);
+	thp_sleep_ms(400);
+	THP_CHECK(!thp_deadline_over(&d) && d.wall < 400, "400 ms in one piece count as %lld",
+		  d.wall);
+	d.stalls = THP_STALLS;
+	thp_sleep_ms(400);
+	THP_CHECK(!thp_deadline_over(&d) && d.wall >= 600,
+		  "400 ms more count as %lld, after %d stalls", d.wall, THP_STALLS);
+}
+
 /* After a process that survives SIGKILL no other test runs. */
 TEST_F(lib, undying)
 {

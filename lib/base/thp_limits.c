@@ -28,6 +28,13 @@
 #define ENOUGH_US	200000
 #define LEAST		3
 
+/*
+ * Between two looks of a waiting process lie a few milliseconds. Of a longer time this much
+ * counts, THP_STALLS times: the waiting process did not run then, because the machine is a
+ * virtual one that stood still, or is very busy.
+ */
+#define STALL_MS	250
+
 /* How much slower than normal a machine may be before limits grow, by the clock and in CPU time. */
 #define SPARE		8
 #define CPU_SPARE	16
@@ -278,14 +285,30 @@ long long thp_kernel_ms(pid_t pid)
 
 void thp_deadline_start(struct thp_deadline *d, pid_t pid, int ms)
 {
-	d->pid = pid;
-	d->ms = ms;
-	d->begin = thp_now_ms();
-	d->cpu_begin = cpu_ms(pid);
-	d->delay_begin = delay_ms(pid);
-	d->wall = 0;
-	d->cpu = 0;
-	d->delay = 0;
+	*d = (struct thp_deadline) {
+		.pid = pid, .ms = ms,
+		.last = thp_now_ms(), .cpu_last = cpu_ms(pid), .delay_begin = delay_ms(pid),
+	};
+}
+
+/* Adds the time since the last look. */
+static void look(struct thp_deadline *d)
+{
+	long long now = thp_now_ms(), cpu = cpu_ms(d->pid), wall = now - d->last, spent = 0;
+
+	if (cpu >= 0 && d->cpu_last >= 0)
+		spent = cpu - d->cpu_last;
+	if (wall > STALL_MS && d->stalls < THP_STALLS) {
+		d->stalls++;
+		wall = STALL_MS;
+		if (spent > STALL_MS)
+			spent = STALL_MS;
+	}
+	d->wall += wall;
+	d->cpu += spent;
+	d->last = now;
+	if (cpu >= 0)
+		d->cpu_last = cpu;
 }
 
 /* The process has spent its limit of CPU time. */
@@ -296,11 +319,7 @@ static bool is_spent(const struct thp_deadline *d)
 
 static bool is_over(struct thp_deadline *d)
 {
-	long long cpu = cpu_ms(d->pid);
-
-	d->wall = thp_now_ms() - d->begin;
-	if (cpu >= 0 && d->cpu_begin >= 0)
-		d->cpu = cpu - d->cpu_begin;
+	look(d);
 	if (!d->pid)
 		return d->wall > scaled(d->ms, shared->slow);
 	return is_spent(d) || d->wall > scaled((long long)THP_WALL * d->ms, shared->slow);

@@ -6,9 +6,11 @@
  * the machine. Each program measures at its start how long a fixed piece of work takes, and
  * multiplies every limit by how much longer that is than on a machine that is 8 times (16
  * times, for CPU time) slower than a current one: emulation, debugging options of the
- * kernel and busy neighbours look alike there. Two rules handle a load that changes later.
- * A limit on another process is one of CPU time, which a process that waits for a CPU does
- * not spend. And before any limit counts as exceeded, the load is measured anew.
+ * kernel and busy neighbours look alike there. Three rules handle a load that changes
+ * later. A limit on another process is one of CPU time, which a process that waits for a
+ * CPU does not spend. Time in which the waiting process did not run either does not count
+ * in full: a virtual machine that stands still charges it to whatever ran at that moment.
+ * And before any limit counts as exceeded, the load is measured anew.
  *
  * The numbers below are milliseconds on a normal machine, which is a current one or not
  * much slower; thp_limit() makes them those of this machine. Durations that are not limits,
@@ -47,6 +49,9 @@
 /* A process that makes no progress may wait for this many times its limit of CPU time. */
 #define THP_WALL	4
 
+/* How often a limit allows for a machine that stood still. */
+#define THP_STALLS	8
+
 /* Limits are multiplied by 1 to this. */
 #define THP_SLOW_MAX	30
 
@@ -78,12 +83,14 @@ int thp_limit(int ms);
 struct thp_deadline {
 	pid_t pid;		/* whose CPU time counts; 0: nobody's */
 	int ms;			/* the limit, as it was given */
-	long long begin;	/* ms of the monotonic clock */
-	long long cpu_begin;	/* ms of CPU time of @pid, -1 if the process is gone */
 	long long wall;		/* ms spent, set by thp_deadline_over() */
 	long long cpu;
-	long long delay_begin;	/* ms that @pid has waited for a CPU */
-	long long delay;
+	long long delay;	/* ms that @pid has waited for a CPU */
+	int stalls;		/* times that neither counted in full, up to THP_STALLS */
+	/* At the last look, and at the start: */
+	long long last;		/* ms of the monotonic clock */
+	long long cpu_last;	/* ms of CPU time of @pid, -1 if the process is gone */
+	long long delay_begin;
 };
 
 /*

@@ -208,7 +208,9 @@ void thp_guard_finished(void)
 /*
  * What the guardian does about a test that exceeds its limit, or that has met a crash of
  * the kernel: it kills the process that runs the test, so that the test's clean-up follows;
- * if the clean-up does not end either, it kills that, too.
+ * if the clean-up does not end either, it kills that, too. If even that process stays, as
+ * one does that waits in the kernel for a CPU which never returns from there, it gives up:
+ * the harness would wait for it for ever.
  */
 struct warden {
 	struct thp_kmsg log;	/* its own file description: the tests read another */
@@ -288,8 +290,8 @@ static void feed_starving(void)
 	(void)thp_inject_task(pid, false);
 }
 
-/* Looks at the running test from time to time. */
-static void look_after_test(struct warden *w)
+/* Looks at the running test from time to time. False: nothing can end it. */
+static bool look_after_test(struct warden *w)
 {
 	pid_t pid = thp_run_pid();
 	long long overdue = thp_run_overdue(), asleep;
@@ -304,7 +306,7 @@ static void look_after_test(struct warden *w)
 		w->asleep = w->since;
 	}
 	if (!pid)
-		return;
+		return true;
 	feed_starving();
 	asleep = asleep_for(w, pid);
 	switch (w->stage) {
@@ -332,14 +334,21 @@ static void look_after_test(struct warden *w)
 			       thp_run_name());
 			fflush(stdout);
 			kill(-pid, SIGKILL);
+			w->since = thp_now_ms();
 			w->stage = 2;
 		}
 		break;
+	case 2:
+		return thp_now_ms() - w->since <= thp_limit(THP_KILL_MS);
 	}
+	return true;
 }
 
 /* What the kernel logged when it crashed before the first test; else empty. */
 static char crash[THP_WHY_LEN];
+
+/* The test that nothing could end; else empty. */
+static char endless[THP_RUN_NAME];
 
 /*
  * Waits for the child to end: its wait status. Kills it if the guardian gets a signal,
@@ -369,18 +378,19 @@ static int await_child(pid_t child, const sigset_t *set, int *sig, int *status)
 			       thp_signal_name(*sig));
 		} else {
 			if (thp_guard_was_ready() && !killed) {
-				look_after_test(&warden);
+				if (look_after_test(&warden))
+					continue;
+				snprintf(endless, sizeof(endless), "%s", thp_run_name());
+			} else if (!killed &&
+				   thp_kmsg_find_broken(&warden.log, crash, sizeof(crash))) {
+				/* A child that calls into a crashed kernel may wait for ever. */
+				thp_run_break(crash);
+			} else if (!thp_deadline_over(&d)) {
 				continue;
 			}
-			/* A child that calls into a crashed kernel may wait for ever. */
-			if (!killed &&
-			    thp_kmsg_find_broken(&warden.log, crash, sizeof(crash)))
-				thp_run_break(crash);
-			else if (!thp_deadline_over(&d))
-				continue;
 			if (killed)
 				return -ETIMEDOUT;
-			if (!crash[0])
+			if (!crash[0] && !endless[0])
 				printf("# what this kernel does was not found out within %lld s\n",
 				       d.wall / 1000);
 		}
@@ -398,6 +408,8 @@ static int exit_code(int status, int sig, struct thp_why *why)
 		return thp_why(why, 128 + sig, "interrupted by %s", thp_signal_name(sig));
 	if (crash[0])
 		return thp_why(why, 1, "the kernel has crashed: %s", crash);
+	if (endless[0])
+		return thp_why(why, 1, "%s cannot be killed, and no test runs after it", endless);
 	if (WIFSIGNALED(status))
 		return thp_why(why, 1, "the test program was killed by %s",
 			       thp_signal_name(WTERMSIG(status)));

@@ -18,6 +18,7 @@
 #include "thp_inject.h"
 #include "thp_meter.h"
 #include "thp_set.h"
+#include "thp_swap.h"
 #include "thp_uapi.h"
 #include "thp_uffd.h"
 

@@ -30,6 +30,7 @@
 #include "thp_move.h"
 #include "thp_race.h"
 #include "thp_set.h"
+#include "thp_swap.h"
 #include "thp_uapi.h"
 #include "thp_uffd.h"
 

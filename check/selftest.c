@@ -12,6 +12,8 @@
 
 #include "split_ops.h"
 #include "thp_cgroup.h"
+#include "thp_contract.h"
+#include "thp_family.h"
 #include "thp_harness.h"
 #include "thp_inject.h"
 #include "thp_uapi.h"

@@ -42,6 +42,32 @@ static int meters_read(struct thp_meter *m, struct thp_why *why)
 	return ret;
 }
 
+/*
+ * After reclaim: the same for each THP that is not a PMD swap entry; each process may have
+ * been treated differently.
+ */
+static int meters_expect_swapped(const struct thp_meter *m, const char *what,
+				 struct thp_why *why)
+{
+	struct thp_swapped here[SHARERS + 1], all = { 0 };
+	long long entries;
+	int i;
+
+	TRY(thp_group_swapped(&here[SHARERS], why));
+	for (i = 0; i <= SHARERS; i++) {
+		if (i < SHARERS) {
+			TRY(thp_peer_order(&thp_peers[i], THP_ORDER_SWAPPED, 0, 0, &entries, why));
+			here[i].thps = thp_group.n;
+			here[i].entries = entries;
+		}
+		all.thps += here[i].thps;
+		all.entries += here[i].entries;
+	}
+	for (i = 0; i <= SHARERS; i++)
+		TRY(thp_swapped_expect(&m[i], &here[i], &all, what, why));
+	return 0;
+}
+
 /* One PMD split and, if lazy, one table per THP in each process. */
 static int meters_expect_split(const struct thp_meter *m, const char *what, struct thp_why *why)
 {
@@ -244,7 +270,7 @@ static int reclaim_everywhere(const void *arg, struct thp_why *why)
 				      kb, want * (long long)thp_env.page / 1024);
 	}
 	if (!ret)
-		ret = meters_expect_split(m, "reclaim", why);
+		ret = meters_expect_swapped(m, "reclaim", why);
 	return ret ? ret : still_isolated(why);
 }
 
@@ -268,6 +294,7 @@ TEST_F_TIMEOUT(shared, reclaim, 90)
 static int pageout_after_exit(const void *arg, struct thp_why *why)
 {
 	struct thp_peer *p = thp_peers;
+	struct thp_swapped how;
 	struct thp_meter m;
 	long want, got = 0;
 	int round;
@@ -287,7 +314,9 @@ static int pageout_after_exit(const void *arg, struct thp_why *why)
 		return thp_why(why, -EPROTO,
 			       "%ld pages in swap after %d times MADV_PAGEOUT, expected %ld",
 			       got, RECLAIM_ROUNDS, want);
-	TRY(thp_meter_stop(&m, thp_group_split(), thp_group.n, "MADV_PAGEOUT", why));
+	TRY(thp_meter_read(&m, why));
+	TRY(thp_group_swapped(&how, why));
+	TRY(thp_swapped_expect(&m, &how, &how, "MADV_PAGEOUT", why));
 	TRY(thp_meter_start(&m, 0, why));
 	TRY(thp_peer_start(p, why));
 	TRY(thp_meter_stop(&m, 0, 0, "fork of swapped memory", why));

@@ -21,12 +21,16 @@ FIXTURE_TEARDOWN_PARENT(split)
 	thp_teardown(_metadata);
 }
 
-/* Tables that one operation adds to the process, by the contract; *@or: also allowed. */
-static long op_tables(const struct split_op *op, enum thp_kind kind, long *or)
+/*
+ * Tables that one operation that leaves the range @after adds to the process, by the
+ * contract; *@or: also allowed.
+ */
+static long op_tables(const struct split_op *op, enum thp_kind kind, enum thp_state after,
+		      long *or)
 {
 	long want = 0;
 
-	if (split_expected(op, kind)) {
+	if (split_owed(op, kind, after)) {
 		want = thp_tables_split(kind);
 		*or = want;
 	} else if (op->flags & OP_LEAVES_NONE) {
@@ -39,10 +43,14 @@ static long op_tables(const struct split_op *op, enum thp_kind kind, long *or)
 	return want;
 }
 
-static enum thp_state state_after(const struct split_op *op, enum thp_kind kind)
+/* The state that it has to leave, which @after is compared with. */
+static enum thp_state state_after(const struct split_op *op, enum thp_kind kind,
+				  enum thp_state after)
 {
-	if (split_expected(op, kind))
+	if (split_owed(op, kind, after))
 		return kind == THP_SHMEM ? THP_STATE_NONE : THP_STATE_PTE;
+	if (split_expected(op, kind))
+		return THP_STATE_PMD_SWAP;
 	return op->flags & OP_LEAVES_NONE ? THP_STATE_NONE : thp_kind_state(kind);
 }
 
@@ -96,6 +104,17 @@ static int measure_split(const struct _fixture_variant_split *v, struct counted 
 	return 0;
 }
 
+/* PMDs that the operations had to split. */
+static long long splits_owed(const struct _fixture_variant_split *v, const struct counted *c)
+{
+	long long n = 0;
+	unsigned int i;
+
+	for (i = 0; i < thp_env.unit; i++)
+		n += split_owed(v->op, v->kind, c->state[i]);
+	return n;
+}
+
 /*
  * Compares the events with the contract. They are system-wide: excess may be due to others.
  * Advice skips a folio that another task has locked or holds a reference to, silently, or
@@ -105,9 +124,16 @@ static int judge_counted_events(const struct _fixture_variant_split *v, const st
 				struct thp_why *why)
 {
 	const char *op = v->op->name, *kind = thp_kind_name(v->kind);
-	long long n = thp_env.unit, want = split_expected(v->op, v->kind) ? n : 0, got;
+	long long n = thp_env.unit, want = splits_owed(v, c), got;
 	bool folio = v->op->flags & OP_FOLIO;
 
+	if (v->op->flags & OP_SWAPS && split_expected(v->op, v->kind)) {
+		struct thp_swapped swapped = { .thps = n, .entries = n - want };
+
+		TRY(thp_swapped_events(&swapped, c->ev[1].swpout_pmd - c->ev[0].swpout_pmd,
+				       c->ev[1].swpout_fallback - c->ev[0].swpout_fallback, op,
+				       why));
+	}
 	got = c->ev[1].split_pmd - c->ev[0].split_pmd;
 	if (got != want)
 		return thp_why(why, got > want || v->op->starved == ADVICE ? -EAGAIN : -EPROTO,
@@ -136,15 +162,16 @@ static int judge_counted_tables(const struct _fixture_variant_split *v, const st
 {
 	const char *op = v->op->name, *kind = thp_kind_name(v->kind);
 	const char *mode = thp_mode_name(thp_env.contract);
-	long n = thp_env.unit, want, or, got;
+	long n = thp_env.unit, want, or, got, more, more_or;
+	unsigned int i;
 
 	want = n * thp_tables_mapped(v->kind);
 	if (!thp_env_tables(c->fault - c->base, &got) || got != want)
 		return thp_why(why, -EPROTO,
 			       "fault of %ld %s: %+ld tables (%+lld B), expected %+ld on %s kernel",
 			       n, kind, got, c->fault - c->base, want, mode);
-	want = n * op_tables(v->op, v->kind, &or);
-	or *= n;
+	for (i = 0, want = 0, or = 0; i < thp_env.unit; i++, want += more, or += more_or)
+		more = op_tables(v->op, v->kind, c->state[i], &more_or);
 	if (!thp_env_tables(c->after - c->before, &got) || (got != want && got != or))
 		return thp_why(why, -EPROTO,
 			       "%s of %ld %s: %+ld tables (%+lld B), expected %+ld on %s kernel",
@@ -162,14 +189,15 @@ static int judge_counted_maps(const struct _fixture_variant_split *v, const stru
 			      struct thp_why *why)
 {
 	uint64_t pmd_kb = thp_env.pmd / 1024, huge_kb[2] = { pmd_kb, 0 };
-	enum thp_state want = state_after(v->op, v->kind);
 	const char *op = v->op->name;
+	enum thp_state want;
 	unsigned int i;
 
 	for (i = 0; i < thp_env.unit; i++) {
 		if (c->ret[i])
 			return thp_why(why, -EPROTO, "%s returned %s, expected success", op,
 				       thp_errno_name(c->ret[i]));
+		want = state_after(v->op, v->kind, c->state[i]);
 		if (c->state[i] != want && c->state[i] != THP_STATE_UNKNOWN)
 			return thp_why(why, -EPROTO, "%s left the range %s, expected %s", op,
 				       thp_state_name(c->state[i]), thp_state_name(want));

@@ -33,6 +33,7 @@ static int settle(struct thp_race *r, long long base, struct thp_why *why)
 	long long before, after;
 	enum thp_state state;
 	long got, lo, hi;
+	bool pmd;
 	int ret;
 
 	ret = thp_obs_state(r->map.thp, thp_env.pmd, &state);
@@ -44,8 +45,9 @@ static int settle(struct thp_race *r, long long base, struct thp_why *why)
 	if (ret)
 		return thp_why(why, ret, "munmap: %s", thp_errno_name(ret));
 	/* An empty range may have kept its table; a single table may be below 1 kB. */
-	lo = state == THP_STATE_PMD ? thp_tables_mapped(THP_ANON) : state == THP_STATE_PTE ? 1 : 0;
-	hi = state == THP_STATE_PMD ? thp_tables_mapped(THP_ANON) : 1;
+	pmd = state == THP_STATE_PMD || state == THP_STATE_PMD_SWAP;
+	lo = pmd ? thp_tables_mapped(THP_ANON) : state == THP_STATE_PTE ? 1 : 0;
+	hi = pmd ? thp_tables_mapped(THP_ANON) : 1;
 	if (thp_env.unit == 1 && state != THP_STATE_UNKNOWN &&
 	    (!thp_env_tables(before - after, &got) || got < lo || got > hi))
 		return thp_why(why, -EPROTO,
@@ -291,6 +293,10 @@ FIXTURE_VARIANT_ADD(race, zap_fork) {
 	},
 };
 
+/*
+ * MADV_PAGEOUT splits the PMD in try_to_unmap_one(); on a kernel with PMD swap entries it
+ * makes one, and the others split that, copy it, and fault it in.
+ */
 FIXTURE_VARIANT_ADD(race, pageout_split) {
 	.set = {
 		.actors = { PAGEOUT, SPLIT, COLLAPSE, TOUCH },

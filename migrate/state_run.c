@@ -344,11 +344,19 @@ static int state_swap_out(struct state *s, size_t first, size_t n, struct thp_wh
 	return thp_why(why, -EAGAIN, "MADV_PAGEOUT left %zu of %zu pages", left, n);
 }
 
+/* A THP may be in swap as one PMD swap entry, thp_swap.h: then that is what is left. */
 static int state_swap(struct state *s, struct thp_why *why)
 {
-	return state_swap_out(s, 0, thp_env.nr, why);
+	enum thp_state state;
+
+	TRY(state_swap_out(s, 0, thp_env.nr, why));
+	TRY(thp_obs_state(s->m.thp, thp_env.pmd, &state));
+	if (s->after == THP_STATE_PTE && state == THP_STATE_PMD_SWAP)
+		s->after = state;
+	return 0;
 }
 
+/* Swapped in, an entry is a PMD again, unless zswap has its pages. */
 static int state_swap_in(struct state *s, struct thp_why *why)
 {
 	int ret = state_swap(s, why);
@@ -356,6 +364,8 @@ static int state_swap_in(struct state *s, struct thp_why *why)
 
 	for (i = 0; i < thp_env.nr && !ret && s->bit != BIT_DIRTY; i++)
 		(void)thp_peek(thp_page(&s->m, i));
+	if (s->after == THP_STATE_PMD_SWAP && s->bit != BIT_DIRTY)
+		s->after = thp_swap_by_zswap() ? THP_STATE_PTE : THP_STATE_PMD;
 	return ret;
 }
 

@@ -34,13 +34,14 @@ FIXTURE_TEARDOWN_PARENT(split)
 static int without_tables(const void *arg, struct thp_why *why)
 {
 	const struct starve_job *job = arg;
-	bool needed = starve_needs_table(job->op, job->kind);
 	const char *op = job->op->name, *kind = thp_kind_name(job->kind);
 	struct starve_result *r = job->result;
+	bool needed;
 
 	memset(r, 0, sizeof(*r));
 	TRY(thp_inject_setup(true, 0, why));
 	TRY(starve_run(job, why));
+	needed = starve_needed_table(job);
 	TRY(starve_events(r, job->op, job->kind, starve_counts_failures() ? r->fired : 0, true,
 			  why));
 	starve_report("targeted", job, r->fired);
@@ -118,9 +119,12 @@ static int shot_events(const struct starve_job *job, const struct thp_map *m,
 	struct starve_result shot = {
 		.splits = e[1].split_pmd - e[0].split_pmd,
 		.failed_splits = e[1].split_pmd_failed - e[0].split_pmd_failed,
+		.entries = e[1].swpout_pmd - e[0].swpout_pmd,
+		.fallbacks = e[1].swpout_fallback - e[0].swpout_fallback,
 	};
 	int ret = thp_obs_state(m->thp, thp_env.pmd, &shot.state);
 
+	job->result->owed |= !ret && split_owed(job->op, m->kind, shot.state);
 	return ret ? thp_why(why, ret, "page map: %s", thp_errno_name(ret)) :
 	       starve_events(&shot, job->op, m->kind, fired, false, why);
 }
@@ -208,7 +212,7 @@ static int sweep(struct thp_chan *chan, void *arg)
 		 * A slab allocation that needed a page may have been refused instead of the
 		 * table.
 		 */
-		if (r->failed_splits || !starve_needs_table(job->op, job->kind) ||
+		if (r->failed_splits || !starve_needed_table(job) ||
 		    ++sweeps == SWEEPS)
 			break;
 		nth = 0;
@@ -229,7 +233,7 @@ static int allocation_by_allocation(const void *arg, struct thp_why *why)
 	TRY(thp_inject_setup(false, 0, why));
 	TRY(thp_child_run(sweep, (void *)job, THP_STEP_MS, why));
 	starve_report("fail-nth", job, r->fired);
-	if (!starve_needs_table(job->op, job->kind))
+	if (!starve_needed_table(job))
 		return 0;
 	if (r->fired <= 0)
 		return thp_why(why, -EPROTO, "%s of %s: the injector never fired", op, kind);

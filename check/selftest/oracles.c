@@ -49,6 +49,52 @@ TEST_F(oracle, state)
 		  (unsigned long long)sm.anon_huge_kb);
 }
 
+/* What a swap-out may cost follows what happened, and the events have to agree. */
+TEST_F(oracle, swapped)
+{
+	struct thp_swapped s = { 0 };
+	struct thp_why why = { 0 };
+
+	(void)self;
+	thp_swapped_add(&s, THP_STATE_PTE);
+	THP_CHECK(thp_swapped_splits(&s) == 1, "a THP in PTEs: %ld splits", thp_swapped_splits(&s));
+	THP_CHECK(thp_swapped_tables(&s) == thp_tables_split(THP_ANON), "a THP in PTEs: %ld tables",
+		  thp_swapped_tables(&s));
+	THP_CHECK_OK(thp_swapped_events(&s, 0, 0, "no entry", &why), &why);
+	THP_CHECK_OK(thp_swapped_events(&s, 1, 1, "one of others", &why), &why);
+	EXPECT_CAUSE(thp_swapped_events(&s, 1, 0, "x", WHY), "0 of 1 are THPs in swap");
+	thp_swapped_add(&s, THP_STATE_PMD_SWAP);
+	THP_CHECK(thp_swapped_splits(&s) == 1, "an entry: %ld splits, expected 1 of the other",
+		  thp_swapped_splits(&s));
+	THP_CHECK_OK(thp_swapped_events(&s, 1, 0, "an entry", &why), &why);
+	EXPECT_CAUSE(thp_swapped_events(&s, 0, 0, "x", WHY), "expected 1 in thp_swpout_pmd");
+	EXPECT_CAUSE(thp_swapped_events(&s, 2, 0, "x", WHY), "1 of 2 are THPs in swap");
+}
+
+/* THPs in different states: that is a state of its own, which nobody expects. */
+TEST_F(oracle, mixed)
+{
+	struct thp_why why = { 0 };
+	bool root = thp_env.root;
+	enum thp_state state;
+
+	(void)self;
+	THP_REQUIRE_OK(thp_group_new(THP_ANON, 2 * thp_env.unit, &why), &why);
+	THP_CHECK_OK(thp_group_state(&state, &why), &why);
+	THP_CHECK(state == THP_STATE_PMD, "whole: %s", thp_state_name(state));
+	THP_CHECK_OK(thp_split_at(thp_page(&thp_group.map[1], 1), &why), &why);
+	THP_CHECK_OK(thp_group_state(&state, &why), &why);
+	THP_CHECK(state == THP_STATE_MIXED, "one of two split: %s", thp_state_name(state));
+	THP_REQUIRE_OK(thp_peers_prepare(1, &why), &why);
+	THP_REQUIRE_OK(thp_peer_start(&thp_peers[0], &why), &why);
+	/* To an ordinary user thp_obs_state() may say UNKNOWN of the huge zero folio alone. */
+	thp_env.root = false;
+	EXPECT_CAUSE(thp_peer_expect(&thp_peers[0], THP_STATE_PMD_ZERO, WHY), "range is mixed");
+	thp_env.root = root;
+	THP_CHECK_OK(thp_peer_end(&thp_peers[0], &why), &why);
+	thp_family_reset();
+}
+
 static int expect_state(const char *p, enum thp_state want, const char *what, struct thp_why *why)
 {
 	enum thp_state got;

@@ -447,6 +447,7 @@ void thp_env_print(void)
 		printf("# PR_SET_THP_DISABLE: was set, taken off for the tests\n");
 	printf("# user: %s\n", thp_env.root ? "root" : "unprivileged");
 	printf("# bytes per PTE table: %zu\n", thp_env.table);
+	printf("# PMD swap entries: %s\n", thp_env_missing(THP_NEED_PMD_SWAP) ? "no" : "yes");
 	printf("# mode: expected=%s contract=%s measured=%s decided-by=%s\n",
 	       thp_mode_name(thp_env.requested), thp_mode_name(thp_env.contract),
 	       thp_mode_name(thp_env.measured), thp_env.decided_by);

@@ -294,6 +294,12 @@ static int has_exact_stats(const struct thp_need_row *row)
 	return thp_obs_fold();
 }
 
+static int counts_pmd_swap(const struct thp_need_row *row)
+{
+	(void)row;
+	return thp_obs_vmstat("thp_swpout_pmd") == THP_EVENT_NONE ? -ENOSYS : 0;
+}
+
 static const struct thp_need_row rows[] = {
 #define NEED(id, ...) { .name = #id, __VA_ARGS__ }
 #include "thp_needs.def"

@@ -14,6 +14,12 @@
 #include "thp_uapi.h"
 
 #define PM_PFN_MASK	((1ULL << 55) - 1)
+#define PM_TYPE_MASK	0x1fULL
+/*
+ * Types of entries that are no swap: the kernel takes at most 9 of 32, from the top, for
+ * device memory, migration, poisoned pages and markers.
+ */
+#define PM_TYPE_SPECIAL	23
 #define KPF_THP		22
 #define KPF_ZERO_PAGE	24
 
@@ -65,6 +71,8 @@ int thp_obs_events(struct thp_events *ev)
 	ev->fault_fallback = event("thp_fault_fallback");
 	ev->zero_page_alloc = event("thp_zero_page_alloc");
 	ev->swpout = event("pswpout");
+	ev->swpout_pmd = event("thp_swpout_pmd");
+	ev->swpout_fallback = event("thp_swpout_fallback");
 	ev->migrated = event("thp_migration_success");
 	ev->migrate_split = event("thp_migration_split");
 	ev->deferred = event("thp_deferred_split_page");
@@ -90,6 +98,7 @@ const char *thp_state_name(enum thp_state state)
 {
 	static const char * const names[] = {
 		"unmapped", "PTE-mapped", "PMD-mapped", "huge-zero PMD", "unknown",
+		"a THP in swap", "mixed",
 	};
 
 	return names[state];
@@ -148,8 +157,8 @@ long thp_obs_populated(const void *addr, size_t len)
 bool thp_obs_scan_blind;
 uint64_t thp_obs_scan_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_HUGE | PAGE_IS_PFNZERO;
 
-/* Bytes of a range that PAGEMAP_SCAN finds mapped by PMDs, or -errno. */
-static long long huge_by_scan(uint64_t start, uint64_t end)
+/* Bytes of a range that PAGEMAP_SCAN finds mapped by PMDs with these @bits, or -errno. */
+static long long huge_by_scan(uint64_t start, uint64_t end, uint64_t bits)
 {
 	struct page_region vec[16];
 	struct pm_scan_arg arg = {
@@ -158,7 +167,7 @@ static long long huge_by_scan(uint64_t start, uint64_t end)
 		.end = end,
 		.vec = (uintptr_t)vec,
 		.vec_len = ARRAY_SIZE(vec),
-		.category_mask = PAGE_IS_HUGE | PAGE_IS_PRESENT,
+		.category_mask = PAGE_IS_HUGE | bits,
 		.return_mask = PAGE_IS_HUGE,
 	};
 	long long found = 0;
@@ -211,6 +220,8 @@ static int state_by_scan(const void *addr, size_t len, enum thp_state *state)
 		*state = THP_STATE_UNKNOWN;
 	else if (vec[0].categories & PAGE_IS_PFNZERO)
 		*state = THP_STATE_PMD_ZERO;
+	else if (vec[0].categories & PAGE_IS_SWAPPED)
+		*state = THP_STATE_PMD_SWAP;
 	else
 		*state = THP_STATE_PMD;
 	return 0;
@@ -268,12 +279,46 @@ static int zero_or_data(const void *addr, size_t len, enum thp_state *state)
 	ret = thp_obs_smaps(0, addr, len, &sm);
 	if (ret)
 		return ret;
-	huge = huge_by_scan(sm.start, sm.end);
+	huge = huge_by_scan(sm.start, sm.end, PAGE_IS_PRESENT);
 	if (huge < 0)
 		return huge;
 	if (!sm.anon_huge_kb && !sm.shmem_huge_kb)
 		*state = THP_STATE_PMD_ZERO;
 	else if ((sm.anon_huge_kb + sm.shmem_huge_kb) << 10 < (uint64_t)huge)
+		*state = THP_STATE_UNKNOWN;
+	return 0;
+}
+
+/*
+ * What a range is that is mapped by one PMD, not present: a THP in swap or not. An entry
+ * of swap is never 0, as the first slot of each area is its header: so the entry that
+ * unprivileged users see tells nothing.
+ */
+static int swap_or_elsewhere(const void *addr, size_t len, enum thp_state *state)
+{
+	struct thp_smaps sm;
+	long long huge;
+	uint64_t entry;
+	int ret;
+
+	ret = thp_obs_pagemap(addr, &entry);
+	if (ret)
+		return ret;
+	if (entry & PM_PFN_MASK) {
+		/* Migrated since the scan: it is present. */
+		if (entry & THP_PM_PRESENT || (entry & PM_TYPE_MASK) >= PM_TYPE_SPECIAL)
+			*state = THP_STATE_PMD;
+		return 0;
+	}
+	ret = thp_obs_smaps(0, addr, len, &sm);
+	if (ret)
+		return ret;
+	huge = huge_by_scan(sm.start, sm.end, PAGE_IS_SWAPPED);
+	if (huge < 0)
+		return huge;
+	if (!sm.swap_kb)
+		*state = THP_STATE_PMD;
+	else if (sm.swap_kb << 10 < (uint64_t)huge)
 		*state = THP_STATE_UNKNOWN;
 	return 0;
 }
@@ -299,6 +344,8 @@ int thp_obs_state(const void *addr, size_t len, enum thp_state *state)
 	int ret;
 
 	if (!state_by_scan(addr, len, state)) {
+		if (*state == THP_STATE_PMD_SWAP)
+			return swap_or_elsewhere(addr, len, state);
 		if (*state == THP_STATE_PMD && thp_obs_scan_blind)
 			return zero_or_data(addr, len, state);
 		return 0;

@@ -28,6 +28,8 @@ struct thp_events {
 	uint64_t fault_fallback;	/* thp_fault_fallback */
 	uint64_t zero_page_alloc;	/* thp_zero_page_alloc */
 	uint64_t swpout;		/* pswpout, pages */
+	uint64_t swpout_pmd;		/* thp_swpout_pmd: kernels with PMD swap entries */
+	uint64_t swpout_fallback;	/* thp_swpout_fallback */
 	uint64_t migrated;		/* thp_migration_success */
 	uint64_t migrate_split;		/* thp_migration_split */
 	uint64_t deferred;		/* thp_deferred_split_page */
@@ -51,6 +53,8 @@ enum thp_state {
 	THP_STATE_PMD,		/* one PMD entry, a folio with data */
 	THP_STATE_PMD_ZERO,	/* one PMD entry, the huge zero folio */
 	THP_STATE_UNKNOWN,	/* this kernel does not show it to this user */
+	THP_STATE_PMD_SWAP,	/* one PMD entry for consecutive swap slots: a THP in swap */
+	THP_STATE_MIXED,	/* of several ranges: not all the same */
 };
 
 /*
@@ -59,6 +63,14 @@ enum thp_state {
  * thp_obs_probe_scan(). Before that smaps tells PMD from PTE
  * mappings and /proc/kpageflags (root) finds the huge zero folio, for which
  * the result is THP_STATE_UNKNOWN without privilege. 0 or -errno.
+ *
+ * PAGEMAP_SCAN says PAGE_IS_SWAPPED of any PMD that is not present: a THP in swap, one
+ * that is being migrated, one in device memory. The first is THP_STATE_PMD_SWAP, the
+ * others are THP_STATE_PMD. For root pagemap tells them apart by the type of the entry,
+ * bits 0 to 4, which swap areas number from 0 and the others from the top
+ * (include/linux/swap.h). Others see no type; for them smaps does, whose Swap counts
+ * swap alone: but for the whole VMA, so one with PMDs of both sorts is
+ * THP_STATE_UNKNOWN. No kernel without PAGEMAP_SCAN has PMD swap entries.
  */
 int thp_obs_state(const void *addr, size_t len, enum thp_state *state);
 

@@ -113,10 +113,10 @@ static const struct split_op pageout_ops[] = {
 		.kinds = THP_ANON, .keeps = THP_ZERO,
 		.verify = verify_pageout,
 	}, {
-		/* Swap entries are for base pages: the PMD is split on its way out. */
+		/* The PMD is split on its way out, unless it becomes a PMD swap entry. */
 		WHOLE("pageout"), .covers = "reclaim-unmap",
 		.run_with = split_madvise, .arg = MADV_PAGEOUT,
-		.starved = ADVICE, .needs = THP_NEED_SWAP,
+		.starved = ADVICE, .needs = THP_NEED_SWAP, .flags = OP_SWAPS,
 		.kinds = THP_ANON, .keeps = THP_ZERO,
 		.says = { &split_swapped, 0, 1, THP_ANON },
 	},

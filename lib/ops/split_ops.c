@@ -106,6 +106,12 @@ bool split_expected(const struct split_op *op, enum thp_kind kind)
 	return op->kinds & kind;
 }
 
+bool split_owed(const struct split_op *op, enum thp_kind kind, enum thp_state after)
+{
+	return split_expected(op, kind) &&
+	       !(op->flags & OP_SWAPS && after == THP_STATE_PMD_SWAP);
+}
+
 bool split_errno_ok(const struct split_op *op, int err)
 {
 	size_t i;

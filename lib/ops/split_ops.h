@@ -56,6 +56,7 @@ enum split_starved {
 #define OP_ABOVE_TOO	(1 << 7)	/* ... the page above it */
 #define OP_UNDOES_FIRST	(1 << 8)	/* takes its effect back before it splits the VMA */
 #define OP_EACH_PAGE	(1 << 9)	/* tries again with each page of the range */
+#define OP_SWAPS	(1 << 10)	/* swaps the THP out: splits it, or makes an entry of it */
 
 /*
  * Success has an effect on the contents (.effect), and others that the contents do not
@@ -119,6 +120,12 @@ int split_run_at(const struct split_op *op, struct thp_map *m, char *addr, size_
 
 /* Whether @op has to split a PMD of this kind (false: it must keep it). */
 bool split_expected(const struct split_op *op, enum thp_kind kind);
+
+/*
+ * The same once it is known how the operation left the mapping: a THP that is in swap as
+ * one PMD swap entry (OP_SWAPS, thp_swap.h) need not have been split.
+ */
+bool split_owed(const struct split_op *op, enum thp_kind kind, enum thp_state after);
 
 /*
  * All contents of the range, as they must be after success (@done) or as they

@@ -25,6 +25,11 @@ bool starve_needs_table(const struct split_op *op, enum thp_kind kind)
 	return split_expected(op, kind) && thp_split_allocates(kind);
 }
 
+bool starve_needed_table(const struct starve_job *job)
+{
+	return starve_needs_table(job->op, job->kind) && job->result->owed;
+}
+
 const char *starve_outcome(const struct starve_result *r)
 {
 	return r->waited ? "waited" : thp_errno_name(r->ret);
@@ -34,7 +39,7 @@ void starve_report(const char *injector, const struct starve_job *job, long refu
 {
 	const struct starve_result *r = job->result;
 
-	thp_inject_report(injector, starve_needs_table(job->op, job->kind), refused,
+	thp_inject_report(injector, starve_needed_table(job), refused,
 			  "%s, thp_split_pmd_failed %+ld", starve_outcome(r), r->failed_splits);
 }
 
@@ -116,6 +121,7 @@ static int victim_judge(struct victim *v, struct thp_why *why)
 	ret = thp_obs_state(v->m.thp, thp_env.pmd, &r->state);
 	if (ret)
 		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
+	r->owed = split_owed(op, v->m.kind, r->state);
 	r->still_huge = split_expected(op, v->m.kind) && r->state == thp_kind_state(v->m.kind);
 	TRY(starve_judge(op, &v->m, r->ret, v->before.layout, strict, why));
 	if (!r->ret)
@@ -283,6 +289,8 @@ int starve_run(const struct starve_job *job, struct thp_why *why)
 		r->fired = thp_inject_fired() - r->drained;
 	r->splits = e[1].split_pmd - e[0].split_pmd;
 	r->failed_splits = e[1].split_pmd_failed - e[0].split_pmd_failed;
+	r->entries = e[1].swpout_pmd - e[0].swpout_pmd;
+	r->fallbacks = e[1].swpout_fallback - e[0].swpout_fallback;
 	if (c.chan)
 		thp_chan_post_child(c.chan, STARVE_FED);
 	ret = thp_child_join(&c, ret == -ETIMEDOUT ? 0 : THP_STEP_MS, &inner);

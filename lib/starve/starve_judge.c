@@ -5,6 +5,7 @@
 
 #include "starve.h"
 #include "thp_hmm.h"
+#include "thp_swap.h"
 
 /* Tries of an operation whose effect reclaim undoes before it can be checked. */
 #define UNDONE_TRIES	5
@@ -166,8 +167,15 @@ bool starve_counts_failures(void)
 int starve_events(const struct starve_result *r, const struct split_op *op, enum thp_kind kind,
 		  long refused, bool tables, struct thp_why *why)
 {
-	long splits = split_expected(op, kind) && r->state != thp_kind_state(kind);
+	long splits = split_owed(op, kind, r->state) && r->state != thp_kind_state(kind);
 
+	if (op->flags & OP_SWAPS && split_expected(op, kind) &&
+	    r->state != thp_kind_state(kind)) {
+		struct thp_swapped swapped = { 0 };
+
+		thp_swapped_add(&swapped, r->state);
+		TRY(thp_swapped_events(&swapped, r->entries, r->fallbacks, op->name, why));
+	}
 	if (r->failed_splits > refused || (tables && r->failed_splits < refused))
 		return thp_why(why, r->failed_splits > refused ? -EAGAIN : -EPROTO,
 			       "%s of %s: thp_split_pmd_failed %+ld, %ld %s refused", op->name,

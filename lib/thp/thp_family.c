@@ -189,8 +189,18 @@ int thp_group_state(enum thp_state *state, struct thp_why *why)
 		if (!i)
 			*state = s;
 		else if (s != *state)
-			*state = THP_STATE_UNKNOWN;
+			*state = THP_STATE_MIXED;
 	}
+	return 0;
+}
+
+int thp_group_swapped(struct thp_swapped *s, struct thp_why *why)
+{
+	unsigned int i;
+
+	*s = (struct thp_swapped){ 0 };
+	for (i = 0; i < thp_group.n; i++)
+		TRY(thp_swapped_look(s, thp_group.map[i].thp, why));
 	return 0;
 }
 
@@ -224,7 +234,7 @@ int thp_group_finish(struct thp_why *why)
 			return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
 		if (s == THP_STATE_PTE)
 			want += thp_env.table;
-		if (s == THP_STATE_PMD || s == THP_STATE_PMD_ZERO)
+		if (s == THP_STATE_PMD || s == THP_STATE_PMD_ZERO || s == THP_STATE_PMD_SWAP)
 			want += thp_tables_mapped(thp_group.kind) * (long long)thp_env.table;
 		if (s == THP_STATE_UNKNOWN || s == THP_STATE_NONE)
 			want = -1;
@@ -246,6 +256,7 @@ int thp_group_finish(struct thp_why *why)
 static int obey(struct thp_chan *chan, enum thp_order order, long long a, long long b)
 {
 	enum thp_state state = THP_STATE_UNKNOWN;
+	struct thp_swapped swapped;
 	long long before;
 	unsigned int i;
 	int ret = 0;
@@ -256,6 +267,10 @@ static int obey(struct thp_chan *chan, enum thp_order order, long long a, long l
 	case THP_ORDER_STATE:
 		ret = thp_group_state(&state, &chan->why);
 		chan->val[VAL_RESULT] = state;
+		return ret;
+	case THP_ORDER_SWAPPED:
+		ret = thp_group_swapped(&swapped, &chan->why);
+		chan->val[VAL_RESULT] = swapped.entries;
 		return ret;
 	case THP_ORDER_WRITE:
 		thp_group_write(a, b);

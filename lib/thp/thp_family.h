@@ -20,6 +20,7 @@
 #include "thp_map.h"
 #include "thp_meter.h"
 #include "thp_obs.h"
+#include "thp_swap.h"
 
 #define THP_GROUP_MAX	16
 #define THP_PEERS_MAX	32
@@ -60,8 +61,11 @@ void thp_group_fill(void *page, unsigned int i, size_t index, uint64_t seed);
 /* Every base page of every THP against the view; -EILSEQ with a cause. */
 int thp_group_check(struct thp_why *why);
 
-/* The state that all THPs share; THP_STATE_UNKNOWN if they differ. */
+/* The state that all THPs share; THP_STATE_MIXED if they differ. */
 int thp_group_state(enum thp_state *state, struct thp_why *why);
+
+/* After the group was swapped out: how. */
+int thp_group_swapped(struct thp_swapped *s, struct thp_why *why);
 int thp_group_expect(enum thp_state want, struct thp_why *why);
 
 /*
@@ -73,6 +77,7 @@ int thp_group_finish(struct thp_why *why);
 enum thp_order {
 	THP_ORDER_CHECK,	/* thp_group_check() */
 	THP_ORDER_STATE,	/* thp_group_state(), the state is the result */
+	THP_ORDER_SWAPPED,	/* thp_group_swapped(), the entries are the result */
 	THP_ORDER_WRITE,	/* thp_group_write(a, b) */
 	THP_ORDER_NOTE,		/* thp_group_note(a, b) */
 	THP_ORDER_FILL,		/* thp_group_note() and a write of every page, seed a */

@@ -80,6 +80,18 @@ int thp_set_stop_split(const struct thp_set *s, struct thp_meter *m, const char 
 	return thp_meter_stop(m, s->n * thp_tables_split(s->map[0].kind), s->n, what, why);
 }
 
+int thp_set_stop_swapped(const struct thp_set *s, struct thp_meter *m, const char *what,
+			 struct thp_swapped *swapped, struct thp_why *why)
+{
+	unsigned int i;
+	int ret = thp_meter_read(m, why);
+
+	*swapped = (struct thp_swapped){ 0 };
+	for (i = 0; i < s->n && !ret; i++)
+		ret = thp_swapped_look(swapped, s->map[i].thp, why);
+	return ret ? ret : thp_swapped_expect(m, swapped, swapped, what, why);
+}
+
 void thp_set_destroy(struct thp_set *s)
 {
 	unsigned int i;

@@ -9,6 +9,7 @@
 
 #include "thp_map.h"
 #include "thp_meter.h"
+#include "thp_swap.h"
 
 /* thp_env.unit is at most this: 1024 B / 64 B per table. */
 #define THP_SET_MAX 16
@@ -45,6 +46,13 @@ int thp_set_zap(struct thp_set *s, long each, struct thp_why *why);
  */
 int thp_set_stop_split(const struct thp_set *s, struct thp_meter *m, const char *what,
 		       struct thp_why *why);
+
+/*
+ * The same after MADV_PAGEOUT of every range, by what happened to each: @swapped is filled
+ * in, see thp_swapped_expect().
+ */
+int thp_set_stop_swapped(const struct thp_set *s, struct thp_meter *m, const char *what,
+			 struct thp_swapped *swapped, struct thp_why *why);
 
 /* Unmaps everything; safe to call twice. */
 void thp_set_destroy(struct thp_set *s);

@@ -39,6 +39,31 @@ static int swap_in(struct thp_set *set, const struct thp_swapped *swapped, struc
 	return thp_meter_expect(&meter, 0, 0, "swap-in", why);
 }
 
+/* MADV_WILLNEED reads into the swap cache: what is mapped stays as it is. */
+static int read_ahead(struct thp_set *set, const struct thp_swapped *swapped, struct thp_why *why)
+{
+	struct thp_swapped now;
+	struct thp_meter meter;
+	unsigned int i;
+
+	TRY(thp_meter_start(&meter, 0, why));
+	for (i = 0; i < set->n; i++)
+		if (madvise(set->map[i].thp, thp_env.pmd, MADV_WILLNEED))
+			return thp_why(why, -errno, "MADV_WILLNEED: %s", strerror(errno));
+	TRY(thp_meter_read(&meter, why));
+	now = (struct thp_swapped){ 0 };
+	for (i = 0; i < set->n; i++)
+		TRY(thp_swapped_look(&now, set->map[i].thp, why));
+	/* zswap stores base pages: the kernel may split an entry to read them. */
+	if (thp_swap_by_zswap())
+		return 0;
+	if (now.entries != swapped->entries)
+		return thp_why(why, -EAGAIN,
+			       "MADV_WILLNEED: %u PMD swap entries became %u", swapped->entries,
+			       now.entries);
+	return thp_meter_expect(&meter, 0, 0, "MADV_WILLNEED", why);
+}
+
 /*
  * Swap-out unmaps a THP: PTEs with swap entries need a table, a PMD swap entry does not. A
  * kernel that knows PMD swap entries makes one in one of the tries, unless it is excused.
@@ -66,6 +91,7 @@ static int swap_out(const void *arg, struct thp_why *why)
 				       "swap-out made no PMD swap entry, but the kernel has thp_swpout_pmd and swap is free");
 		TRY(thp_map_expect(&set.map[0], THP_STATE_PTE, why));
 	}
+	TRY(read_ahead(&set, &swapped, why));
 	return swap_in(&set, &swapped, why);
 }
 

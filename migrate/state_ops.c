@@ -392,6 +392,48 @@ static const struct state_op state_ops[] = {
 			[BIT_UFFD_RWP] = CELL(CLEARED, "do_uffd_rwp()"),
 		},
 	}, {
+		.name = "swap_split", .covers = "reclaim-unmap split-madvise-flags",
+		.what = "`MADV_PAGEOUT`, then a VMA boundary comes and goes",
+		.needs = THP_NEED_SWAP,
+		.by = "__split_huge_pmd_locked()",
+		.run = state_split_swapped, .flags = ST_PART, .after = THP_STATE_PTE,
+		.cells = {
+			[BIT_YOUNG] = CELL(EITHER, "try_to_unmap_one()"),
+			[BIT_WRITE] = CELL(MAY_CLEAR, "try_to_unmap_one()"),
+			[BIT_EXCLUSIVE] = CELL(MAY_CLEAR, "try_to_unmap_one()"),
+			[BIT_SOFT_DIRTY] = BY_MKDIRTY,
+		},
+		.named = {
+			[BIT_YOUNG] = CELL(EITHER, "try_to_unmap_one()"),
+			[BIT_WRITE] = CELL(MAY_CLEAR, "try_to_unmap_one()"),
+			[BIT_EXCLUSIVE] = CELL(MAY_CLEAR, "try_to_unmap_one()"),
+			[BIT_SOFT_DIRTY] = BY_MKDIRTY,
+		},
+	}, {
+		.name = "swap_protect", .covers = "reclaim-unmap protect-pmd",
+		.what = "`MADV_PAGEOUT`, then `mprotect()`, read-only and back",
+		.needs = THP_NEED_SWAP,
+		.by = "change_softleaf_pte()",
+		.run = state_protect_swapped, .after = THP_STATE_PTE,
+		.cells = {
+			[BIT_YOUNG] = CELL(EITHER, "try_to_unmap_one()"),
+			[BIT_WRITE] = CELL(MAY_CLEAR, "try_to_unmap_one()"),
+			[BIT_EXCLUSIVE] = CELL(MAY_CLEAR, "try_to_unmap_one()"),
+			[BIT_SOFT_DIRTY] = BY_MKDIRTY,
+		},
+	}, {
+		.name = "swap_move", .covers = "reclaim-unmap move-pmd",
+		.what = "`MADV_PAGEOUT`, then `mremap()`, `UFFD_FEATURE_EVENT_REMAP`",
+		.needs = THP_NEED_SWAP,
+		.by = "move_ptes()",
+		.run = state_move_swapped, .flags = ST_EVENTS, .after = THP_STATE_PTE,
+		.cells = {
+			[BIT_YOUNG] = CELL(EITHER, "try_to_unmap_one()"),
+			[BIT_WRITE] = CELL(MAY_CLEAR, "try_to_unmap_one()"),
+			[BIT_EXCLUSIVE] = CELL(MAY_CLEAR, "try_to_unmap_one()"),
+			[BIT_SOFT_DIRTY] = CELL(SET, "move_soft_dirty_pte()"),
+		},
+	}, {
 		.name = "uffd_move_swapped", .covers = "uffd-move-split",
 		.what = "`MADV_PAGEOUT`, then `UFFDIO_MOVE`",
 		.needs = THP_NEED_SWAP | THP_NEED_UFFD_MOVE,

@@ -378,6 +378,27 @@ static int state_swap_part(struct state *s, struct thp_why *why)
 	return ret;
 }
 
+/* On a kernel with PMD swap entries these split, change and move an entry. */
+static int state_split_swapped(struct state *s, struct thp_why *why)
+{
+	TRY(state_swap(s, why));
+	if (s->after == THP_STATE_PMD_SWAP)
+		s->after = THP_STATE_PTE;
+	return state_split(s, why);
+}
+
+static int state_protect_swapped(struct state *s, struct thp_why *why)
+{
+	TRY(state_swap(s, why));
+	return state_read_only(s, why);
+}
+
+static int state_move_swapped(struct state *s, struct thp_why *why)
+{
+	TRY(state_swap(s, why));
+	return state_move(s, why);
+}
+
 static int state_uffd_move_swapped(struct state *s, struct thp_why *why)
 {
 	int ret = state_swap(s, why);

@@ -16,7 +16,7 @@ FIXTURE_VARIANT(split) {
 	enum thp_kind kind;
 };
 
-#define SPLIT_MAX_VARIANTS 512
+#define SPLIT_MAX_VARIANTS 768
 
 static struct {
 	char name[64];
@@ -41,7 +41,7 @@ static const char *split_cover(const char *fixture, const char *variant, const c
 static void split_register_variants(void)
 {
 	static const enum thp_kind kinds[] = {
-		THP_ANON, THP_ZERO, THP_SHMEM, THP_SMALL, THP_NONE, THP_DEVICE,
+		THP_ANON, THP_ZERO, THP_SHMEM, THP_SMALL, THP_NONE, THP_DEVICE, THP_SWAPPED,
 	};
 	size_t n = 0, i, o, k;
 

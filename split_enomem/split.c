@@ -87,6 +87,8 @@ static int in_full_group(const void *arg, struct thp_why *why)
 
 	memset(r, 0, sizeof(*r));
 	TRY(thp_cg_create(job->cg, "victim", why));
+	if (job->kind == THP_SWAPPED)
+		TRY(thp_cg_swap(job->cg, true));
 	TRY(starve_run(job, why));
 	starve_report("memcg", job,
 		      r->ret || r->waited || r->still_huge || r->failed_splits > 0);

@@ -64,6 +64,13 @@ static bool is_missing(int ret)
 	       ret == -EAGAIN || ret == -ENODEV;
 }
 
+int thp_cg_swap(const struct thp_cg *cg, bool allowed)
+{
+	if (thp_env.memcg == 2)
+		return cg_write(cg, "memory.swap.max", allowed ? "max" : "0");
+	return cg_write(cg, "memory.swappiness", allowed ? "60" : "0");
+}
+
 static int make_group(struct thp_cg *cg, const char *name)
 {
 	int ret = 0;
@@ -74,12 +81,9 @@ static int make_group(struct thp_cg *cg, const char *name)
 		cg->path[0] = '\0';
 		return ret;
 	}
-	if (thp_env.memcg == 2) {
-		(void)cg_write(cg, "memory.swap.max", "0");
-	} else {
-		(void)cg_write(cg, "memory.swappiness", "0");
+	(void)thp_cg_swap(cg, false);
+	if (thp_env.memcg == 1)
 		ret = cg_write(cg, "memory.oom_control", "1");
-	}
 	return ret ? ret : thp_cg_limit(cg, THP_CG_MAX);
 }
 

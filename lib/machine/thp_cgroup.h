@@ -50,6 +50,9 @@ int thp_cg_join(const struct thp_cg *cg, pid_t pid);
  */
 int thp_cg_limit(const struct thp_cg *cg, uint64_t bytes);
 
+/* Lets the group swap, which no group may at first, or not. 0 or -errno. */
+int thp_cg_swap(const struct thp_cg *cg, bool allowed);
+
 /*
  * Limits the group to its current usage plus 1 MiB, within reach of a burner
  * (thp_inject.h). The limit in bytes, or -errno.

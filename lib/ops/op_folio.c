@@ -77,7 +77,7 @@ static const struct split_op cold_ops[] = {
 	}, {
 		WHOLE("cold"), .covers = "advice-pmd",
 		.run_with = split_madvise, .arg = MADV_COLD,
-		.starved = NEVER, .keeps = ANON_ZERO,
+		.starved = NEVER, .keeps = ANON_ZERO_SWAP,
 		.prepare = prepare_cold, .verify = verify_cold_whole,
 	},
 };
@@ -117,7 +117,7 @@ static const struct split_op pageout_ops[] = {
 		WHOLE("pageout"), .covers = "reclaim-unmap",
 		.run_with = split_madvise, .arg = MADV_PAGEOUT,
 		.starved = ADVICE, .needs = THP_NEED_SWAP, .flags = OP_SWAPS,
-		.kinds = THP_ANON, .keeps = THP_ZERO,
+		.kinds = THP_ANON, .keeps = THP_ZERO | THP_SWAPPED,
 		.says = { &split_swapped, 0, 1, THP_ANON },
 	},
 };
@@ -155,8 +155,8 @@ static const struct split_op free_ops[] = {
 		MID("free"), .covers = "folio-split-advice",
 		.run_with = split_madvise, .arg = MADV_FREE,
 		.starved = ADVICE, .flags = OP_FOLIO,
-		.kinds = THP_ANON, .keeps = THP_ZERO | PLAIN, .effect = MAY_ZERO,
-		.verify = verify_free,
+		.kinds = THP_ANON | THP_SWAPPED, .keeps = THP_ZERO | PLAIN, .effect = MAY_ZERO,
+		.verify = verify_free, .says = { &split_swapped, 1, 0, THP_SWAPPED },
 	}, {
 		WHOLE("free"), .covers = "advice-pmd",
 		.run_with = split_madvise, .arg = MADV_FREE,

@@ -62,7 +62,7 @@ static const struct split_op lock_ops[] = {
 	{
 		MID("mlock"), .covers = "split-mlock", .run_with = run_lock, .arg = __NR_mlock,
 		.errnos = { ENOMEM, EAGAIN }, .needs = THP_NEED_LIMIT,
-		.kinds = ANON_ZERO, .keeps = THP_SMALL,
+		.kinds = ANON_ZERO_SWAP, .keeps = THP_SMALL,
 		.flags = OP_POPULATES,
 		.prepare = prepare_lock, .verify = verify_locked, .untouched = verify_lock_kept,
 		.says = { &split_vma_locked, 0, 1, 0 }, .meets = { &split_lru_refused, 0, 1, 0 },
@@ -70,7 +70,7 @@ static const struct split_op lock_ops[] = {
 		MID("munlock"), .covers = "split-mlock",
 		.run_with = run_lock, .arg = __NR_munlock,
 		.prepare = split_mlocked, .errnos = { ENOMEM, EAGAIN }, .needs = THP_NEED_LIMIT,
-		.kinds = ANON_ZERO,
+		.kinds = ANON_ZERO_SWAP,
 		.verify = verify_unlocked, .untouched = verify_lock_kept,
 		.says = { &split_vma_locked, 1, 0, 0 }, .meets = { &split_lru_refused, 1, 0, 0 },
 	},
@@ -88,7 +88,7 @@ static const struct split_op lock_whole_ops[] = {
 	{
 		WHOLE("mlock"), .covers = "mlock-pmd", .run = run_mlock_onfault,
 		.starved = FAILS, .errnos = { ENOMEM, EAGAIN }, .needs = THP_NEED_LIMIT,
-		.keeps = ANON_ZERO,
+		.keeps = ANON_ZERO_SWAP,
 		.says = { &split_vma_locked, 0, 1, 0 },
 	},
 };

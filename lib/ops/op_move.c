@@ -51,7 +51,7 @@ static const struct split_op mremap_ops[] = {
 	{
 		MID("mremap_move"), .covers = "move-partial", .run = run_mremap_move,
 		.prepare = prepare_aux, .verify = verify_moved,
-		.kinds = ANON_ZERO_DEVICE, .effect = UNMAPS,
+		.kinds = PRIVATE_PMD, .effect = UNMAPS,
 		.says = GONE, .meets = UNREADABLE,
 	},
 };
@@ -82,7 +82,7 @@ static const struct split_op uffd_move_ops[] = {
 		.run = run_uffd_move,
 		.prepare = prepare_uffd_move, .verify = verify_moved,
 		.needs = THP_NEED_UFFD_MOVE, .errnos = { ENOMEM, EBUSY, EAGAIN },
-		.kinds = ANON_ZERO, .effect = ZEROES,
+		.kinds = ANON_ZERO_SWAP, .effect = ZEROES,
 		.says = { &split_populated, 1, 0, ZAPPED },
 	},
 };

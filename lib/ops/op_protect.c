@@ -13,11 +13,11 @@ static int run_mprotect(struct thp_map *m, char *addr, size_t len)
 static const struct split_op mprotect_ops[] = {
 	{
 		HEAD("mprotect"), .covers = "split-mprotect", .run = run_mprotect,
-		.kinds = ANON_ZERO,
+		.kinds = ANON_ZERO_SWAP,
 		.says = { &split_vma_write, 1, 0, 0 }, .meets = UNWRITABLE,
 	}, {
 		MID("mprotect"), .covers = "split-mprotect file-split", .run = run_mprotect,
-		.kinds = ALL_HUGE | THP_DEVICE, .keeps = PLAIN,
+		.kinds = ALL_PMD, .keeps = PLAIN,
 		.says = { &split_vma_write, 1, 0, 0 }, .meets = UNWRITABLE,
 	},
 };
@@ -42,14 +42,14 @@ static const struct split_op merge_ops[] = {
 		NAMED("mprotect_merge_below", AT_HEAD), .covers = "split-vma-merge",
 		.run = run_mprotect,
 		.prepare = prepare_ro_below,
-		.kinds = ANON_ZERO,
+		.kinds = ANON_ZERO_SWAP,
 		.says = { &split_vma_write, 1, 0, 0 }, .meets = UNWRITABLE,
 		.flags = OP_MERGES | OP_BELOW_TOO,
 	}, {
 		NAMED("mprotect_merge_above", AT_TAIL), .covers = "split-vma-merge",
 		.run = run_mprotect,
 		.prepare = prepare_ro_above,
-		.kinds = ANON_ZERO,
+		.kinds = ANON_ZERO_SWAP,
 		.says = { &split_vma_write, 1, 0, 0 }, .meets = UNWRITABLE,
 		.flags = OP_MERGES | OP_ABOVE_TOO,
 	},
@@ -67,7 +67,7 @@ static int run_mprotect_whole(struct thp_map *m, char *addr, size_t len)
 static const struct split_op mprotect_whole_ops[] = {
 	{
 		WHOLE("mprotect"), .covers = "protect-pmd", .run = run_mprotect_whole,
-		.starved = FAILS, .keeps = ALL_HUGE | THP_DEVICE,
+		.starved = FAILS, .keeps = ALL_PMD,
 		.says = { &split_vma_write, 1, 0, 0 }, .meets = UNWRITABLE,
 	},
 };
@@ -84,7 +84,7 @@ static const struct split_op mseal_ops[] = {
 	{
 		MID("mseal"), .covers = "split-mseal", .run = run_mseal,
 		.needs = THP_NEED_MSEAL, .flags = OP_NO_ZAP,
-		.kinds = ANON_ZERO,
+		.kinds = ANON_ZERO_SWAP,
 		.says = { &split_alone, 0, 1, 0 }, .meets = { &split_sealed, 0, 1, 0 },
 	},
 };

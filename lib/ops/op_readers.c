@@ -53,14 +53,14 @@ static const struct split_op reader_ops[] = {
 		 * no inode (proc_pident_instantiate(), proc_pid_instantiate()).
 		 */
 		NAMED("read_smaps", AT_WHOLE), .covers = "walk-readers", .run = run_smaps,
-		.starved = FAILS, .errnos = { ENOMEM, ENOENT }, .keeps = ALL_HUGE | THP_DEVICE,
+		.starved = FAILS, .errnos = { ENOMEM, ENOENT }, .keeps = ALL_PMD,
 	}, {
 		NAMED("read_numa_maps", AT_WHOLE), .covers = "walk-readers", .run = run_numa_maps,
 		.starved = FAILS, .errnos = { ENOMEM, ENOENT }, .needs = THP_NEED_NUMA,
-		.keeps = ANON_ZERO,
+		.keeps = ANON_ZERO_SWAP,
 	}, {
 		NAMED("read_pagemap", AT_WHOLE), .covers = "walk-readers", .run = run_pagemap,
-		.starved = FAILS, .errnos = { ENOMEM, ENOENT }, .keeps = ALL_HUGE | THP_DEVICE,
+		.starved = FAILS, .errnos = { ENOMEM, ENOENT }, .keeps = ALL_PMD,
 	},
 };
 
@@ -87,7 +87,7 @@ static int verify_cleared(struct thp_map *m, struct thp_why *why)
 static const struct split_op clear_refs_ops[] = {
 	{
 		NAMED("clear_refs", AT_WHOLE), .covers = "walk-readers", .run = run_clear_refs,
-		.starved = FAILS, .errnos = { ENOMEM, ENOENT }, .keeps = ANON_ZERO,
+		.starved = FAILS, .errnos = { ENOMEM, ENOENT }, .keeps = ANON_ZERO_SWAP,
 		.verify = verify_cleared,
 	},
 };
@@ -103,12 +103,15 @@ static int run_mincore(struct thp_map *m, char *addr, size_t len)
 	       RET(mincore(addr, len, mincore_vec));
 }
 
-/* Each page is in memory; mincore() treats a page on a device like one in swap. */
+/*
+ * Each page is in memory; mincore() treats a page on a device like one in swap. One of the
+ * swap cache counts as one in memory.
+ */
 static int verify_mincore(struct thp_map *m, struct thp_why *why)
 {
 	size_t i;
 
-	for (i = 0; m->kind != THP_DEVICE && i < thp_env.nr; i++) {
+	for (i = 0; !(m->kind & (THP_DEVICE | THP_SWAPPED)) && i < thp_env.nr; i++) {
 		if (!(mincore_vec[i] & 1))
 			return thp_why(why, -EPROTO, "page %zu: mincore says 0, expected 1", i);
 		mincore_vec[i] = 0;
@@ -119,7 +122,7 @@ static int verify_mincore(struct thp_map *m, struct thp_why *why)
 static const struct split_op mincore_ops[] = {
 	{
 		NAMED("mincore", AT_WHOLE), .covers = "walk-readers", .run = run_mincore,
-		.starved = FAILS, .keeps = ALL_HUGE | THP_DEVICE,
+		.starved = FAILS, .keeps = ALL_PMD,
 		.verify = verify_mincore,
 	},
 };

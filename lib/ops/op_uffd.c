@@ -23,7 +23,7 @@ static const struct split_op register_ops[] = {
 	{
 		MID("uffd_register"), .covers = "split-uffd-register",
 		.run = run_uffd_register, .prepare = prepare_uffd, .needs = THP_NEED_UFFD,
-		.kinds = ANON_ZERO,
+		.kinds = ANON_ZERO_SWAP,
 		.says = { &split_vma_uffd_missing, 0, 1, 0 },
 		.meets = { &split_registered, 0, 1, 0 },
 	},
@@ -66,18 +66,18 @@ static const struct split_op wp_ops[] = {
 	{
 		MID("uffd_wp"), .covers = "protect-uffd-wp", .run_with = run_uffd_wp, .arg = true,
 		.prepare = prepare_uffd_wp,
-		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO_DEVICE,
+		.needs = THP_NEED_UFFD_WP, .kinds = PRIVATE_PMD,
 		.says = { &split_uffd_wp, 0, 1, 0 }, .meets = UNWRITABLE,
 	}, {
 		MID("uffd_unwp"), .covers = "protect-uffd-wp",
 		.run_with = run_uffd_wp, .arg = false,
 		.prepare = split_uffd_wped,
-		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO_DEVICE,
+		.needs = THP_NEED_UFFD_WP, .kinds = PRIVATE_PMD,
 		.says = { &split_uffd_wp, 1, 0, 0 }, .meets = { &split_writable, 0, 1, 0 },
 	}, {
 		MID("uffd_unregister"), .covers = "protect-uffd-unregister",
 		.run = run_uffd_unregister, .prepare = split_uffd_wped,
-		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO,
+		.needs = THP_NEED_UFFD_WP, .kinds = ANON_ZERO_SWAP,
 		.flags = OP_UNDOES_FIRST,
 		.says = { &split_uffd_wp, 1, 0, 0 }, .meets = { &split_writable, 0, 1, 0 },
 	},
@@ -98,7 +98,7 @@ static const struct split_op wp_whole_ops[] = {
 	{
 		WHOLE("uffd_wp"), .covers = "protect-pmd", .run = run_uffd_wp_whole,
 		.starved = NEVER, .prepare = prepare_uffd_wp, .needs = THP_NEED_UFFD_WP,
-		.keeps = ANON_ZERO,
+		.keeps = ANON_ZERO_SWAP,
 		.says = { &split_uffd_wp, 0, 1, 0 },
 	},
 };
@@ -163,21 +163,21 @@ static const struct split_op rwp_ops[] = {
 		MID("uffd_rwp"), .covers = "protect-uffd-rwp",
 		.run_with = run_uffd_rwp, .arg = true,
 		.prepare = prepare_uffd_rwp,
-		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO,
+		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO_SWAP,
 		.says = { &split_uffd_wp, 0, 1, 0 },
 	}, {
 		MID("uffd_unrwp"), .covers = "protect-uffd-rwp",
 		.run_with = run_uffd_rwp, .arg = false,
 		.prepare = prepare_uffd_rwped,
 		.again = again_uffd_rwped,
-		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO,
+		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO_SWAP,
 		.says = { &split_uffd_wp, 1, 0, 0 }, .verify = verify_rwp_fault,
 	}, {
 		MID("uffd_rwp_unregister"),
 		.covers = "protect-uffd-rwp protect-uffd-unregister",
 		.run = run_uffd_unregister, .prepare = prepare_uffd_rwped,
 		.again = again_uffd_rwped,
-		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO,
+		.needs = THP_NEED_UFFD_RWP, .kinds = ANON_ZERO_SWAP,
 		.flags = OP_UNDOES_FIRST,
 		.says = { &split_uffd_wp, 1, 0, 0 }, .verify = verify_rwp_fault,
 	},
@@ -198,7 +198,7 @@ static const struct split_op rwp_whole_ops[] = {
 	{
 		WHOLE("uffd_rwp"), .covers = "protect-pmd", .run = run_uffd_rwp_whole,
 		.starved = NEVER, .prepare = prepare_uffd_rwp, .needs = THP_NEED_UFFD_RWP,
-		.keeps = ANON_ZERO,
+		.keeps = ANON_ZERO_SWAP,
 		.says = { &split_uffd_wp, 0, 1, 0 },
 	},
 };
@@ -290,7 +290,7 @@ static const struct split_op scan_ops[] = {
 		MID("pagemap_scan_wp"), .covers = "walk-pagemap-scan",
 		.run = run_pagemap_scan, .prepare = prepare_uffd_scan,
 		.needs = THP_NEED_UFFD_ASYNC | THP_NEED_SCAN,
-		.kinds = ANON_ZERO,
+		.kinds = ANON_ZERO_SWAP,
 		.says = { &split_uffd_wp, 0, 1, 0 },
 	},
 };

@@ -11,19 +11,19 @@ static int run_munmap(struct thp_map *m, char *addr, size_t len)
 static const struct split_op munmap_ops[] = {
 	{
 		HEAD("munmap"), .covers = "split-munmap", .run = run_munmap,
-		.kinds = ANON_ZERO, .keeps = PLAIN, .effect = UNMAPS,
+		.kinds = ANON_ZERO_SWAP, .keeps = PLAIN, .effect = UNMAPS,
 		.says = GONE, .meets = UNREADABLE,
 	}, {
 		MID("munmap"), .covers = "split-munmap file-split", .run = run_munmap,
-		.kinds = ALL_HUGE | THP_DEVICE, .keeps = PLAIN, .effect = UNMAPS,
+		.kinds = ALL_PMD, .keeps = PLAIN, .effect = UNMAPS,
 		.says = GONE, .meets = UNREADABLE,
 	}, {
 		TAIL("munmap"), .covers = "split-munmap", .run = run_munmap,
-		.kinds = ANON_ZERO, .effect = UNMAPS,
+		.kinds = ANON_ZERO_SWAP, .effect = UNMAPS,
 		.says = GONE, .meets = UNREADABLE,
 	}, {
 		HALF("munmap"), .covers = "split-munmap", .run = run_munmap,
-		.kinds = ANON_ZERO, .effect = UNMAPS,
+		.kinds = ANON_ZERO_SWAP, .effect = UNMAPS,
 		.says = GONE, .meets = UNREADABLE,
 	},
 };
@@ -39,8 +39,8 @@ static int run_mmap_fixed(struct thp_map *m, char *addr, size_t len)
 static const struct split_op mmap_fixed_ops[] = {
 	{
 		MID("mmap_fixed"), .covers = "split-map-fixed", .run = run_mmap_fixed,
-		.kinds = ANON_ZERO, .keeps = PLAIN, .effect = ZEROES,
-		.says = { &split_vma_advised, 1, 0, ANON_ZERO },
+		.kinds = ANON_ZERO_SWAP, .keeps = PLAIN, .effect = ZEROES,
+		.says = { &split_vma_advised, 1, 0, ANON_ZERO_SWAP },
 	},
 };
 
@@ -73,7 +73,7 @@ static const struct split_op shrink_ops[] = {
 		NAMED("mremap_shrink", AT_UPPER), .covers = "split-shrink",
 		.run = run_mremap_shrink,
 		.prepare = prepare_shrink,
-		.kinds = ANON_ZERO, .effect = UNMAPS,
+		.kinds = ANON_ZERO_SWAP, .effect = UNMAPS,
 		.says = GONE, .meets = UNREADABLE, .flags = OP_ABOVE_TOO,
 	},
 };

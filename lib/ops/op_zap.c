@@ -9,35 +9,35 @@ static const struct split_op dontneed_ops[] = {
 		HEAD("dontneed"), .covers = "zap-dontneed",
 		.run_with = split_madvise, .arg = MADV_DONTNEED,
 		.flags = OP_ZAPS,
-		.kinds = ANON_ZERO, .keeps = PLAIN, .effect = ZEROES,
+		.kinds = ANON_ZERO_SWAP, .keeps = PLAIN, .effect = ZEROES,
 		.says = { &split_populated, 1, 0, ZAPPED },
 	}, {
 		MID("dontneed"), .covers = "zap-dontneed file-split",
 		.run_with = split_madvise, .arg = MADV_DONTNEED,
 		.flags = OP_ZAPS,
-		.kinds = ALL_HUGE | THP_DEVICE, .keeps = PLAIN, .effect = ZEROES,
+		.kinds = ALL_PMD, .keeps = PLAIN, .effect = ZEROES,
 		.says = { &split_populated, 1, 0, ZAPPED },
 	}, {
 		TAIL("dontneed"), .covers = "zap-dontneed",
 		.run_with = split_madvise, .arg = MADV_DONTNEED,
-		.kinds = ANON_ZERO, .effect = ZEROES,
+		.kinds = ANON_ZERO_SWAP, .effect = ZEROES,
 		.says = { &split_populated, 1, 0, ZAPPED },
 	}, {
 		HALF("dontneed"), .covers = "zap-dontneed",
 		.run_with = split_madvise, .arg = MADV_DONTNEED,
-		.kinds = ANON_ZERO, .effect = ZEROES,
+		.kinds = ANON_ZERO_SWAP, .effect = ZEROES,
 		.says = { &split_populated, 1, 0, ZAPPED },
 	}, {
 		MID("dontneed_locked"), .covers = "zap-dontneed",
 		.run_with = split_madvise, .arg = MADV_DONTNEED_LOCKED, .prepare = split_mlocked,
 		.needs = THP_NEED_DONTNEED_LOCKED | THP_NEED_LIMIT,
-		.kinds = ANON_ZERO, .effect = ZEROES,
+		.kinds = ANON_ZERO_SWAP, .effect = ZEROES,
 		.says = { &split_populated, 1, 0, ZAPPED },
 	}, {
 		WHOLE("dontneed"), .covers = "zap-pmd",
 		.run_with = split_madvise, .arg = MADV_DONTNEED,
 		.starved = NEVER, .flags = OP_LEAVES_NONE | OP_ZAPS,
-		.keeps = ANON_ZERO_DEVICE | PLAIN, .effect = ZEROES,
+		.keeps = PRIVATE_PMD | PLAIN, .effect = ZEROES,
 		.says = { &split_populated, 1, 0, ZAPPED },
 	},
 };
@@ -69,7 +69,7 @@ static const struct split_op guard_ops[] = {
 		MID("guard_install"), .covers = "zap-guard",
 		.run_with = split_madvise, .arg = MADV_GUARD_INSTALL,
 		.needs = THP_NEED_GUARD,
-		.kinds = ANON_ZERO_DEVICE, .effect = UNMAPS,
+		.kinds = PRIVATE_PMD, .effect = UNMAPS,
 		.verify = verify_guard, .meets = UNREADABLE,
 	}, {
 		/* The walk splits the PMD before it knows that no page is a guard. */

@@ -34,10 +34,13 @@
  */
 #define ANON_ZERO	(THP_ANON | THP_ZERO)
 #define ANON_ZERO_DEVICE (ANON_ZERO | THP_DEVICE)
+#define ANON_ZERO_SWAP	(ANON_ZERO | THP_SWAPPED)
+#define PRIVATE_PMD	(ANON_ZERO_DEVICE | THP_SWAPPED)
+#define ALL_PMD		(ALL_HUGE | THP_DEVICE | THP_SWAPPED)
 #define ALL_HUGE	(THP_ANON | THP_ZERO | THP_SHMEM)
 #define PLAIN		(THP_SMALL | THP_NONE)
 /* The kinds that a zap empties: a shared mapping drops the PMD with all pages. */
-#define ZAPPED		(ANON_ZERO_DEVICE | THP_SMALL)
+#define ZAPPED		(PRIVATE_PMD | THP_SMALL)
 
 #define GONE		{ &split_has_vma, 1, 0, 0 }
 #define UNREADABLE	{ &split_readable, 1, 0, 0 }

@@ -164,6 +164,9 @@ static int set_shortage(const struct starve_job *job, const struct thp_child *c,
 		return 0;
 	if (job->by == STARVE_TABLES)
 		return thp_inject_task(c->pid, on);
+	/* Only to prepare it: a group that can swap is never full. */
+	if (job->kind == THP_SWAPPED)
+		TRY(thp_cg_swap(job->cg, !on));
 	return thp_cg_limit(job->cg, on ? 0 : THP_CG_MAX);
 }
 

@@ -13,6 +13,7 @@ long thp_tables_mapped(enum thp_kind kind)
 	switch (kind) {
 	case THP_ANON:
 	case THP_DEVICE:
+	case THP_SWAPPED:
 	case THP_ZERO: return thp_env.contract == THP_EAGER;
 	case THP_SHMEM: return is_hash();
 	case THP_SMALL: return 1;
@@ -35,5 +36,6 @@ long thp_tables_collapse(void)
 
 bool thp_split_allocates(enum thp_kind kind)
 {
-	return thp_env.contract == THP_LAZY && (kind & (THP_ANON | THP_ZERO | THP_DEVICE));
+	return thp_env.contract == THP_LAZY &&
+	       (kind & (THP_ANON | THP_ZERO | THP_DEVICE | THP_SWAPPED));
 }

@@ -15,7 +15,7 @@
 
 /*
  * Tables of one mapping of @kind right after its fault. Eager kernels deposit one with
- * a PMD of anonymous memory, also of the huge zero folio and of a device
+ * a PMD of anonymous memory, also of the huge zero folio, of a device and of swap
  * (pgtable_trans_huge_deposit()); for file memory powerpc's hash MMU alone does
  * (arch_needs_pgtable_deposit()).
  */

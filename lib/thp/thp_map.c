@@ -23,6 +23,7 @@ const char *thp_kind_name(enum thp_kind kind)
 	case THP_SMALL: return "small";
 	case THP_NONE: return "none";
 	case THP_DEVICE: return "device";
+	case THP_SWAPPED: return "swap";
 	}
 	return "?";
 }
@@ -33,6 +34,7 @@ uint64_t thp_kind_needs(enum thp_kind kind)
 	case THP_ZERO: return THP_NEED_ZERO;
 	case THP_SHMEM: return THP_NEED_SHMEM;
 	case THP_DEVICE: return THP_NEED_HMM_HUGE;
+	case THP_SWAPPED: return THP_NEED_SWAP | THP_NEED_PMD_SWAP;
 	default: return 0;
 	}
 }
@@ -46,6 +48,7 @@ enum thp_state thp_kind_state(enum thp_kind kind)
 	case THP_ZERO: return THP_STATE_PMD_ZERO;
 	case THP_SMALL: return THP_STATE_PTE;
 	case THP_NONE: return THP_STATE_NONE;
+	case THP_SWAPPED: return THP_STATE_PMD_SWAP;
 	}
 	return THP_STATE_UNKNOWN;
 }
@@ -166,6 +169,24 @@ int thp_map_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why)
 	return 0;
 }
 
+/*
+ * MADV_PAGEOUT of the THP until it is a PMD swap entry: reclaim skips a folio to which
+ * another task has a reference. The caller checks the result.
+ */
+static void to_swap(struct thp_map *m)
+{
+	enum thp_state state;
+	int try;
+
+	for (try = 0; try < 10; try++) {
+		if (try)
+			thp_sleep_ms(5);
+		if (madvise(m->thp, thp_env.pmd, MADV_PAGEOUT) ||
+		    thp_obs_state(m->thp, thp_env.pmd, &state) || state != THP_STATE_PMD)
+			return;
+	}
+}
+
 int thp_map_fault(struct thp_map *m, struct thp_why *why)
 {
 	enum thp_state want = thp_kind_state(m->kind), got;
@@ -186,6 +207,8 @@ int thp_map_fault(struct thp_map *m, struct thp_why *why)
 				return thp_why(why, ret, "migration to the device: %s",
 					       thp_errno_name(ret));
 		}
+		if (m->kind == THP_SWAPPED)
+			to_swap(m);
 		ret = thp_obs_state(m->thp, thp_env.pmd, &got);
 		if (ret)
 			return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
@@ -195,6 +218,9 @@ int thp_map_fault(struct thp_map *m, struct thp_why *why)
 		madvise(m->thp, thp_env.pmd, MADV_DONTNEED);
 		(void)thp_write_file("/proc/sys/vm/compact_memory", "1");
 	}
+	if (m->kind == THP_SWAPPED)
+		return thp_skip(why, "needs swap that is less fragmented", "%s in %d tries",
+				thp_state_name(got), FAULT_TRIES);
 	return thp_skip(why, THP_FRAGMENTED, "no THP in %d tries", FAULT_TRIES);
 }
 
@@ -205,6 +231,8 @@ void thp_map_return(struct thp_map *m)
 	if (m->kind == THP_DEVICE && !thp_obs_state(m->thp, thp_env.pmd, &state) &&
 	    state == THP_STATE_PMD && !thp_hmm_holds(m->thp))
 		(void)thp_hmm_to_device(m->thp, thp_env.pmd);
+	if (m->kind == THP_SWAPPED)
+		to_swap(m);
 }
 
 int thp_map_new(struct thp_map *m, enum thp_kind kind, struct thp_why *why)

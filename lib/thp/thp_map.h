@@ -31,6 +31,7 @@ enum thp_kind {
 	THP_SMALL	= 1 << 3,	/* anonymous base pages, MADV_NOHUGEPAGE */
 	THP_NONE	= 1 << 4,	/* anonymous, untouched */
 	THP_DEVICE	= 1 << 5,	/* anonymous THP in device memory: a PMD, not present */
+	THP_SWAPPED	= 1 << 6,	/* anonymous THP in swap: one PMD swap entry */
 };
 
 const char *thp_kind_name(enum thp_kind kind);
@@ -60,13 +61,14 @@ int thp_map_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why);
 
 /*
  * Faults the range in as its kind says and fills it. 0; -ENOTSUP if the kernel
- * gave no PMD mapping in several tries (fragmentation: a reason to SKIP).
+ * gave no PMD mapping, or no PMD swap entry, in several tries (fragmentation: a reason to
+ * SKIP).
  */
 int thp_map_fault(struct thp_map *m, struct thp_why *why);
 
 /*
- * THP_DEVICE: reading device memory migrates it back. Moves it to the device again if
- * it is still one THP; the caller checks that.
+ * THP_DEVICE, THP_SWAPPED: reading the memory brings it back. Moves it to the device, or
+ * to swap, again if it is still one THP; the caller checks that.
  */
 void thp_map_return(struct thp_map *m);
 

@@ -28,6 +28,37 @@ static int hungry_test(void *arg)
 	       thp_run_has_looped("hungry.test") ? 0 : 3;
 }
 
+/* Is refused table after table, by a counter made up for it, and uses no CPU time. */
+static int is_refused(struct thp_chan *chan, void *arg)
+{
+	char path[256];
+	int i;
+
+	(void)arg;
+	snprintf(path, sizeof(path), "%s/fail_page_alloc/times", thp_env.debugfs);
+	thp_run_starve(true);
+	for (i = 0; i < 1000 && !thp_run_accused()[0]; i++) {
+		TRY(thp_write_fmt(path, "%09d", 900000000 - i * (THP_REFUSED_MAX / 10)));
+		thp_sleep_ms(10);
+	}
+	thp_run_starve(false);
+	return thp_run_accused()[0] ? 0 : thp_why(&chan->why, -EPROTO, "nobody counts refusals");
+}
+
+static int refused_test(void *arg)
+{
+	struct thp_why why = { 0 };
+	int ret;
+
+	(void)arg;
+	thp_guard_ready();
+	if (!thp_run_begin("refused.test", 30))
+		return 3;
+	ret = thp_child_run(is_refused, NULL, THP_LONG_MS, &why);
+	thp_guard_finished();
+	return !ret && strstr(thp_run_accused(), "livelock") ? 0 : 3;
+}
+
 /* Runs an endless test in the first of its processes, as the harness does. */
 static int endless_test(void *arg)
 {
@@ -83,6 +114,7 @@ struct guarded {
 	int (*body)(void *arg);
 	char *arg;
 	int code;
+	const char *debugfs;	/* a directory that the guardian takes for it */
 };
 
 static int guards(struct thp_chan *chan, void *arg)
@@ -95,20 +127,45 @@ static int guards(struct thp_chan *chan, void *arg)
 	if (setuid(65534))
 		return thp_why(&chan->why, -errno, "setuid: %s", strerror(errno));
 	thp_settings_close();
+	if (guarded->debugfs)
+		snprintf(thp_env.debugfs, sizeof(thp_env.debugfs), "%s", guarded->debugfs);
 	ret = thp_guard_run(guarded->body, guarded->arg, &why);
 	if (ret != guarded->code)
 		return thp_why(&chan->why, -EPROTO, "the guardian says %d", ret);
 	return 0;
 }
 
+/* The guardian counts refusals: @dir gets a counter that anybody can set. */
+static int guards_refused(const char *dir, struct thp_why *why)
+{
+	struct guarded refused = { .body = refused_test, .debugfs = dir };
+	char sub[64], path[96];
+	int fd, ret;
+
+	snprintf(sub, sizeof(sub), "%s/fail_page_alloc", dir);
+	snprintf(path, sizeof(path), "%s/times", sub);
+	if (chmod(dir, 0755) || mkdir(sub, 0755))
+		return thp_why(why, -errno, "%s: %s", sub, strerror(errno));
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	if (fd < 0 || fchmod(fd, 0666) || close(fd))
+		return thp_why(why, -errno, "%s: %s", path, strerror(errno));
+	ret = thp_child_run(guards, &refused, THP_LONG_MS, why);
+	unlink(path);
+	rmdir(sub);
+	return ret;
+}
+
 /*
  * The guardian ends a test that exceeds its limit, one whose kernel has crashed, one that
- * waits for a lock for ever, and one that loops while it starves itself.
+ * waits for a lock for ever, and one that loops while it starves itself: by its CPU time,
+ * or by the number of its refusals.
  */
 TEST_F_TIMEOUT(lib, guardian, 90)
 {
-	struct guarded late = { endless_test, NULL, 0 }, broken = { endless_test, "made up", 1 };
-	struct guarded hungry = { hungry_test, NULL, 0 }, sleeping = { sleeping_test, NULL, 0 };
+	struct guarded broken = { .body = endless_test, .arg = "made up", .code = 1 };
+	struct guarded hungry = { .body = hungry_test }, sleeping = { .body = sleeping_test };
+	struct guarded late = { .body = endless_test };
+	char dir[] = "/tmp/thp_guard.XXXXXX";
 	struct thp_why why = { 0 };
 
 	THP_NEEDS(THP_NEED_ROOT);
@@ -117,6 +174,9 @@ TEST_F_TIMEOUT(lib, guardian, 90)
 	THP_CHECK_OK(thp_child_run(guards, &broken, THP_LONG_MS, &why), &why);
 	THP_CHECK_OK(thp_child_run(guards, &hungry, THP_LONG_MS, &why), &why);
 	THP_CHECK_OK(thp_child_run(guards, &sleeping, THP_LONG_MS, &why), &why);
+	THP_REQUIRE(mkdtemp(dir), "%s: %s", dir, strerror(errno));
+	THP_CHECK_OK(guards_refused(dir, &why), &why);
+	rmdir(dir);
 }
 
 TEST_F(lib, settings)

@@ -27,6 +27,11 @@
 #define THP_RETURN_MS	2000
 /* The same limit once this program has seen that operation loop. */
 #define THP_AGAIN_MS	250
+/*
+ * No time, and so the same on every machine: an operation is refused a few tables, advice one
+ * for each page. One that was refused this many never returns.
+ */
+#define THP_REFUSED_MAX	65536
 /* A step of a child: a fault of some THPs, a fork, a look at all contents. */
 #define THP_STEP_MS	5000
 /* Many such steps: a sweep, a loop that looks for a leak. */

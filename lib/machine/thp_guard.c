@@ -217,6 +217,9 @@ struct warden {
 	pid_t pid;		/* of the test that was handled last */
 	int stage;
 	long long since;	/* ms */
+	pid_t starving;		/* as thp_run_starving() says */
+	long long starving_since;
+	long fired;		/* refused allocations when that was seen first */
 	unsigned long long sleeps;	/* times that the test's process has gone to sleep */
 	long long asleep;	/* ms, start of the current sleep in the kernel */
 };
@@ -263,11 +266,24 @@ static long long asleep_for(struct warden *w, pid_t pid)
 	return thp_now_ms() - w->asleep;
 }
 
+/* Whether the process that starves itself has been refused more than it can have asked for. */
+static bool starves_endlessly(struct warden *w, pid_t pid, long long since)
+{
+	if (!thp_env.debugfs[0])
+		thp_env_find_mounts();
+	if (pid != w->starving || since != w->starving_since) {
+		w->starving = pid;
+		w->starving_since = since;
+		w->fired = thp_inject_fired();
+	}
+	return thp_inject_fired() - w->fired >= THP_REFUSED_MAX;
+}
+
 /*
  * A test that starves itself has no watchdog of its own, and a task that loops in the
  * kernel may not even die. With memory the loop ends, and so does the test.
  */
-static void feed_starving(void)
+static void feed_starving(struct warden *w)
 {
 	const char *name = thp_run_name(), *test = strrchr(name, '.');
 	char key[THP_RUN_NAME], cause[THP_WHY_LEN];
@@ -281,7 +297,9 @@ static void feed_starving(void)
 	snprintf(key, sizeof(key), "%.*s%s", (int)strcspn(name, "."), name, test);
 	limit = thp_run_has_looped(key) ? THP_AGAIN_MS : THP_RETURN_MS;
 	spent = thp_kernel_ms(pid) - since;
-	if (spent <= limit * thp_cpu_slow())
+	/* It may have ended, and its settings been restored: then the counter means nothing. */
+	if (spent < 0 ||
+	    (spent <= limit * thp_cpu_slow() && !starves_endlessly(w, pid, since)))
 		return;
 	snprintf(cause, sizeof(cause),
 		 "did not return within %lld ms of CPU time while starved: livelock", spent);
@@ -307,7 +325,7 @@ static bool look_after_test(struct warden *w)
 	}
 	if (!pid)
 		return true;
-	feed_starving();
+	feed_starving(w);
 	asleep = asleep_for(w, pid);
 	switch (w->stage) {
 	case 0:

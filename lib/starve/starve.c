@@ -233,6 +233,28 @@ static int return_limit(const struct starve_job *job)
 }
 
 /*
+ * Waits until the victim has returned. 0, -ECHILD if it ended, -ETIMEDOUT if it never
+ * returns: by the limit @d, or because it was refused THP_REFUSED_MAX tables (*@endless),
+ * which on a slow machine is known long before.
+ */
+static int await_return(const struct starve_job *job, struct thp_child *c, struct thp_deadline *d,
+			bool *endless)
+{
+	long fired = job->by == STARVE_TABLES ? thp_inject_fired() : 0;
+	int ret;
+
+	/* The condition also sets what has been spent. */
+	while (!*endless && !thp_deadline_over(d)) {
+		ret = thp_child_watch(c, STARVE_DONE, 20);
+		if (ret != -ETIMEDOUT)
+			return ret;
+		*endless = job->by == STARVE_TABLES &&
+			   thp_inject_fired() - fired >= THP_REFUSED_MAX;
+	}
+	return thp_child_watch(c, STARVE_DONE, 0);
+}
+
+/*
  * Runs the operation, starved and then fed. 0; -ETIMEDOUT with a cause if the victim never
  * returned; -ECHILD if it ended. A cause with 0: the operation returned only because the
  * watch fed the victim.
@@ -243,6 +265,7 @@ static int watch_operation(const struct starve_job *job, struct thp_child *c,
 	const char *op = job->op->name;
 	int limit = return_limit(job), ret;
 	struct thp_deadline d;
+	bool endless = false;
 
 	thp_chan_post_child(c->chan, STARVE_GO);
 	if (job->by == STARVE_MEMCG)
@@ -251,7 +274,7 @@ static int watch_operation(const struct starve_job *job, struct thp_child *c,
 	if (job->op->starved == WAITS)
 		ret = thp_child_watch(c, STARVE_DONE, WAIT_MS);
 	else
-		ret = thp_child_await_until(c, STARVE_DONE, &d);
+		ret = await_return(job, c, &d, &endless);
 	job->result->waited = ret == -ETIMEDOUT;
 	(void)set_shortage(job, c, false);
 	if (ret != -ETIMEDOUT)
@@ -260,7 +283,8 @@ static int watch_operation(const struct starve_job *job, struct thp_child *c,
 		thp_run_note_loop(op);
 		thp_why(why, -EPROTO,
 			"%s did not return within %lld ms while starved: %s, CPU %lld ms", op,
-			d.wall, thp_deadline_burnt(&d) ? "livelock" : "it sleeps", d.cpu);
+			d.wall, endless || thp_deadline_burnt(&d) ? "livelock" : "it sleeps",
+			d.cpu);
 	}
 	ret = thp_child_await(c, STARVE_DONE, limit);
 	if (ret == -ETIMEDOUT) {

@@ -95,6 +95,8 @@ TEST_F(pmd, zero_write)
  * what they have prepared, correctly.
  */
 #define RACERS 4
+/* More than it takes to start the others, except on a machine that runs one thread at a time. */
+#define RACER_SPINS 300000
 
 struct race {
 	char *addr;
@@ -106,9 +108,11 @@ struct race {
 static void *race_fault(void *arg)
 {
 	struct race *r = arg;
+	int spins = 0;
 
 	while (!__atomic_load_n(r->go, __ATOMIC_ACQUIRE))
-		;
+		if (++spins > RACER_SPINS)
+			thp_sleep_ms(1);
 	if (r->write)
 		thp_touch(r->addr + r->len / 2);
 	else

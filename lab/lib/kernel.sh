@@ -153,7 +153,7 @@ lab_kernel_fetch_one() (
 	for file in "$tmp"/*.deb; do
 		lab_deb_extract "$file" "$tmp/tree" '*/vmlinu[xz]*' \
 			'*/config*' '*/drivers/block/zram/*' '*/mm/zsmalloc*' \
-			'*/lib/lz*' '*/lib/842/*' '*/crypto/*' \
+			'*/lib/lz*' '*/lib/zlib_*' '*/lib/842/*' '*/crypto/*' \
 			'*/mm/hwpoison*'
 	done
 	image=$(find "$tmp/tree" -name 'vmlinu[xz]*' -type f | head -n 1)

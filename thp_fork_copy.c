@@ -8,16 +8,20 @@
  * a lazy one forks for free and allocates one table in every process that splits.
  */
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "thp_harness.h"
 
 #include "thp_cgroup.h"
+#include "thp_contract.h"
 #include "thp_family.h"
 #include "thp_hmm.h"
 #include "thp_race.h"
@@ -37,6 +41,8 @@
 #include "fork_copy/many.c"
 #include "fork_copy/shared.c"
 #include "fork_copy/starved.c"
+#include "fork_copy/crowd_children.c"
+#include "fork_copy/crowd.c"
 #include "fork_copy/race.c"
 #include "fork_copy/race_rmap.c"
 #include "fork_copy/device.c"

@@ -33,11 +33,13 @@ static void close_fd(int *fd)
 }
 
 static void ring_close(void);
+static void crowd_disperse(void);
 
 static void reset(void)
 {
 	/* Releases pins and references first: they belong to the memory that is unmapped next. */
 	ring_close();
+	crowd_disperse();
 	close_fd(&extra_fd);
 	close_fd(&pipe_fd[0]);
 	close_fd(&pipe_fd[1]);

@@ -229,7 +229,7 @@ int thp_limit(int ms)
  * The load may have grown since the start. Runs compute() only: pages_and_switches() forks,
  * and this process may have THPs mapped, which the fork would share.
  */
-static void measure_again(void)
+void thp_limits_renew(void)
 {
 	struct span s;
 	double slow;
@@ -329,7 +329,7 @@ bool thp_deadline_over(struct thp_deadline *d)
 {
 	if (!is_over(d))
 		return false;
-	measure_again();
+	thp_limits_renew();
 	if (!is_over(d))
 		return false;
 	d->delay = delay_ms(d->pid) - d->delay_begin;

@@ -108,6 +108,9 @@ void thp_deadline_start(struct thp_deadline *d, pid_t pid, int ms);
 /* Whether it is over; the load is measured again before the answer is yes. */
 bool thp_deadline_over(struct thp_deadline *d);
 
+/* Measures the load again, in 0.05 to 1 s: limits may grow, and never shrink. */
+void thp_limits_renew(void);
+
 /* CPU time that process @pid has spent in the kernel, in ms; -1 if it is gone. */
 long long thp_kernel_ms(pid_t pid);
 

@@ -327,6 +327,11 @@ static bool look_after_test(struct warden *w)
 		return true;
 	feed_starving(w);
 	asleep = asleep_for(w, pid);
+	/* No limit ends a test before the load was measured again. */
+	if (!w->stage && (overdue >= 0 || asleep > thp_limit(THP_LOCK_MS))) {
+		thp_limits_renew();
+		overdue = thp_run_overdue();
+	}
 	switch (w->stage) {
 	case 0:
 		/* The test may still find the crash in the kernel log by itself. */

@@ -41,6 +41,9 @@ static const struct {
 
 struct thp_kmsg thp_log = { .fd = -1 };
 
+/* thp_kmsg_flush_mms() reads ahead of thp_log. */
+static struct thp_kmsg ahead = { .fd = -1 };
+
 static enum weight weigh(const char *line)
 {
 	size_t i;
@@ -126,8 +129,10 @@ int thp_kmsg_open(struct thp_kmsg *log)
 	uint64_t taint;
 
 	log->selftest = false;
-	if (log == &thp_log)
+	if (log == &thp_log) {
 		*thp_run_taint() = thp_read_u64(TAINTED, &taint) ? 0 : taint;
+		(void)thp_kmsg_open(&ahead);
+	}
 	log->fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (log->fd < 0)
 		return -errno;
@@ -342,9 +347,15 @@ bool thp_kmsg_find_broken(struct thp_kmsg *log, char *line, size_t len)
 
 void thp_kmsg_flush_mms(void)
 {
+	char line[THP_WHY_LEN];
 	cpu_set_t all, one;
 	int cpu;
 
+	/* A task that has crashed with a lock held may keep its CPU: nobody leaves that again. */
+	if (thp_kmsg_find_broken(&ahead, line, sizeof(line)))
+		thp_run_break(line);
+	if (thp_run_broken())
+		return;
 	if (sched_getaffinity(0, sizeof(all), &all) || CPU_COUNT(&all) > CPUS_MAX)
 		return;
 	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {

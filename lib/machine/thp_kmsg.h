@@ -47,7 +47,8 @@ int thp_kmsg_check(struct thp_kmsg *log, struct thp_why *why);
 
 /*
  * Makes every CPU switch to this process once. An idle CPU keeps the address space of its
- * last process (lazy TLB), which delays check_mm() at the end of that address space.
+ * last process (lazy TLB), which delays check_mm() at the end of that address space. Does
+ * nothing once the kernel is broken (thp_run_broken()).
  */
 void thp_kmsg_flush_mms(void);
 

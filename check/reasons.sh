@@ -41,6 +41,9 @@ skips "no sysfs" "needs sysfs, mounted on /sys" \
 	unshare -m sh -c "umount -R -l /sys && exec $prog"
 
 thp=/sys/kernel/mm/transparent_hugepage
+# As on s390x without EDAT: the kernel has the option, and nothing shows THPs.
+skips "no huge pages" "needs a CPU that maps huge pages (no $thp/)" \
+	unshare -m sh -c "mount -t tmpfs none $thp && exec $prog"
 size=$thp/hugepages-$(($(cat $thp/hpage_pmd_size) / 1024))kB
 if [ ! -e "$size" ]; then
 	skip "switches" "needs a switch for each size (Linux 6.8)"

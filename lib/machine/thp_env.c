@@ -380,8 +380,12 @@ static int find_sizes(struct thp_why *why)
 		return thp_skip(why, "needs procfs, mounted on /proc");
 	if (!thp_file_exists("/sys/kernel"))
 		return thp_skip(why, "needs sysfs, mounted on /sys");
-	if (thp_read_u64(THP_SYSFS "hpage_pmd_size", &pmd))
+	if (thp_read_u64(THP_SYSFS "hpage_pmd_size", &pmd)) {
+		/* The counters come with the option, the files only where the CPU can do it. */
+		if (thp_obs_vmstat("thp_fault_alloc") != THP_EVENT_NONE)
+			return thp_skip(why, "needs a CPU that maps huge pages (no " THP_SYSFS ")");
 		return thp_skip(why, "needs CONFIG_TRANSPARENT_HUGEPAGE");
+	}
 	thp_env.pmd = pmd;
 	thp_env.nr = pmd / thp_env.page;
 	return 0;

@@ -250,13 +250,12 @@ struct crowd_kth {
 	unsigned int k;
 };
 
-/* Reclaim by this process until it has been refused a table: *@fired. */
+/* Reclaim by this process, whose tables can be refused, until one was: *@fired. */
 static int crowd_refused(const struct crowd_kth *r, const struct crowd_bill *before,
 			 struct crowd_bill *bill, long *fired, struct thp_why *why)
 {
 	int round, ret;
 
-	TRY(thp_inject_setup(true, 0, why));
 	TRY(thp_inject_self(why));
 	ret = thp_inject_grant(r->k - 1);
 	for (round = 0; round < RECLAIM_ROUNDS && !ret; round++) {
@@ -290,6 +289,8 @@ static int goes_on(const void *arg, struct thp_why *why)
 	long fired = 0;
 
 	TRY(crowd_new(&r->c, CROWD_MIN, why));
+	/* First, as the range that it uses up tables in has tables of upper levels. */
+	TRY(thp_inject_setup(true, 0, why));
 	TRY(crowd_read(&r->c, &before, why));
 	TRY(crowd_refused(r, &before, &bill, &fired, why));
 	printf("# %s: table %u of %u: %ld refusals, %+lld kB of tables, %lld kB in swap\n",
@@ -319,12 +320,14 @@ TEST_F_TIMEOUT(crowd, kth, 240)
 		.c = { .name = "crowd.kth", .g = &self->g },
 	};
 	const unsigned int k[] = { 1, CROWD_MIN / 2, CROWD_MIN - 1 };
+	/* Where tables share a page each process has one of its own: only the first is certain. */
+	const size_t n = thp_env.table < thp_env.page ? 1 : ARRAY_SIZE(k);
 	struct thp_why why = { 0 };
 	size_t i;
 
 	THP_NEEDS(THP_NEED_FAIL_PAGE);
 	THP_REQUIRE_OK(crowd_groups(&self->g, 0, &why), &why);
-	for (i = 0; i < ARRAY_SIZE(k); i++) {
+	for (i = 0; i < n; i++) {
 		r.k = k[i];
 		THP_SCENARIO(goes_on, &r);
 	}

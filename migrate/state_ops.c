@@ -423,7 +423,7 @@ static const struct state_op state_ops[] = {
 		},
 	}, {
 		.name = "swap_move", .covers = "reclaim-unmap move-pmd",
-		.what = "`MADV_PAGEOUT`, then `mremap()`, `UFFD_FEATURE_EVENT_REMAP`",
+		.what = "`MADV_PAGEOUT`, then `mremap()` to where no PMD can map it",
 		.needs = THP_NEED_SWAP,
 		.by = "move_ptes()",
 		.run = state_move_swapped, .flags = ST_EVENTS, .after = THP_STATE_PTE,

@@ -393,10 +393,16 @@ static int state_protect_swapped(struct state *s, struct thp_why *why)
 	return state_read_only(s, why);
 }
 
+/*
+ * A PMD swap entry moves as one. So may a table of swap entries, by move_normal_pmd(), which
+ * leaves their bits alone: its entries are moved one by one, to where that is not possible.
+ */
 static int state_move_swapped(struct state *s, struct thp_why *why)
 {
 	TRY(state_swap(s, why));
-	return state_move(s, why);
+	if (s->after == THP_STATE_PMD_SWAP)
+		return state_move(s, why);
+	return state_move_misaligned(s, why);
 }
 
 static int state_uffd_move_swapped(struct state *s, struct thp_why *why)

@@ -28,19 +28,6 @@ struct crowd_bill {
 	uint64_t killed;	/* processes, by the OOM killer */
 };
 
-/* One round of reclaim; its result says nothing: it also fails if it gets less than asked. */
-static void crowd_reclaim(const struct crowd_groups *g, size_t bytes)
-{
-	char path[256];
-
-	if (thp_env.memcg == 2) {
-		(void)thp_cg_reclaim(&g->thps, bytes);
-		return;
-	}
-	snprintf(path, sizeof(path), "%s/memory.force_empty", g->thps.path);
-	(void)thp_write_file(path, "0");
-}
-
 struct crowd_case {
 	const char *name;
 	struct crowd_groups *g;
@@ -102,7 +89,7 @@ static int crowd_rounds(const struct crowd_case *c, const struct crowd_bill *bef
 	int round;
 
 	for (round = 0; round < RECLAIM_ROUNDS; round++) {
-		crowd_reclaim(c->g, 2 * thp_group.n * thp_env.pmd);
+		reclaim_group(&c->g->thps);
 		TRY(crowd_settle(c, before, bill, why));
 		if (bill->out >= want && bill->freed >= want - (long long)CROWD_STOCK)
 			break;
@@ -198,19 +185,17 @@ FIXTURE_TEARDOWN_PARENT(crowd)
 /* The groups; that of the THPs may swap @limit bytes (version 2; 0: no limit). */
 static int crowd_groups(struct crowd_groups *g, size_t limit, struct thp_why *why)
 {
-	const char *file = thp_env.memcg == 2 ? "memory.swap.max" : "memory.swappiness";
 	char path[256];
 	int ret;
 
 	TRY(thp_cg_create(&g->thps, "crowd", why));
 	TRY(thp_cg_create(&g->home, "home", why));
 	TRY(thp_cg_create(&g->reclaimer, "reclaimer", why));
-	snprintf(path, sizeof(path), "%s/%s", g->thps.path, file);
-	if (limit)
+	ret = thp_cg_swap(&g->thps, true);
+	snprintf(path, sizeof(path), "%s/memory.swap.max", g->thps.path);
+	if (!ret && limit)
 		ret = thp_write_fmt(path, "%zu", limit);
-	else
-		ret = thp_write_file(path, thp_env.memcg == 2 ? "max" : "60");
-	return ret ? thp_why(why, ret, "%s: %s", path, thp_errno_name(ret)) : 0;
+	return ret ? thp_why(why, ret, "%s cannot swap: %s", g->thps.path, thp_errno_name(ret)) : 0;
 }
 
 THP_COVERS(crowd, net, "reclaim-unmap multi-mm-split");
@@ -264,7 +249,7 @@ static int crowd_refused(const struct crowd_kth *r, const struct crowd_bill *bef
 	TRY(thp_inject_self(why));
 	ret = thp_inject_grant(r->k - 1);
 	for (round = 0; round < RECLAIM_ROUNDS && !ret; round++) {
-		crowd_reclaim(r->c.g, 2 * thp_group.n * thp_env.pmd);
+		reclaim_group(&r->c.g->thps);
 		*fired = thp_inject_fired();
 		if (*fired || swapped() == (long)(thp_group.n * thp_env.nr))
 			break;

@@ -237,25 +237,32 @@ static long long swapped_kb(pid_t pid)
 /* Rounds of reclaim after which all of it has to be in swap. */
 #define RECLAIM_ROUNDS	20
 
+/* One round of it; its result says nothing: it also fails if it gets less than asked. */
+static void reclaim_group(const struct thp_cg *cg)
+{
+	char path[256];
+
+	if (thp_env.memcg == 2) {
+		(void)thp_cg_reclaim(cg, 2 * thp_group.n * thp_env.pmd);
+		return;
+	}
+	snprintf(path, sizeof(path), "%s/memory.force_empty", cg->path);
+	(void)thp_write_file(path, "0");
+}
+
 static int reclaim_everywhere(const void *arg, struct thp_why *why)
 {
 	const struct thp_cg *cg = arg;
 	struct thp_meter m[SHARERS + 1];
-	char path[256];
 	long want, got = 0;
 	long long kb;
 	int ret, i, round;
 
-	snprintf(path, sizeof(path), "%s/memory.force_empty", cg->path);
 	TRY(share(THP_ANON, SHARERS, &m[0], why));
 	TRY(meters_start(m, why));
 	want = thp_group.n * thp_env.nr;
 	for (round = 0; round < RECLAIM_ROUNDS && got != want; round++) {
-		/* Both report failure when they reclaim less than requested. */
-		if (thp_env.memcg == 2)
-			(void)thp_cg_reclaim(cg, 2 * thp_group.n * thp_env.pmd);
-		else
-			(void)thp_write_file(path, "0");
+		reclaim_group(cg);
 		got = swapped();
 	}
 	if (got != want)
@@ -277,15 +284,11 @@ static int reclaim_everywhere(const void *arg, struct thp_why *why)
 THP_COVERS(shared, reclaim, "reclaim-unmap multi-mm-split");
 TEST_F_TIMEOUT(shared, reclaim, 90)
 {
-	const char *file = thp_env.memcg == 2 ? "memory.swap.max" : "memory.swappiness";
-	const char *value = thp_env.memcg == 2 ? "max" : "60";
 	struct thp_why why = { 0 };
-	char path[256];
 
 	THP_NEEDS(THP_NEED_MEMCG | THP_NEED_SWAP);
 	THP_REQUIRE_OK(thp_cg_create(&self->cg, "reclaim", &why), &why);
-	snprintf(path, sizeof(path), "%s/%s", self->cg.path, file);
-	THP_REQUIRE(!thp_write_file(path, value), "%s cannot be set", file);
+	THP_REQUIRE(!thp_cg_swap(&self->cg, true), "swap of the control group cannot be allowed");
 	THP_REQUIRE(!thp_cg_join(&self->cg, getpid()), "control group cannot be joined");
 	THP_SCENARIO(reclaim_everywhere, &self->cg);
 }

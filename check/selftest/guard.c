@@ -28,6 +28,40 @@ static int hungry_test(void *arg)
 	       thp_run_has_looped("hungry.test") ? 0 : 3;
 }
 
+/* The machine stands still for a while: the process spins, and the guardian does not look. */
+static int is_stalled(struct thp_chan *chan, void *arg)
+{
+	pid_t guardian = *(pid_t *)arg;
+	long long begun;
+
+	thp_run_starve(true);
+	begun = thp_kernel_ms(getpid());
+	kill(guardian, SIGSTOP);
+	while (thp_kernel_ms(getpid()) - begun < 1.5 * THP_RETURN_MS * thp_cpu_slow())
+		(void)!write(-1, "", 1);
+	kill(guardian, SIGCONT);
+	thp_sleep_ms(4 * 250);
+	thp_run_starve(false);
+	if (thp_run_accused()[0])
+		return thp_why(&chan->why, -EPROTO, "accused: %s", thp_run_accused());
+	return 0;
+}
+
+static int stalled_test(void *arg)
+{
+	struct thp_why why = { 0 };
+	pid_t guardian = getppid();
+	int ret;
+
+	(void)arg;
+	thp_guard_ready();
+	if (!thp_run_begin("stalled.test", 60))
+		return 3;
+	ret = thp_child_run(is_stalled, &guardian, THP_LONG_MS, &why);
+	thp_guard_finished();
+	return ret ? 3 : 0;
+}
+
 /* Is refused table after table, by a counter made up for it, and uses no CPU time. */
 static int is_refused(struct thp_chan *chan, void *arg)
 {
@@ -158,13 +192,13 @@ static int guards_refused(const char *dir, struct thp_why *why)
 /*
  * The guardian ends a test that exceeds its limit, one whose kernel has crashed, one that
  * waits for a lock for ever, and one that loops while it starves itself: by its CPU time,
- * or by the number of its refusals.
+ * or by the number of its refusals. Not one that seems to, as the machine stood still.
  */
 TEST_F_TIMEOUT(lib, guardian, 90)
 {
 	struct guarded broken = { .body = endless_test, .arg = "made up", .code = 1 };
 	struct guarded hungry = { .body = hungry_test }, sleeping = { .body = sleeping_test };
-	struct guarded late = { .body = endless_test };
+	struct guarded late = { .body = endless_test }, stalled = { .body = stalled_test };
 	char dir[] = "/tmp/thp_guard.XXXXXX";
 	struct thp_why why = { 0 };
 
@@ -174,6 +208,7 @@ TEST_F_TIMEOUT(lib, guardian, 90)
 	THP_CHECK_OK(thp_child_run(guards, &broken, THP_LONG_MS, &why), &why);
 	THP_CHECK_OK(thp_child_run(guards, &hungry, THP_LONG_MS, &why), &why);
 	THP_CHECK_OK(thp_child_run(guards, &sleeping, THP_LONG_MS, &why), &why);
+	THP_CHECK_OK(thp_child_run(guards, &stalled, THP_LONG_MS, &why), &why);
 	THP_REQUIRE(mkdtemp(dir), "%s: %s", dir, strerror(errno));
 	THP_CHECK_OK(guards_refused(dir, &why), &why);
 	rmdir(dir);

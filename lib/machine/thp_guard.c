@@ -205,6 +205,9 @@ void thp_guard_finished(void)
 	set_progress(FINISHED);
 }
 
+/* Twice the time between two looks of the guardian, in ms. */
+#define LOOK_MS		500
+
 /*
  * What the guardian does about a test that exceeds its limit, or that has met a crash of
  * the kernel: it kills the process that runs the test, so that the test's clean-up follows;
@@ -220,6 +223,8 @@ struct warden {
 	pid_t starving;		/* as thp_run_starving() says */
 	long long starving_since;
 	long fired;		/* refused allocations when that was seen first */
+	long long looked;	/* ms, CPU time in the kernel at the last look at it */
+	long long spent;	/* ms of that which count, see starved_for() */
 	unsigned long long sleeps;	/* times that the test's process has gone to sleep */
 	long long asleep;	/* ms, start of the current sleep in the kernel */
 };
@@ -266,17 +271,30 @@ static long long asleep_for(struct warden *w, pid_t pid)
 	return thp_now_ms() - w->asleep;
 }
 
-/* Whether the process that starves itself has been refused more than it can have asked for. */
-static bool starves_endlessly(struct warden *w, pid_t pid, long long since)
+/*
+ * The CPU time in the kernel, in ms, that the process has used since it began to starve
+ * itself; negative if it has ended. Of what it used between two looks LOOK_MS counts at most:
+ * a virtual machine that its host stopped for seconds takes them for CPU time.
+ */
+static long long starved_for(struct warden *w, pid_t pid, long long since)
 {
-	if (!thp_env.debugfs[0])
-		thp_env_find_mounts();
+	long long now = thp_kernel_ms(pid), spent;
+
 	if (pid != w->starving || since != w->starving_since) {
+		if (!thp_env.debugfs[0])
+			thp_env_find_mounts();
 		w->starving = pid;
 		w->starving_since = since;
 		w->fired = thp_inject_fired();
+		w->looked = since;
+		w->spent = 0;
 	}
-	return thp_inject_fired() - w->fired >= THP_REFUSED_MAX;
+	spent = now - w->looked;
+	if (now < 0 || spent < 0)
+		return -1;
+	w->spent += spent < LOOK_MS ? spent : LOOK_MS;
+	w->looked = now;
+	return w->spent;
 }
 
 /*
@@ -296,10 +314,10 @@ static void feed_starving(struct warden *w)
 	/* The same test with other variants: see thp_run_has_looped(). */
 	snprintf(key, sizeof(key), "%.*s%s", (int)strcspn(name, "."), name, test);
 	limit = thp_run_has_looped(key) ? THP_AGAIN_MS : THP_RETURN_MS;
-	spent = thp_kernel_ms(pid) - since;
+	spent = starved_for(w, pid, since);
 	/* It may have ended, and its settings been restored: then the counter means nothing. */
-	if (spent < 0 ||
-	    (spent <= limit * thp_cpu_slow() && !starves_endlessly(w, pid, since)))
+	if (spent < 0 || (spent <= limit * thp_cpu_slow() &&
+			  thp_inject_fired() - w->fired < THP_REFUSED_MAX))
 		return;
 	snprintf(cause, sizeof(cause),
 		 "did not return within %lld ms of CPU time while starved: livelock", spent);

@@ -130,7 +130,8 @@ nest_output()
 			echo fail >> "$tmp/outcomes"
 			printf '%s:%s\n' "$prog" "${line#ok * }" >> "$tmp/failures";;
 		'ok '*)
-			echo pass >> "$tmp/outcomes";;
+			echo pass >> "$tmp/outcomes"
+			printf '%s:%s\n' "$prog" "${line#ok * }" >> "$tmp/passed";;
 		'not ok '*)
 			echo fail >> "$tmp/outcomes"
 			line=${line#not ok }
@@ -157,6 +158,24 @@ stop_program()
 count()
 {
 	grep -c "$1" "$tmp/outcomes"
+}
+
+# What is wrong, from the failures (findings.awk); fails if it cannot be told.
+findings()
+{
+	[ -r "$here/findings.awk" ] || return
+	table=/dev/null
+	for file in "$here/call-sites.md" "$here/docs/call-sites.md"; do
+		[ ! -r "$file" ] || table=$file
+	done
+	(list_all) > "$tmp/covers" 2>/dev/null
+	command=$0
+	[ "$dir" = "$here" ] || command="OUTPUT='$dir' $command"
+	[ "$expect" = auto ] || command="$command -e $expect"
+	[ "$scale" -eq 1 ] || command="$command -s $scale"
+	awk -v command="$command" -f "$here/findings.awk" kind=sites "$table" \
+		kind=covers "$tmp/covers" kind=passed "$tmp/passed" \
+		kind=failed "$tmp/failures" > "$tmp/findings" && cat "$tmp/findings"
 }
 
 # Waits for the reader. It ends when the last process closes the pipe; a process
@@ -347,6 +366,7 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/thp_lazy_pte.XXXXXX" 2>/dev/null) || {
 }
 : > "$tmp/failures"
 : > "$tmp/skips"
+: > "$tmp/passed"
 # Not through a pipe, which a process that cannot be killed would keep open.
 trouble=
 nothing=
@@ -432,7 +452,7 @@ if [ -s "$tmp/skips" ]; then
 	sort "$tmp/skips" | uniq -c | sort -rn |
 		sed 's/^ *\([0-9]*\)  *\(.*\)/#   \1 x \2/'
 fi
-if [ -s "$tmp/failures" ]; then
+if [ -s "$tmp/failures" ] && ! findings; then
 	echo "# Failed:"
 	sed 's/^/#   /' "$tmp/failures"
 fi

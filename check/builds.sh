@@ -61,7 +61,7 @@ passes()
 {
 	OUTPUT="$work/$1" ./run_tests.sh > "$log" 2>&1
 	status=$?
-	grep -A30 '^# Failed:' "$log" > "$work/failed"
+	grep -A30 -E '^# (Findings|Failed):' "$log" > "$work/failed"
 	case $status in
 	0)	pass "$1 runs";;
 	4)	skip "$1 runs" "nothing can be tested on this machine";;

@@ -38,7 +38,7 @@ under()
 	sh -c "$command \"\$@\"" sh "$inst/run_tests.sh" "$@" > "$log" 2>&1 </dev/null
 	status=$?
 	sed -n '/^# Skipped, and why:/,/^# [A-Z][a-z]*: /p' "$log" > "$work/skips"
-	sed -n '/^# Failed:/,$p' "$log" > "$work/failed"
+	sed -n '/^# F[a-z]*:/,$p' "$log" > "$work/failed"
 	if [ $status -ne 0 ] && [ $status -ne 4 ]; then
 		[ ! -s "$work/failed" ] || cp "$work/failed" "$log"
 		fail "$name" "exit=$status"

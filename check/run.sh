@@ -6,7 +6,7 @@
 # with OUTPUT, KSRC and CACHE set, after building the programs.
 
 # Quick ones first; the ones that load the machine or wait come last.
-all_steps='shellcheck checkpatch docs rooms ids runner exits harness deps builds intree selftest'
+all_steps='shellcheck checkpatch docs rooms ids runner findings exits harness deps builds intree selftest'
 all_steps="$all_steps reasons machines cli native noop broken modes restore lab mutants"
 
 for step in "$@"; do

@@ -94,6 +94,7 @@ called()
 	fi
 }
 
+# shellcheck disable=SC2089 # it is for eval
 tap='echo "TAP version 13"; echo 1..2; echo "ok 1 a"'
 
 # Tests that fail, and programs that do not report it
@@ -120,6 +121,31 @@ check_failures()
 		"$tap; echo 'not ok 2 b'; exit 0"
 	verdict "exit code 1 and no failure" 1 \
 		'^#   thp_mremap: exit=1$' "$tap; echo 'ok 2 b'; exit 1"
+}
+
+# What is wrong in place of what failed, where findings.awk is beside the runner
+check_findings()
+{
+	cp findings.awk docs/call-sites.md "$fake"
+	verdict "findings instead of the failures" 1 \
+		'^#   1\. 1 failure: 3 tables, not 4$' \
+		"$tap; echo 'not ok 2 b # 3 tables, not 4'; exit 1"
+	cp "$log" "$work/out"
+	try "$shell: ... with a command" \
+		test "$(grep -c '^#  *[^ ]*/run_tests.sh -t thp_mremap:b$' "$log")" -eq 1
+	cp "$work/out" "$log"
+	try "$shell: ... and no other list" test "$(grep -c '^# Failed:' "$log")" -eq 0
+	BEHAVIOUR="$tap; echo 'not ok 2 b # a cause'; exit 1"
+	# shellcheck disable=SC2090
+	export BEHAVIOUR
+	run -e lazy -s 3
+	BEHAVIOUR=
+	try "$shell: ... with its options" \
+		test "$(grep -c '/run_tests.sh -e lazy -s 3 -t thp_mremap:b$' "$log")" -eq 1
+	echo 'BEGIN { exit 1 }' > "$fake/findings.awk"
+	verdict "an awk that fails" 1 '^#   thp_mremap:b # 3 tables, not 4$' \
+		"$tap; echo 'not ok 2 b # 3 tables, not 4'; exit 1"
+	rm "$fake/findings.awk" "$fake/call-sites.md"
 }
 
 # The facts that the first program prints before any test
@@ -308,6 +334,7 @@ check_surroundings()
 check_shell()
 {
 	check_failures
+	check_findings
 	check_facts
 	check_programs
 	check_refusals

@@ -81,7 +81,7 @@ look_lab()
 
 look_check()
 {
-	for tool in git perl rsync shellcheck clang dash; do
+	for tool in git perl rsync shellcheck clang dash python3; do
 		have_command $tool || optional="$optional $tool"
 	done
 	have_command setpriv || optional="$optional util-linux"

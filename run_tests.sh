@@ -11,7 +11,7 @@ all_programs='thp_lazy_split thp_split_enomem thp_fork_copy thp_mremap thp_migra
 usage()
 {
 	cat <<END
-usage: ${0##*/} [-hlx] [-t PROGRAM[:TEST]]... [-e eager|lazy|auto] [-s N]
+usage: ${0##*/} [-hlx] [-b | -B] [-t PROGRAM[:TEST]]... [-e eager|lazy|auto] [-s N]
   -t PROGRAM[:TEST]  run this only, programs in this order; TEST may be a
                      pattern ('*.fail_nth')
   -e MODE            what this kernel has to be (auto: what it says it is), instead
@@ -19,6 +19,9 @@ usage: ${0##*/} [-hlx] [-t PROGRAM[:TEST]]... [-e eager|lazy|auto] [-s N]
   -s N               make the stress parts N times as long (1 to 1000)
   -x                 stop at the first failure
   -l                 list every test: its ID, the call sites that it covers, its source file
+  -b                 measure what operations cost, instead of testing: time, and bytes of
+                     page tables, per THP; with -t rows ('munmap_*'), with -l their names
+  -B                 the same, as one JSON object a line
   -h, --help         this text
 Programs: $all_programs
 OUTPUT=DIR in the environment says where they are if not beside this script.
@@ -85,6 +88,38 @@ select_tests()
 "
 }
 
+# With -b: a -t selection becomes a line "PROGRAM PATTERN" in $selection.
+select_rows()
+{
+	prog=${1%%:*}
+	is_program "$prog" || bad "unknown program '$prog' in -t $1"
+	rows='*'
+	[ "$prog" = "$1" ] || rows=${1#*:}
+	names=$("$dir/$prog" -L -b "$rows") || bad "cannot list the rows of $prog"
+	[ "$names" ] || bad "unknown row '$rows' in -t $1 (see -b -l)"
+	selection="$selection$prog $rows
+"
+}
+
+# All rows of all programs; some have none.
+list_rows()
+{
+	for prog in $all_programs; do
+		names=$("$dir/$prog" -L -b '*') || bad "cannot list the rows of $prog"
+		[ -z "$names" ] || printf '%s\n' "$names" | sed "s/^/$prog:/"
+	done
+}
+
+# Reads the output of a program that measures. With -B nothing but JSON goes to stdout.
+pass_figures()
+{
+	if [ "$measures" = -B ]; then
+		awk '/^[{]/ { print; fflush(); next } { print > "/dev/stderr" }'
+	else
+		cat
+	fi
+}
+
 # Seconds that a program may take on a normal machine: less than the limit of the
 # kselftest runner, so that this script ends the program; and more on a slow machine,
 # according to $tmp/facts.
@@ -102,7 +137,6 @@ time_limit()
 # report: the plan, the outcomes, a line per failure and per skip.
 nest_output()
 {
-	trap '' INT TERM HUP PIPE
 	ended=
 	while IFS= read -r line || [ "$line" ]; do
 		# The harness reports a test that died in an earlier line.
@@ -145,6 +179,16 @@ nest_output()
 			printf '%s: %s\n' "$prog" "${line#\# }" >> "$tmp/failures";;
 		esac
 	done 2>/dev/null
+}
+
+read_output()
+{
+	trap '' INT TERM HUP PIPE
+	if [ "$measures" ]; then
+		pass_figures
+	else
+		nest_output
+	fi
 }
 
 # Called by the reader. The program restores its settings before it exits.
@@ -204,7 +248,7 @@ run_program()
 	echo none > "$tmp/plan"
 	: > "$tmp/child"
 	mkfifo "$tmp/out" || bad "cannot make a pipe in $tmp"
-	nest_output < "$tmp/out" &
+	read_output < "$tmp/out" &
 	reader=$!
 	outlived=
 	took=$(date +%s)
@@ -222,6 +266,23 @@ run_program()
 	pass=$(count pass)
 	fail=$(count fail)
 	skip=$(count skip)
+}
+
+# The programs measure, one after the other; sets $code.
+measure()
+{
+	code=4
+	for prog in $programs; do
+		rows=$(printf '%s' "$selection" | sed -n "s/^$prog //p" | paste -s -d , -)
+		run_program "$measures" "$rows" -e "$expect" -s "$scale"
+		case $status in
+		0)	[ $code -eq 1 ] || code=0;;
+		4)	;;
+		*)	echo "# $prog: exit=$status" >&2
+			code=1;;
+		esac
+	done
+	prog=
 }
 
 # Prints why the end of the program is wrong, or nothing. The exit code and the
@@ -281,6 +342,7 @@ scale=1
 selections=
 list=
 first_only=
+measures=
 
 # check_mode WHERE MODE
 check_mode()
@@ -291,13 +353,14 @@ check_mode()
 	esac
 }
 
-while getopts :hlxt:e:s:-: opt; do
+while getopts :bBhlxt:e:s:-: opt; do
 	case $opt in
 	h)	usage
 		exit 0;;
 	-)	[ "$OPTARG" = help ] || bad "unknown option --$OPTARG (-h for help)"
 		usage
 		exit 0;;
+	b | B)	measures=-$opt;;
 	l)	list=y;;
 	x)	first_only=y;;
 	t)	case $OPTARG in
@@ -332,14 +395,25 @@ for prog in $all_programs; do
 done
 
 if [ "$list" ]; then
-	list_all
+	if [ "$measures" ]; then
+		list_rows
+	else
+		list_all
+	fi
 	exit
 fi
 
 selection=
+if [ "$measures" ] && [ -z "$selections" ]; then
+	selections=$(list_rows | sed 's/:.*//' | uniq)
+fi
 set -f
 for arg in $selections; do
-	select_tests "$arg"
+	if [ "$measures" ]; then
+		select_rows "$arg"
+	else
+		select_tests "$arg"
+	fi
 done
 set +f
 programs=$all_programs
@@ -388,6 +462,17 @@ esac
 limit=$(time_limit)
 timeout="timeout -k 20 $limit"
 $timeout true 2>/dev/null || timeout=
+
+if [ "$measures" ]; then
+	if [ "$trouble$nothing" ]; then
+		echo "# nothing was measured: $trouble$nothing" >&2
+		[ -z "$trouble" ] || exit 1
+		exit 4
+	fi
+	[ "$measures" = -B ] || sed '/^#/!d' "$tmp/facts"
+	measure
+	exit $code
+fi
 
 echo "TAP version 13"
 echo "1..$#"

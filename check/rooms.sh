@@ -9,7 +9,7 @@
 
 lines=20
 # From below to above
-rooms='base machine thp ops starve'
+rooms='base machine thp ops starve bench'
 
 # The rooms that room $1 may use
 below()

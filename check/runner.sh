@@ -286,6 +286,36 @@ check_stop()
 	called "-x does nothing else" "thp_mremap -e auto -s 1" -x -t thp_mremap
 }
 
+# measures STATUS BEHAVIOUR OPTION...: -b or -B ends with that exit code
+measures()
+{
+	expected=$1
+	BEHAVIOUR=$2
+	export BEHAVIOUR
+	shift 2
+	run "$@" -t thp_mremap
+	cp "$log" "$work/out"
+	try "$shell: $1 and '$BEHAVIOUR': exit code $expected" test $status -eq "$expected"
+	BEHAVIOUR=
+}
+
+# -b and -B
+check_measures()
+{
+	called "-b measures the rows asked for" \
+"thp_mremap -b m*,n* -e auto -s 2
+thp_migrate -b * -e auto -s 2" -b -s 2 -t 'thp_mremap:m*' -t thp_migrate -t 'thp_mremap:n*'
+	called "-B, too" "thp_mremap -B * -e lazy -s 1" -B -e lazy -t thp_mremap
+	refuses -b -t thp_nothing
+	measures 0 'echo "# a comment"; echo "{}"; exit 0' -B
+	try "$shell: ... nothing but JSON" test "$(cat "$work/out")" = '{}'
+	try "$shell: ... the rest elsewhere" test "$(cat "$work/err")" = '# a comment'
+	measures 4 'echo nothing; exit 4' -b
+	measures 1 'echo "Bail out! it crashed"; exit 1' -b
+	try "$shell: ... and it says so" grep -qx '# thp_mremap: exit=1' "$work/err"
+	measures 1 'kill -KILL $$' -B
+}
+
 # Options that only print
 check_listing()
 {
@@ -341,6 +371,7 @@ check_shell()
 	check_expectation
 	check_calls
 	check_stop
+	check_measures
 	check_listing
 	check_surroundings
 }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "bench_print.h"
 #include "split_ops.h"
 #include "thp_cgroup.h"
 #include "thp_contract.h"
@@ -71,5 +72,6 @@ FIXTURE_TEARDOWN_PARENT(lib)
 #include "selftest/children.c"
 #include "selftest/guard.c"
 #include "selftest/rows.c"
+#include "selftest/bench.c"
 
 THP_MAIN_INIT("selftest", split_register_variants);

@@ -12,6 +12,8 @@
 
 #include <fcntl.h>
 
+#include "bench.h"
+
 enum thp_action {
 	THP_RUN,
 	THP_INFO,	/* -i */
@@ -19,14 +21,18 @@ enum thp_action {
 	THP_REPAIR,	/* -R */
 	THP_LIST,	/* -l */
 	THP_HELP,	/* -h */
+	THP_BENCH,	/* -b, -B */
 };
 
 struct thp_main {
+	const char *prog;
 	int argc;	/* what is left for the harness */
 	char **argv;
 	enum thp_action action;
 	enum thp_mode mode;
 	unsigned int scale;
+	const char *bench;	/* the rows to measure, or NULL */
+	enum bench_format format;
 };
 
 /* Prints why there is no verdict; returns the exit code. */
@@ -110,6 +116,20 @@ static inline void thp_end_of_tests(void)
 	_exit(KSFT_FAIL);
 }
 
+/* Measures instead of testing; exit code. */
+static inline int thp_bench(struct thp_main *tm)
+{
+	int ret;
+
+	thp_guard_ready();
+	ret = bench_run(tm->prog, tm->bench, tm->format);
+	ret = ret < 0 ? thp_bail_out("-b '%s': %s", tm->bench, ret == -ENOENT ?
+				     "no such row" : thp_errno_name(ret)) :
+	      ret ? thp_no_test() : KSFT_SKIP;
+	thp_guard_finished();
+	return ret;
+}
+
 /* Runs in the child of the guardian. */
 static inline int thp_main_body(void *arg)
 {
@@ -137,6 +157,8 @@ static inline int thp_main_body(void *arg)
 		thp_guard_finished();
 		return thp_no_test();
 	}
+	if (tm->action == THP_BENCH)
+		return thp_bench(tm);
 	thp_guard_ready();
 	if (!thp_env_missing(THP_NEED_FAIL_PAGE) && thp_inject_init())
 		thp_needs_lose(THP_NEED_FAIL_PAGE);
@@ -156,10 +178,15 @@ static inline int thp_main_body(void *arg)
 
 static inline int thp_usage(const char *prog)
 {
-	printf("usage: %s [-e eager|lazy|auto] [-s SCALE] [-i | -L | -R] [harness options]\n"
+	printf("usage: %s [-e eager|lazy|auto] [-s SCALE] [-i | -L | -R | -b ROWS | -B ROWS]\n"
+	       "       [harness options]\n"
 	       "  -e  the contract to hold the kernel to, instead of THP_LAZY_EXPECT in the\n"
 	       "      environment (default auto)\n"
-	       "  -s  multiplies the loops of stress tests, 1 to 1000 (default 1)\n"
+	       "  -s  multiplies the loops of stress tests and the rounds of measurements,\n"
+	       "      1 to 1000 (default 1)\n"
+	       "  -b  measure what operations cost, instead of testing: those whose names match\n"
+	       "      one of the patterns, separated by commas ('*' for all)\n"
+	       "  -B  the same, as one JSON object a line; with -L: only list their names\n"
 	       "  -i  print what was found out about this machine\n"
 	       "  -L  list tests with the call sites that they cover and their source files\n"
 	       "  -R  restore settings that a killed run left behind\n"
@@ -243,6 +270,11 @@ static inline int thp_options(struct thp_main *tm, int argc, char **argv, struct
 			if (n < 1 || n > 1000 || *end)
 				return thp_why(why, -EINVAL, "-s takes a number from 1 to 1000");
 			tm->scale = n;
+		} else if (!strcmp(argv[i], "-b") || !strcmp(argv[i], "-B")) {
+			tm->format = argv[i][1] == 'b' ? BENCH_TABLE : BENCH_JSON;
+			if (++i >= argc)
+				return thp_why(why, -EINVAL, "-b and -B take names of rows");
+			tm->bench = argv[i];
 		} else if (!strcmp(argv[i], "-i")) {
 			tm->action = THP_INFO;
 		} else if (!strcmp(argv[i], "-L")) {
@@ -258,6 +290,8 @@ static inline int thp_options(struct thp_main *tm, int argc, char **argv, struct
 		}
 	}
 	tm->argv[tm->argc] = NULL;
+	if (tm->bench && tm->action == THP_RUN)
+		tm->action = THP_BENCH;
 	if (expect && thp_mode_parse(expect, &tm->mode))
 		return thp_why(why, -EINVAL, "%s is '%s': must be eager, lazy or auto",
 			       from, expect);
@@ -290,7 +324,7 @@ static inline int thp_run(struct thp_main *tm)
 
 static inline int thp_main(const char *prog, int argc, char **argv, void (*init)(void))
 {
-	struct thp_main tm = { .mode = THP_AUTO, .scale = 1 };
+	struct thp_main tm = { .prog = prog, .mode = THP_AUTO, .scale = 1 };
 	struct thp_why why = { 0 };
 	int code;
 
@@ -312,7 +346,10 @@ static inline int thp_main(const char *prog, int argc, char **argv, void (*init)
 		code = KSFT_SKIP;
 		break;
 	case THP_COVERED:
-		thp_list_covers();
+		if (tm.bench)
+			(void)bench_run(prog, tm.bench, BENCH_NAMES);
+		else
+			thp_list_covers();
 		code = thp_no_test();
 		break;
 	case THP_REPAIR:

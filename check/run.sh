@@ -7,7 +7,8 @@
 
 # Quick ones first; the ones that load the machine or wait come last.
 all_steps='shellcheck checkpatch docs rooms ids runner findings exits harness deps builds intree selftest'
-all_steps="$all_steps bench reasons machines cli native noop broken modes restore lab mutants"
+all_steps="$all_steps bench reasons machines cli native noop broken modes restore"
+all_steps="$all_steps remote lab mutants"
 
 for step in "$@"; do
 	case " $all_steps " in

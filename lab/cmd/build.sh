@@ -5,7 +5,8 @@
 
 cmd_build() {
 	parse_options "$@"
-	[ "$names" != own ] || lab_die "build takes names of '$LAB_ME list'"
+	[ -z "$O_KERNEL$O_REMOTE$O_TREE$O_SERIES" ] ||
+		lab_die "build takes names of '$LAB_ME list'"
 	lab_apt_need_tools
 	lab_need_tool flock util-linux
 	mkdir -p "$LAB_CACHE" || lab_die "$LAB_CACHE: cannot be made"

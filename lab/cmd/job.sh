@@ -11,6 +11,7 @@ cmd_job() {
 	shift 2
 	trap 'exit 130' INT TERM HUP
 	: >"$LAB_LOG"
+	[ "$K_SOURCE" != remote ] || lab_remote_job "$run" "$@"
 	prepare_guest "$run" || no_guest $?
 	lab_initramfs "$run/initramfs" run -e "$K_EXPECT" "$@" || {
 		lab_say "the initramfs could not be made"

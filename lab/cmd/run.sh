@@ -73,11 +73,13 @@ cmd_run() {
 	O_REPEAT=${O_REPEAT:-1}
 	shift "$shift_by"
 	check_host
+	# One run at a time on one machine.
+	[ -z "$O_REMOTE" ] || O_JOBS=1
 	run_folder
 	LAB_PID=$$ LAB_TIMEOUT=$((LAB_TIMEOUT + O_LOOP * 60))
 	export LAB_PID LAB_TIMEOUT LAB_BOOT_TIMEOUT LAB_SUITE LAB_OFFLINE LAB_ACCEL \
 		O_KERNEL O_ARCH O_CONFIG O_MODULES O_MMU O_CGROUP O_APPEND \
-		O_MEMORY O_CPUS O_EXPECT O_LOOP
+		O_MEMORY O_CPUS O_EXPECT O_LOOP O_REMOTE O_TREE
 	runs='' count=0 round=1
 	while [ "$round" -le "$O_REPEAT" ]; do
 		for name in $names; do

@@ -9,6 +9,7 @@ cmd_shell() {
 	# shellcheck disable=SC2086 # a list of words
 	set -- $names
 	[ $# -eq 1 ] || lab_die "shell takes one kernel"
+	[ -z "$O_REMOTE$O_SERIES" ] || lab_die "shell takes no --$1"
 	check_host
 	load_kernel "$1"
 	memory_allows "$K_MEMORY" 0 ||

@@ -8,7 +8,7 @@
 parse_options() {
 	O_KERNEL='' O_ARCH='' O_CONFIG='' O_MODULES='' O_MMU='' O_CGROUP=''
 	O_APPEND='' O_MEMORY='' O_CPUS='' O_EXPECT='' O_JOBS=2 O_REPEAT='' O_LOOP=0
-	O_OUTPUT=''
+	O_OUTPUT='' O_REMOTE='' O_TREE='' O_SERIES='' O_BASE='' O_EACH=''
 	LAB_TIMEOUT=1200 LAB_BOOT_TIMEOUT=180 LAB_SUITE='' LAB_OFFLINE='' LAB_ACCEL=''
 	names='' shift_by=0
 	while [ $# -gt 0 ]; do
@@ -18,12 +18,15 @@ parse_options() {
 			break ;;
 		--offline)
 			LAB_OFFLINE=1 ;;
+		--each)
+			[ -z "$O_RAW" ] || lab_die "$O_RAW takes no $1: see $LAB_ME -h"
+			O_EACH=1 ;;
 		-h|--help)
 			usage
 			exit 0 ;;
 		--kernel|--arch|--config|--modules|--mmu|--cgroup|--append|\
 		--memory|--cpus|--expect|--accel|--timeout|--boot-timeout|--jobs|--repeat|\
-		--loop|--suite|--output)
+		--loop|--suite|--output|--remote|--tree|--series|--base)
 			[ $# -ge 2 ] || lab_die "$1 needs a value"
 			case " ${O_TAKES:-$1} " in
 			*" $1 "*) ;;
@@ -49,7 +52,9 @@ parse_options() {
 	if [ -z "$O_EXPECT" ] && [ -n "${THP_LAZY_EXPECT+set}" ]; then
 		parse_value THP_LAZY_EXPECT "$THP_LAZY_EXPECT"
 	fi
-	if [ -n "$O_KERNEL" ]; then
+	if [ -n "$O_REMOTE$O_TREE$O_SERIES$O_BASE$O_EACH" ]; then
+		parse_where
+	elif [ -n "$O_KERNEL" ]; then
 		[ -z "$names" ] || lab_die "--kernel and names at once"
 		check_image
 		names=own
@@ -62,6 +67,14 @@ parse_options() {
 
 parse_value() {
 	case $1 in
+	--remote|--tree|--series|--base)
+		[ -n "$2" ] || lab_die "$1 needs a value" ;;
+	esac
+	case $1 in
+	--remote)	O_REMOTE=$2 ;;
+	--tree)		O_TREE=$2 ;;
+	--series)	O_SERIES=$2 ;;
+	--base)		O_BASE=$2 ;;
 	--kernel)	O_KERNEL=$2 ;;
 	--config)	O_CONFIG=$2 ;;
 	--modules)	O_MODULES=$2 ;;
@@ -90,6 +103,23 @@ parse_value() {
 	esac
 }
 
+# Neither an image nor a name: a machine, a tree or a series, which becomes $names.
+parse_where() {
+	first=''
+	for one in ${O_KERNEL:+--kernel} ${O_REMOTE:+--remote} ${O_TREE:+--tree} \
+		${O_SERIES:+--series} ${names:+names}; do
+		[ -z "$first" ] || lab_die "$first and $one at once"
+		first=$one
+	done
+	[ -n "$O_SERIES" ] || [ -z "$O_BASE$O_EACH" ] ||
+		lab_die "--base and --each go with --series"
+	names=${first#--}
+	if [ -n "$O_REMOTE" ]; then
+		[ -z "$O_ARCH$O_CONFIG$O_MODULES$O_MMU$O_CGROUP$O_APPEND$O_MEMORY$O_CPUS$LAB_ACCEL" ] ||
+			lab_die "--remote: of the options that say what to boot none helps"
+	fi
+}
+
 # A kernel of the user's own: refuse early what cannot boot.
 check_image() {
 	if [ ! -f "$O_KERNEL" ] || [ ! -r "$O_KERNEL" ]; then
@@ -115,7 +145,10 @@ check_image() {
 
 # The kernel of one name, with what the options change.
 load_kernel() {
-	if [ "$1" = own ]; then
+	if [ "$1" = remote ]; then
+		lab_remote_load
+		return
+	elif [ "$1" = own ]; then
 		K_NAME=own K_ABOUT=$O_KERNEL K_ARCH=$O_ARCH K_SOURCE=own
 		K_MMU=$O_MMU K_CGROUP=v2 K_MEMORY=2048 K_APPEND=''
 		K_EXPECT=auto K_IMAGE=$O_KERNEL K_CONFIG=$O_CONFIG
@@ -140,6 +173,10 @@ load_kernel() {
 
 # Checks the needs of every run on the host, before anything is started.
 check_host() {
+	if [ -n "$O_REMOTE" ]; then
+		lab_remote_check
+		return
+	fi
 	lab_apt_need_tools
 	lab_need_tool cpio cpio
 	lab_need_tool setpriv util-linux

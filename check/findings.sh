@@ -226,6 +226,63 @@ check_screen()
 		'#  and 8 more, of [0-9]* failures: see the lines "not ok"' "$work/short"
 }
 
+# Runs of the lab in folder $work/run: a KTAP that ends with findings, and one that does
+# not end, because the guest died.
+check_lab()
+{
+	mkdir "$work/run"
+	cat > "$work/run/ktap" <<-EOF
+	TAP version 13
+	1..2
+	# 1..1
+	# not ok 1 kernel.mode #  a cause
+	not ok 1 thp_mremap # exit=1
+	# Findings: 1, from 1 failure; each with the shortest test that shows it:
+	#   1. 1 failure, fault-anon: a cause
+	#      /suite/run_tests.sh -e lazy -t thp_mremap:kernel.mode
+	# Verdict: FAILED, in 1 s
+	EOF
+	cat > "$work/call" <<-EOF
+	LAB_DIR=lab LAB_AWK=lab/awk LAB_SUITE_SRC=. LAB_ME=lab/lab K_NAME=v7-x86_64
+	LAB_PROGRAMS='$programs' O_APPEND='a=1 b' O_MEMORY=4096
+	. lab/lib/qemu.sh
+	. lab/lib/report.sh
+	. lab/lib/findings.sh
+	lab_findings "$work/run" > "$work/run/findings"
+	echo "run v7-x86_64 v7-x86_64"
+	lab_ktap_facts "$work/run/ktap"
+	sed 's/^#/finding/' "$work/run/findings"
+	EOF
+	sh "$work/call" > "$work/facts"
+	cp "$work/run/findings" "$log"
+	command="#      lab/lab run --append 'a=1 b' --memory 4096 v7-x86_64 --"
+	try "lab: the findings of a guest" test "$(grep -cxF -e \
+		"$command -e lazy -t thp_mremap:kernel.mode" "$log")" -eq 1
+	awk -v programs="$programs" -f lab/awk/runs-table.awk "$work/facts" > "$work/table"
+	cp "$work/table" "$log"
+	try "lab: ... are in its table, in place of the failures" test \
+		"$(grep -c '^Failed:\|^  v7-x86_64: 1, from 1 failure; \|^    1\. ' "$work/table")" -eq 2
+	cat > "$work/run/ktap" <<-EOF
+	# 1..1
+	# ok 1 kernel.mode
+	ok 1 thp_fork_copy
+	# 1..3
+	# ok 1 kernel.mode
+	# not ok 2 move.whole_anon_near.moves #  thp_move_check.c:25: moved by 7 B
+	# ok 3 move.whole_anon_far.moves # SKIP the kernel is broken
+	EOF
+	sh "$work/call" > "$work/facts"
+	cp "$work/run/findings" "$log"
+	try "lab: the findings of a guest that died" test "$(grep -cxF -e \
+		"$command -t thp_mremap:move.whole_anon_near.moves" -e \
+		'#   1. 1 failure, move-pmd, move_huge_pmd(): thp_move_check.c:25: moved by 7 B' \
+		"$log")" -eq 2
+	sed -i '/^# not ok/d' "$work/run/ktap"
+	sh "$work/call" > "$work/facts"
+	try "lab: no failures, no findings" test ! -s "$work/run/findings"
+}
+
+check_lab
 for awk in awk mawk gawk 'busybox awk'; do
 	have "${awk%% *}" || continue
 	check_rules

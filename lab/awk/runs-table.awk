@@ -14,7 +14,10 @@ function finish() {
 		fail++
 	if (gone && !skips_here)
 		skip++
-	bad = gone = failures = skips_here = 0
+	if (!found)
+		failed = failed failed_here
+	failed_here = ""
+	bad = gone = failures = skips_here = found = 0
 }
 function verdict(s) {
 	if (s == 0)
@@ -60,7 +63,13 @@ key == "program" && ($2 in column) { put(column[$2], $3) }
 key == "pass" { pass += $2 }
 key == "fail" { fail += $2; failures = $2 }
 key == "skip" { skip += $2; skips_here = $2 }
-key == "failed" { failed = failed "  " name ": " rest "\n" }
+key == "failed" { failed_here = failed_here "  " name ": " rest "\n" }
+# In place of the failures, where the run has them
+key == "finding" {
+	sub(/^Findings: /, name ": ", rest)
+	finding = finding "  " rest "\n"
+	found = 1
+}
 key == "log" { log_ = log_ "  " name ": " rest "\n" }
 key == "trouble" { trouble = trouble "  " name ": " rest "\n" }
 key == "refusal" && ($3 || $5) {
@@ -96,6 +105,8 @@ END {
 		" that a mapped THP costs)"
 	if (trouble)
 		printf "Trouble:\n%s", trouble
+	if (finding)
+		printf "Findings:\n%s", finding
 	if (failed)
 		printf "Failed:\n%s", failed
 	if (log_)

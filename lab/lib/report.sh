@@ -5,7 +5,7 @@
 # A run's folder gets the file summary, lines of "key value":
 #	status, time, release, thp, mode, bytes, program NAME CELL,
 #	pass/fail/skip COUNT, failed LINE, skipped COUNT REASON, log LINE, trouble LINE,
-#	refusal INJECTOR COUNT..., oddity LINE
+#	refusal INJECTOR COUNT..., oddity LINE, finding LINE
 
 # Lines of the kernel log that fail a run.
 lab_splats() (
@@ -51,6 +51,8 @@ lab_verdict() (
 	fi
 	lab_gcda_extract "$dir/channel.log" "$dir/gcda"
 	lab_refusals "$dir/ktap" >"$dir/refusals"
+	lab_findings "$dir" >"$dir/findings"
+	[ -s "$dir/findings" ] || rm "$dir/findings"
 	code=$(sed -n 's/^@lab exit //p' "$dir/channel.log")
 	failed=$(grep -m 1 -E '^(# )?not ok ' "$dir/ktap")
 	lab_splats "$dir/console.log" >"$dir/splats"
@@ -65,6 +67,7 @@ lab_verdict() (
 		sed -n 's/^@lab up \([^ ]*\).*/release \1/p' "$dir/channel.log"
 		lab_ktap_facts "$dir/ktap"
 		lab_refusals_facts "$dir/refusals"
+		[ ! -s "$dir/findings" ] || sed 's/^#/finding/' "$dir/findings"
 		sed 's/^/log /' "$dir/splats"
 		sed -n 's/^@lab fact \(swap none.*\|module.*\|cgroup.*\|loop.*\)/note \1/p' \
 			"$dir/channel.log"

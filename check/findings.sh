@@ -239,12 +239,12 @@ check_lab()
 	not ok 1 thp_mremap # exit=1
 	# Findings: 1, from 1 failure; each with the shortest test that shows it:
 	#   1. 1 failure, fault-anon: a cause
-	#      /suite/run_tests.sh -e lazy -t thp_mremap:kernel.mode
+	#      /tmp/suite.x/run_tests.sh -e lazy -t thp_mremap:kernel.mode
 	# Verdict: FAILED, in 1 s
 	EOF
 	cat > "$work/call" <<-EOF
 	LAB_DIR=lab LAB_AWK=lab/awk LAB_SUITE_SRC=. LAB_ME=lab/lab K_NAME=v7-x86_64
-	LAB_PROGRAMS='$programs' O_APPEND='a=1 b' O_MEMORY=4096
+	LAB_PROGRAMS='$programs' O_APPEND='a=1 b' O_MEMORY=4096 O_REMOTE=\$REMOTE O_ARCH=\$ARCH
 	. lab/lib/qemu.sh
 	. lab/lib/report.sh
 	. lab/lib/findings.sh
@@ -258,7 +258,12 @@ check_lab()
 	command="#      lab/lab run --append 'a=1 b' --memory 4096 v7-x86_64 --"
 	try "lab: the findings of a guest" test "$(grep -cxF -e \
 		"$command -e lazy -t thp_mremap:kernel.mode" "$log")" -eq 1
-	awk -v programs="$programs" -f lab/awk/runs-table.awk "$work/facts" > "$work/table"
+	cp "$work/facts" "$work/facts.1"
+	REMOTE=root@there ARCH=arm64 sh "$work/call" > "$work/facts"
+	cp "$work/run/findings" "$log"
+	try "lab: ... of a real machine" test "$(grep -c \
+		"run --remote 'root@there' --append .* --memory 4096 -- -e lazy" "$log")" -eq 1
+	awk -v programs="$programs" -f lab/awk/runs-table.awk "$work/facts.1" > "$work/table"
 	cp "$work/table" "$log"
 	try "lab: ... are in its table, in place of the failures" test \
 		"$(grep -c '^Failed:\|^  v7-x86_64: 1, from 1 failure; \|^    1\. ' "$work/table")" -eq 2

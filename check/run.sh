@@ -6,8 +6,8 @@
 # with OUTPUT, KSRC and CACHE set, after building the programs.
 
 # Quick ones first; the ones that load the machine or wait come last.
-all_steps='shellcheck checkpatch docs rooms ids runner findings exits harness deps builds intree selftest'
-all_steps="$all_steps bench reasons machines cli native noop broken modes restore"
+all_steps='shellcheck checkpatch docs rooms ids runner findings compare exits harness deps builds intree'
+all_steps="$all_steps selftest bench reasons machines cli native noop broken modes restore"
 all_steps="$all_steps remote lab mutants"
 
 for step in "$@"; do

@@ -5,12 +5,18 @@
 # The command that runs the loaded kernel again, ready to paste.
 lab_again() (
 	set -- "${LAB_CALLED:-$LAB_ME}" run
+	# Of a real machine the lab finds it out.
+	[ -z "$O_REMOTE" ] || O_ARCH=''
 	while read -r option value; do
 		[ -z "$value" ] || set -- "$@" "--$option" "$value"
 	done <<-EOF
 		kernel $O_KERNEL
-		arch ${O_KERNEL:+$O_ARCH}
-		config ${O_KERNEL:+$O_CONFIG}
+		remote $O_REMOTE
+		tree $O_TREE
+		series $O_SERIES
+		base $O_BASE
+		arch $O_ARCH
+		config $O_CONFIG
 		modules $O_MODULES
 		mmu $O_MMU
 		cgroup $O_CGROUP
@@ -20,7 +26,7 @@ lab_again() (
 		accel $LAB_ACCEL
 		suite $LAB_SUITE
 	EOF
-	[ -n "$O_KERNEL" ] || set -- "$@" "$K_NAME"
+	[ -n "$O_KERNEL$O_REMOTE$O_TREE$O_SERIES" ] || set -- "$@" "$K_NAME"
 	lab_qemu_print "$@" | sed 's/ *$//'
 )
 
@@ -30,17 +36,23 @@ lab_findings_told() (
 	sed -n '/^# Findings: /,/^# [A-Z]/p' "$1/ktap" | sed -n '/^# Findings: /p; /^#  /p'
 )
 
-# The same from the lines of a KTAP that has no end. The call sites are those of the
-# suite that is built here, if there is one.
+# The outcomes of all tests of KTAP $1, as the files failed, passed and skipped in the new
+# directory $2, and the file covers: the tests of the suite that is built here, if any.
+lab_outcomes() (
+	mkdir -p "$2"
+	OUTPUT=${OUTPUT:-$LAB_SUITE_SRC} "$LAB_SUITE_SRC/run_tests.sh" -l \
+		>"$2/covers" 2>/dev/null </dev/null
+	: >"$2/failed"
+	: >"$2/passed"
+	: >"$2/skipped"
+	awk -v programs="$LAB_PROGRAMS" -v dir="$2" -f "$LAB_AWK/outcomes.awk" \
+		kind=covers "$2/covers" kind=ktap "$1"
+)
+
+# The findings from the lines of a KTAP that has no end
 lab_findings_made() (
 	lists=$1/findings.lists
-	mkdir -p "$lists"
-	OUTPUT=${OUTPUT:-$LAB_SUITE_SRC} "$LAB_SUITE_SRC/run_tests.sh" -l \
-		>"$lists/covers" 2>/dev/null </dev/null
-	: >"$lists/failed"
-	: >"$lists/passed"
-	awk -v programs="$LAB_PROGRAMS" -v dir="$lists" -f "$LAB_AWK/failures.awk" \
-		kind=covers "$lists/covers" kind=ktap "$1/ktap"
+	lab_outcomes "$1/ktap" "$lists"
 	awk -v command=run_tests.sh -f "$LAB_SUITE_SRC/findings.awk" \
 		kind=sites "$LAB_SUITE_SRC/docs/call-sites.md" kind=covers "$lists/covers" \
 		kind=passed "$lists/passed" kind=failed "$lists/failed"
@@ -54,5 +66,5 @@ lab_findings() (
 	found=$(lab_findings_told "$1")
 	[ -n "$found" ] || found=$(lab_findings_made "$1")
 	[ -z "$found" ] || printf '%s\n' "$found" |
-		sed "s|^#  *[^.]*run_tests.sh\( .*\)|#      $again --\1|"
+		sed "s|^#  *[^ ]*run_tests.sh\( .*\)|#      $again --\1|"
 )

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# The files failed and passed that findings.awk reads, in -v dir, from the list of tests
-# (kind=covers) and a KTAP (kind=ktap). The program of the last tests has no line of its
+# The outcomes of all tests, in the files failed, passed and skipped in -v dir, as
+# findings.awk reads them, from the list of tests (kind=covers) and a KTAP (kind=ktap).
+# The program of the last tests has no line of its
 # own if the guest died: it is the next one of -v programs that has such a test.
 
 function flush_tests(prog,	i) {
 	for (i = 1; i <= n; i++)
-		print prog ":" text[i] >(dir "/" (good[i] ? "passed" : "failed"))
+		print prog ":" text[i] >(dir "/" state[i])
 	n = 0
 }
 function unfinished(	i, j, m, list, part) {
@@ -21,8 +22,8 @@ function unfinished(	i, j, m, list, part) {
 }
 kind == "covers" { known[$1] }
 kind != "ktap" { next }
-/^# (not )?ok [0-9]/ && !/# SKIP/ {
-	good[++n] = $2 == "ok"
+/^# (not )?ok [0-9]/ {
+	state[++n] = $2 != "ok" ? "failed" : /# SKIP/ ? "skipped" : "passed"
 	sub(/^# (not )?ok [0-9]+ (- )?/, "")
 	text[n] = $0
 }
@@ -34,7 +35,7 @@ kind != "ktap" { next }
 	sub(/^[^#]*# */, "", cause)
 	failures = 0
 	for (i = 1; i <= n; i++)
-		failures += !good[i]
+		failures += state[i] == "failed"
 	if (/^not/ && !failures)
 		print prog ": " cause >(dir "/failed")
 	flush_tests(prog)

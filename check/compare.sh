@@ -115,6 +115,9 @@ compares "... and not all of it" 1 "Expected, but not so: cost B/THP" \
 echo 'may cost B/THP: .*' > "$work/file"
 compares "a file" 1 "Differences: 2, expected: 1," \
 	--expect "$work/file" "$work/two/eager-x86_64" "$work/two/lazy-x86_64"
+echo 'may cost B/THP: 4096 -> 1' > "$work/file"
+compares "a file with another difference" 1 "Differences: 2, expected: 0," \
+	--expect "$work/file" "$work/two/eager-x86_64" "$work/two/lazy-x86_64"
 echo 'may be worse' > "$work/file"
 compares "a file that says nothing" 2 "file:1: neither must nor may KIND PATTERN" \
 	--expect "$work/file" "$work/a" "$work/a"

@@ -8,7 +8,7 @@
 # Quick ones first; the ones that load the machine or wait come last.
 all_steps='shellcheck checkpatch docs rooms ids runner findings compare exits harness deps builds intree'
 all_steps="$all_steps selftest bench reasons machines cli native noop broken modes restore"
-all_steps="$all_steps remote lab mutants"
+all_steps="$all_steps remote trees lab mutants"
 
 for step in "$@"; do
 	case " $all_steps " in

@@ -72,6 +72,7 @@ cmd_run() {
 	parse_options "$@"
 	O_REPEAT=${O_REPEAT:-1}
 	shift "$shift_by"
+	[ -z "$O_SERIES" ] || lab_series_prepare
 	check_host
 	# One run at a time on one machine.
 	[ -z "$O_REMOTE" ] || O_JOBS=1
@@ -80,6 +81,7 @@ cmd_run() {
 	export LAB_CALLED LAB_PID LAB_TIMEOUT LAB_BOOT_TIMEOUT LAB_SUITE LAB_OFFLINE LAB_ACCEL \
 		O_KERNEL O_ARCH O_CONFIG O_MODULES O_MMU O_CGROUP O_APPEND \
 		O_MEMORY O_CPUS O_EXPECT O_LOOP O_REMOTE O_TREE
+	[ -z "$O_EACH" ] || lab_series_each "$@"
 	runs='' count=0 round=1
 	while [ "$round" -le "$O_REPEAT" ]; do
 		for name in $names; do
@@ -87,6 +89,13 @@ cmd_run() {
 		done
 		round=$((round + 1))
 	done
+	run_all "$@"
+	# shellcheck disable=SC2086 # a list of words
+	run_report $runs
+}
+
+# All of $runs, with the options of the suite.
+run_all() {
 	stream_pids='' next=1
 	trap interrupted INT TERM HUP
 	trap stop_jobs EXIT
@@ -94,8 +103,6 @@ cmd_run() {
 		run_show "$shown" "$@"
 	done
 	trap - EXIT INT TERM HUP
-	# shellcheck disable=SC2086 # a list of words
-	run_report $runs
 }
 
 # Sets $top, the directory for the folders of the runs.
@@ -111,13 +118,13 @@ run_folder() {
 	esac
 }
 
-# One more run of kernel $1: its folder is added to $runs.
+# run_add KERNEL [NAME]: one more run of it; its folder is added to $runs.
 run_add() {
-	dir=$top/$1
+	dir=$top/${2:-$1}
 	copy=1
 	while [ -e "$dir" ]; do
 		copy=$((copy + 1))
-		dir=$top/$1-$copy
+		dir=$top/${2:-$1}-$copy
 	done
 	mkdir -p "$dir" || lab_die "$dir: cannot be made"
 	load_kernel "$1"

@@ -175,6 +175,32 @@ lab_patch() (
 	}
 )
 
+# lab_source_sync PRISTINE SRC SCRATCH: makes SRC what PRISTINE is, but for the files
+# that the list SCRATCH.files names, which become those of SCRATCH. Touches nothing
+# that is right already. Removes SCRATCH.
+lab_source_sync() (
+	pristine=$1 src=$2 scratch=$3
+	# A run that is killed leaves a list that names too many files, never too
+	# few.
+	touch "$src/.lab-files"
+	sort -u "$src/.lab-files" "$scratch.files" >"$scratch.all"
+	cp "$scratch.all" "$src/.lab-files"
+	while read -r file; do
+		want=$scratch/$file
+		grep -qxF "$file" "$scratch.files" || want=$pristine/$file
+		if [ ! -e "$want" ]; then
+			rm -f "$src/$file"
+		elif ! cmp -s "$want" "$src/$file"; then
+			# A new file with a new date, not through the link.
+			rm -f "$src/$file"
+			mkdir -p "$src/$(dirname "$file")"
+			cp "$want" "$src/$file" || exit "$LAB_ERROR"
+		fi
+	done <"$scratch.all"
+	cp "$scratch.files" "$src/.lab-files"
+	rm -rf "$scratch" "$scratch.files" "$scratch.all" "$scratch.log"
+)
+
 # lab_source_patch PRISTINE SRC SCRATCH: make SRC the wanted state.
 lab_source_patch() (
 	pristine=$1 src=$2 scratch=$3
@@ -197,25 +223,17 @@ lab_source_patch() (
 	"$LAB_DIR"/kernel/reverts/*) lab_patch "$scratch" "$patch" || exit ;;
 	*) lab_patch "$scratch" "$patch" -R || exit ;;
 	esac
-	# A run that is killed leaves a list that names too many files, never too
-	# few.
-	touch "$src/.lab-files"
-	sort -u "$src/.lab-files" "$scratch.files" >"$scratch.all"
-	cp "$scratch.all" "$src/.lab-files"
-	while read -r file; do
-		want=$scratch/$file
-		grep -qxF "$file" "$scratch.files" || want=$pristine/$file
-		if [ ! -e "$want" ]; then
-			rm -f "$src/$file"
-		elif ! cmp -s "$want" "$src/$file"; then
-			# A new file with a new date, not through the link.
-			rm -f "$src/$file"
-			mkdir -p "$src/$(dirname "$file")"
-			cp "$want" "$src/$file" || exit "$LAB_ERROR"
-		fi
-	done <"$scratch.all"
-	cp "$scratch.files" "$src/.lab-files"
-	rm -rf "$scratch" "$scratch.files" "$scratch.all" "$scratch.log"
+	lab_source_sync "$pristine" "$src" "$scratch"
+)
+
+# lab_config_lost CONFIG FRAGMENT...: the lines of the fragments that are not in it.
+lab_config_lost() (
+	config=$1
+	shift
+	cat "$@" | sed -n -e 's/^\(CONFIG_[^=]*=.*\)/\1/p' |
+		while read -r line; do
+			grep -qxF "$line" "$config" || echo "$line"
+		done
 )
 
 # Every line of the fragments has to be in the configuration.
@@ -232,10 +250,7 @@ lab_build_config() (
 		lab_say "no configuration: $(tail -n 1 "$obj/build.log")"
 		exit "$LAB_ERROR"
 	fi
-	lost=$(cat "$@" | sed -n -e 's/^\(CONFIG_[^=]*=.*\)/\1/p' |
-		while read -r line; do
-			grep -qxF "$line" "$obj/.config" || echo "$line"
-		done | paste -s -d ' ')
+	lost=$(lab_config_lost "$obj/.config" "$@" | paste -s -d ' ')
 	[ -z "$lost" ] || {
 		lab_say "this source does not take $lost"
 		exit "$LAB_ERROR"

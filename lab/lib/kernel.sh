@@ -238,6 +238,10 @@ lab_kernel_prepare() {
 			K_DIR=$(lab_locked "build-$B_TREE" lab_build_kernel) ||
 				return
 		fi ;;
+	tree)
+		lab_build_load
+		K_DIR=$(lab_locked "tree-$(basename "$(lab_tree_dir)")" \
+			lab_tree_kernel) || return ;;
 	*)
 		lab_say "unknown source '$K_SOURCE' in the table"
 		return "$LAB_ERROR" ;;

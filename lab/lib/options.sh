@@ -148,11 +148,11 @@ load_kernel() {
 	if [ "$1" = remote ]; then
 		lab_remote_load
 		return
-	elif [ "$1" = own ]; then
-		K_NAME=own K_ABOUT=$O_KERNEL K_ARCH=$O_ARCH K_SOURCE=own
+	elif [ "$1" = own ] || [ "$1" = tree ]; then
+		K_NAME=$1 K_ABOUT=$O_KERNEL$O_TREE K_ARCH=$O_ARCH K_SOURCE=$1
 		K_MMU=$O_MMU K_CGROUP=v2 K_MEMORY=2048 K_APPEND=''
 		K_EXPECT=auto K_IMAGE=$O_KERNEL K_CONFIG=$O_CONFIG
-		K_MODULES='' K_ORIGIN=$O_KERNEL
+		K_MODULES='' K_ORIGIN=$K_ABOUT B_GCOV=''
 		mmus=$(lab_arch mmu "$K_ARCH")
 		K_MMU=${K_MMU:-${mmus%% *}}
 		[ -z "$K_MMU" ] || [ "$mmus" ] ||
@@ -177,6 +177,7 @@ check_host() {
 		lab_remote_check
 		return
 	fi
+	[ -z "$O_TREE" ] || lab_tree_need
 	lab_apt_need_tools
 	lab_need_tool cpio cpio
 	lab_need_tool setpriv util-linux

@@ -9,8 +9,8 @@
 TEST_GEN_PROGS := thp_lazy_split thp_split_enomem thp_fork_copy thp_mremap
 TEST_GEN_PROGS += thp_migrate
 TEST_PROGS_EXTENDED := run_tests.sh
-# For the report of run_tests.sh
-TEST_FILES := findings.awk docs/call-sites.md
+# For run_tests.sh: its report, what it shows, other formats
+TEST_FILES := report findings.awk docs/call-sites.md
 
 # lib.mk sets OUTPUT for the outermost make only, and this one also runs under
 # others (check, deps).

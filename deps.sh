@@ -13,7 +13,7 @@
 sel='tools/testing/selftests'
 wanted="$sel/Makefile $sel/lib.mk $sel/kselftest* $sel/run_kselftest.sh
 scripts/subarch.include scripts/checkpatch.pl scripts/spelling.txt
-scripts/const_structs.checkpatch"
+scripts/const_structs.checkpatch tools/testing/kunit/*.py"
 
 fail()
 {
@@ -29,6 +29,11 @@ have_command()
 have_header()
 {
 	echo "#include <$1>" | "${2:-gcc}" -E -x c - >/dev/null 2>&1
+}
+
+have_module()
+{
+	/usr/bin/python3 -c "import $1" >/dev/null 2>&1
 }
 
 missing=
@@ -84,6 +89,10 @@ look_check()
 	for tool in git perl rsync shellcheck clang dash python3; do
 		have_command $tool || optional="$optional $tool"
 	done
+	# Of the distribution's Python, whichever comes first
+	have_module junit_xml || optional="$optional python3-junit.xml"
+	have_module tap.parser || optional="$optional python3-tap"
+	have_command tap-parser || optional="$optional node-tap-parser"
 	have_command setpriv || optional="$optional util-linux"
 	have_command busybox || optional="$optional busybox"
 	want_cross aarch64 arm64

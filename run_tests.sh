@@ -11,20 +11,25 @@ all_programs='thp_lazy_split thp_split_enomem thp_fork_copy thp_mremap thp_migra
 usage()
 {
 	cat <<END
-usage: ${0##*/} [-hlx] [-b | -B] [-t PROGRAM[:TEST]]... [-e eager|lazy|auto] [-s N]
+usage: ${0##*/} [-hlvx] [-b | -B] [-t PROGRAM[:TEST]]... [-e eager|lazy|auto] [-s N]
+       [-o FORMAT:FILE]...
   -t PROGRAM[:TEST]  run this only, programs in this order; TEST may be a
                      pattern ('*.fail_nth')
   -e MODE            what this kernel has to be (auto: what it says it is), instead
                      of THP_LAZY_EXPECT in the environment
   -s N               make the stress parts N times as long (1 to 1000)
   -x                 stop at the first failure
+  -o FORMAT:FILE     write the results to FILE, too: tap (this output), ktap (nested by
+                     indentation), json or junit
+  -v                 on a terminal: all output, instead of a line of progress
   -l                 list every test: its ID, the call sites that it covers, its source file
   -b                 measure what operations cost, instead of testing: time, and bytes of
                      page tables, per THP; with -t rows ('munmap_*'), with -l their names
   -B                 the same, as one JSON object a line
   -h, --help         this text
 Programs: $all_programs
-OUTPUT=DIR in the environment says where they are if not beside this script.
+OUTPUT=DIR in the environment says where they are if not beside this script. On a terminal
+the KTAP goes to a file, whose name is told at the end; NO_COLOR=1 for no colours.
 Exit code: 0 passed, 1 failed, 2 bad usage or environment, 4 all skipped.
 END
 }
@@ -253,7 +258,7 @@ run_program()
 	outlived=
 	took=$(date +%s)
 	# shellcheck disable=SC2086 # empty, or a command with its options
-	$timeout "$dir/$prog" "$@" > "$tmp/out" 2>&1 </dev/null &
+	$timeout "$dir/$prog" "$@" > "$tmp/out" 2>&1 </dev/null 3>&- &
 	child=$!
 	echo $child > "$tmp/child"
 	# The shell would print its own message about a signal.
@@ -316,8 +321,20 @@ judge()
 # shellcheck disable=SC2317 # called by a trap, as the next one
 cleanup()
 {
-	[ -z "$tmp" ] || rm -rf "$tmp"
+	[ -z "$tmp" ] || {
+		report_end
+		written=$?
+		rm -rf "$tmp"
+		[ "$written" -eq 0 ] || exit "$bad_code"
+	}
 }
+
+# Without report/display.sh, or if it has nothing to do
+report_start() { :; }
+report_program() { :; }
+report_done() { :; }
+# shellcheck disable=SC2317
+report_end() { :; }
 
 # The programs restore the settings that they have changed before they exit.
 # shellcheck disable=SC2317
@@ -343,6 +360,8 @@ selections=
 list=
 first_only=
 measures=
+outputs=
+verbose=
 
 # check_mode WHERE MODE
 check_mode()
@@ -353,7 +372,7 @@ check_mode()
 	esac
 }
 
-while getopts :bBhlxt:e:s:-: opt; do
+while getopts :bBhlvxt:e:s:o:-: opt; do
 	case $opt in
 	h)	usage
 		exit 0;;
@@ -363,6 +382,16 @@ while getopts :bBhlxt:e:s:-: opt; do
 	b | B)	measures=-$opt;;
 	l)	list=y;;
 	x)	first_only=y;;
+	v)	verbose=y;;
+	o)	case $OPTARG in
+		*[[:space:]]*) bad "-o '$OPTARG': no spaces, please";;
+		*:?*)	;;
+		*)	bad "-o $OPTARG: must be FORMAT:FILE";;
+		esac
+		[ -x "$here/report/convert.sh" ] || bad "-o needs $here/report/"
+		"$here/report/convert.sh" --can "${OPTARG%%:*}" || exit $bad_code
+		(: >> "${OPTARG#*:}") 2>/dev/null || bad "-o $OPTARG: cannot write ${OPTARG#*:}"
+		outputs="$outputs $OPTARG";;
 	t)	case $OPTARG in
 		*[[:space:]]*) bad "unknown program or test '$OPTARG'";;
 		esac
@@ -474,6 +503,18 @@ if [ "$measures" ]; then
 	exit $code
 fi
 
+people=
+colours=
+if [ -t 1 ] && [ "${TERM:-dumb}" != dumb ] && [ -r "$here/report/display.sh" ]; then
+	[ "$verbose" ] || people=y
+	[ "${NO_COLOR-}" ] || colours=y
+fi
+if [ "$people$colours$outputs" ]; then
+	# shellcheck source=report/display.sh
+	. "$here/report/display.sh"
+fi
+report_start
+
 echo "TAP version 13"
 echo "1..$#"
 sed '/^#/!d' "$tmp/facts"
@@ -506,7 +547,9 @@ for prog in $programs; do
 	for test in $tests; do
 		set -- "$@" -r "$test"
 	done
+	report_program
 	run_program "$@"
+	report_done
 	wrong=$(judge)
 	[ -z "$trouble" ] || wrong=$trouble
 	trouble=

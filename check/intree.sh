@@ -60,6 +60,7 @@ install()
 	for file in run_tests.sh settings config findings.awk docs/call-sites.md; do
 		cmp $file "$work/installed/$target/${file##*/}" || return
 	done &&
+	cmp report/convert.sh "$work/installed/$target/report/convert.sh" &&
 	[ "$(wc -l < "$work/installed/kselftest-list.txt")" = \
 		"$(echo "$programs" | wc -w)" ]
 }
@@ -77,7 +78,7 @@ gen_tar()
 {
 	make_target KSFT_INSTALL_PATH="$work/installed" gen_tar &&
 	tar -tf "$work/installed"/kselftest-packages/kselftest.tar.gz > "$work/ls" &&
-	for file in $programs run_tests.sh settings config findings.awk call-sites.md; do
+	for file in $programs run_tests.sh report/convert.sh settings config findings.awk call-sites.md; do
 		grep -q "/$target/$file\$" "$work/ls" ||
 			{ echo "no $file in the archive"; return 1; }
 	done

@@ -42,6 +42,7 @@ refuses "no image at all" 'none of bzImage or vmlinux of x86_64, ' run --kernel 
 refuses "image for another architecture" 'is for x86_64' \
 	run --kernel /proc/self/exe --arch ppc64le
 refuses "number" 'needs a positive number' run --jobs many v7-x86_64
+refuses "format" "unknown format .yaml.: tap" run --format yaml v7-x86_64
 refuses "time of a loop" 'needs a positive number' run --loop 0 v7-x86_64
 THP_LAZY_EXPECT=maybe
 export THP_LAZY_EXPECT

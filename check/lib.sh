@@ -71,7 +71,7 @@ install_to()
 	for prog in $programs; do
 		cp "$OUTPUT/$prog" "$1" || return
 	done
-	cp run_tests.sh settings findings.awk docs/call-sites.md "$1"
+	cp -R run_tests.sh report settings findings.awk docs/call-sites.md "$1"
 }
 
 # Copies the files that git would add from this directory to $1: no build

@@ -40,6 +40,7 @@ no_guest() {
 }
 
 job_done() {
+	lab_formats "$run"
 	# A guest that was killed may have left half a line.
 	[ -z "$(tail -c 1 "$run/channel.log")" ] || echo >>"$run/channel.log"
 	echo "@lab end" >>"$run/channel.log"

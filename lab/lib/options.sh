@@ -9,6 +9,7 @@ parse_options() {
 	O_KERNEL='' O_ARCH='' O_CONFIG='' O_MODULES='' O_MMU='' O_CGROUP=''
 	O_APPEND='' O_MEMORY='' O_CPUS='' O_EXPECT='' O_JOBS=2 O_REPEAT='' O_LOOP=0
 	O_OUTPUT='' O_REMOTE='' O_TREE='' O_SERIES='' O_BASE='' O_EACH=''
+	LAB_FORMATS=''
 	LAB_TIMEOUT=1200 LAB_BOOT_TIMEOUT=180 LAB_SUITE='' LAB_OFFLINE='' LAB_ACCEL=''
 	names='' shift_by=0
 	while [ $# -gt 0 ]; do
@@ -26,7 +27,7 @@ parse_options() {
 			exit 0 ;;
 		--kernel|--arch|--config|--modules|--mmu|--cgroup|--append|\
 		--memory|--cpus|--expect|--accel|--timeout|--boot-timeout|--jobs|--repeat|\
-		--loop|--suite|--output|--remote|--tree|--series|--base)
+		--loop|--suite|--output|--format|--remote|--tree|--series|--base)
 			[ $# -ge 2 ] || lab_die "$1 needs a value"
 			case " ${O_TAKES:-$1} " in
 			*" $1 "*) ;;
@@ -81,6 +82,10 @@ parse_value() {
 	--append)	O_APPEND=$2 ;;
 	--output)	O_OUTPUT=$2 ;;
 	--suite)	LAB_SUITE=$2 ;;
+	--format)
+		cause=$("$LAB_SUITE_SRC/report/convert.sh" --can "$2" 2>&1) ||
+			lab_die "--format $2: ${cause#*: }"
+		LAB_FORMATS="$LAB_FORMATS $2" ;;
 	--memory)	lab_need_number "$@"; O_MEMORY=$2 ;;
 	--cpus)		lab_need_number "$@"; O_CPUS=$2 ;;
 	--timeout)	lab_need_number "$@"; LAB_TIMEOUT=$2 ;;

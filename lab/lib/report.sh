@@ -95,6 +95,17 @@ lab_verdict_none() (
 	} >"$1/summary"
 )
 
+# The KTAP of folder $1 in the formats of --format, as results.ktap, .json, .xml, .tap.
+lab_formats() (
+	[ -e "$1/ktap" ] || exit 0
+	for format in $LAB_FORMATS; do
+		ending=$format
+		[ "$format" != junit ] || ending=xml
+		"$LAB_SUITE_SRC/report/convert.sh" "$format" "$1/ktap" >"$1/results.$ending" ||
+			lab_say "no $1/results.$ending"
+	done
+)
+
 # The table of all runs, what was skipped, what failed. Arguments: folders.
 lab_table() (
 	for dir; do

@@ -217,6 +217,8 @@ diff -r -x .git -x .lab-files "$repo" "$src" |
 says "a cover letter" 1 '^lab: 1 without a patch in' --series "$work/patches" \
 	--base "$work/base"
 says "a mailbox" 1 'not ok 2 a.two # wrong' --series "$work/mbox" --base "$work/base"
+grep -q "run --series $work/mbox --base $work/base .*-- -t thp_lazy_split:a.two" "$log"
+try "the command that repeats it" test $? = 0
 diff -r -x .git -x .lab-files "$repo" "$src" |
 	none "it is what git am makes of a mailbox" "these differ"
 

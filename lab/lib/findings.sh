@@ -7,6 +7,8 @@ lab_again() (
 	set -- "${LAB_CALLED:-$LAB_ME}" run
 	# Of a real machine the lab finds it out.
 	[ -z "$O_REMOTE" ] || O_ARCH=''
+	# The copy of its base is what it is only until the next series.
+	[ -z "$O_SERIES" ] || O_TREE=''
 	while read -r option value; do
 		[ -z "$value" ] || set -- "$@" "--$option" "$value"
 	done <<-EOF

@@ -159,7 +159,8 @@ lab_series_prepare() {
 	sed 's|^|/|' "$S_DIR/src/.lab-files" >"$S_DIR/exclude"
 	rsync -a --delete --exclude=/.git --exclude=/.lab-files \
 		--exclude-from="$S_DIR/exclude" ${S_LINK:+--link-dest="$S_BASE"} \
-		"$S_BASE/" "$S_DIR/src/" >&2 || lab_die "$S_BASE cannot be copied"
+		"$S_BASE/" "$S_DIR/src/" >"$S_DIR/rsync.log" 2>&1 ||
+		lab_die "$S_BASE cannot be copied: $(grep -m 1 '^rsync: ' "$S_DIR/rsync.log")"
 	lab_series_state "$S_COUNT" || exit
 	O_TREE=$S_DIR/src names=tree
 }
@@ -200,15 +201,16 @@ lab_series_try() {
 	shift
 	[ ! -e "$tried/summary" ] || return 0
 	lab_series_state "$number" || exit
-	runs='' count=0 O_EXPECT=auto
-	[ "$number" -lt "$S_COUNT" ] || O_EXPECT=$S_EXPECT
+	# The command that repeats it has the tree in this state, but no option for it.
+	runs='' count=0 O_EXPECT=auto O_SERIES=''
+	[ "$number" -lt "$S_COUNT" ] || O_EXPECT=$S_EXPECT O_SERIES=$S_SERIES
 	run_add tree "$number-of-$S_COUNT"
 	run_all "$@"
 }
 
 # "run --each": the end first. If it fails, which patch is it? Else all others.
 lab_series_each() {
-	S_EXPECT=$O_EXPECT
+	S_EXPECT=$O_EXPECT S_SERIES=$O_SERIES
 	[ "$O_REPEAT" -eq 1 ] || lab_die "--each takes no --repeat"
 	first=''
 	lab_series_try "$S_COUNT" "$@"

@@ -28,8 +28,8 @@ cmd_job() {
 
 # The guest was never started: a SKIP if the kernel is not available.
 no_guest() {
-	cause=$(sed -e 's/^lab: [^:]*: //' -e '/^fetching /d' \
-		-e '/^building .*, log in /d' -e '/^options that /d' "$LAB_LOG" |
+	cause=$(sed -e 's/^lab: [^:]*: //' -e '/^\(fetching\|reading\|unpacking\) /d' \
+		-e '/^building /d' -e '/^options that /d' "$LAB_LOG" |
 		tail -n 2 | paste -s -d ';' | sed 's/;/; /g')
 	if [ "$1" = "$LAB_SKIP" ]; then
 		printf 'TAP version 13\n1..0 # SKIP %s\n' "$cause" \

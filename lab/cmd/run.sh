@@ -33,7 +33,11 @@ interrupted() {
 # can be ended as one; make and apt would outlive a lone kill.
 start_job() {
 	: >"$1/channel.log"
-	setsid "$LAB_DIR/lab" _job "$@" </dev/null &
+	if [ -n "$LAB_WATCHED" ]; then
+		setsid "$LAB_DIR/lab" _job "$@" </dev/null 2>/dev/null &
+	else
+		setsid "$LAB_DIR/lab" _job "$@" </dev/null &
+	fi
 	echo $! >"$1/pid"
 }
 
@@ -97,6 +101,7 @@ cmd_run() {
 # All of $runs, with the options of the suite.
 run_all() {
 	stream_pids='' next=1
+	lab_progress_wanted
 	trap interrupted INT TERM HUP
 	trap stop_jobs EXIT
 	for shown in $runs; do
@@ -144,7 +149,10 @@ run_show() {
 		while pick_run; do
 			start_job "$dir" "$(cat "$dir/name")" "$@"
 		done
-		if [ -z "$streaming" ] && [ -e "$folder/channel.log" ]; then
+		if [ -n "$LAB_WATCHED" ]; then
+			# shellcheck disable=SC2086 # a list of words
+			lab_progress $runs
+		elif [ -z "$streaming" ] && [ -e "$folder/channel.log" ]; then
 			stream "$folder"
 			streaming=1
 		fi
@@ -152,6 +160,11 @@ run_show() {
 		sleep 1 &
 		wait $! 2>/dev/null
 	done
+	[ -z "$LAB_WATCHED" ] || {
+		# shellcheck disable=SC2086 # a list of words
+		lab_progress $runs
+		return 0
+	}
 	wait "$filter" 2>/dev/null
 	kill -PIPE "$tail" 2>/dev/null
 	stream_pids=''

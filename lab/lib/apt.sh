@@ -94,6 +94,7 @@ lab_apt_update() (
 	[ -z "$LAB_OFFLINE" ] || exit 0
 	[ -z "$(find "$state/failed" -mmin "-$LAB_LISTS_RETRY" 2>/dev/null)" ] ||
 		exit 1
+	lab_say "reading the package lists of $2 ($1)"
 	if lab_apt "$1" "$2" apt-get -q \
 		-o APT::Update::Error-Mode=any update >"$state/log" 2>&1; then
 		: >"$state/fresh"

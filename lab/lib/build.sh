@@ -112,6 +112,7 @@ lab_source_fetch_one() (
 		lab_say "fetching $package $version from $suite"
 		lab_apt_download "$(lab_arch debian "$(lab_host_arch)")" "$suite" \
 			"$tmp" "$package" || exit
+		lab_say "unpacking $package $version"
 		dpkg-deb --fsys-tarfile "$tmp"/*.deb |
 			tar -xO "./usr/src/$package.tar.xz" |
 			tar -xJ -C "$dir/tree" --strip-components=1 || {
@@ -289,7 +290,8 @@ lab_build_image() (
 	fi
 	begin=$(date +%s)
 	lab_say "building ${source##*/}" \
-		"with $(lab_build_patches | wc -l) patches: see $tree/obj/build.log"
+		"with $(lab_build_patches | wc -l) patches, minutes if none was built" \
+		"before: see $tree/obj/build.log"
 	: >"$tree/obj/build.log"
 	lab_source_patch "$source/tree" "$tree/src" "$tree/scratch" || exit
 	lab_build_config "$tree/src" "$tree/obj" || exit

@@ -33,6 +33,7 @@ lab_suite_build() (
 	out=$LAB_CACHE/suite/$arch-$(printf '%s' "$LAB_SUITE_SRC" | cksum |
 		cut -d ' ' -f 1)
 	mkdir -p "$out"
+	lab_say "building the suite for $arch: see $out/build.log"
 	if ! make -C "$LAB_SUITE_SRC" ARCH="$(lab_arch karch "$arch")" \
 		CROSS_COMPILE="$(lab_cross_prefix "$arch")" \
 		USERCFLAGS="-isystem $sysroot/usr/include" \

@@ -9,7 +9,7 @@ parse_options() {
 	O_KERNEL='' O_ARCH='' O_CONFIG='' O_MODULES='' O_MMU='' O_CGROUP=''
 	O_APPEND='' O_MEMORY='' O_CPUS='' O_EXPECT='' O_JOBS=2 O_REPEAT='' O_LOOP=0
 	O_OUTPUT='' O_REMOTE='' O_TREE='' O_SERIES='' O_BASE='' O_EACH=''
-	LAB_FORMATS=''
+	LAB_FORMATS='' O_VERBOSE=''
 	LAB_TIMEOUT=1200 LAB_BOOT_TIMEOUT=180 LAB_SUITE='' LAB_OFFLINE='' LAB_ACCEL=''
 	names='' shift_by=0
 	while [ $# -gt 0 ]; do
@@ -22,6 +22,8 @@ parse_options() {
 		--each)
 			[ -z "$O_RAW" ] || lab_die "$O_RAW takes no $1: see $LAB_ME -h"
 			O_EACH=1 ;;
+		-v|--verbose)
+			O_VERBOSE=1 ;;
 		-h|--help)
 			usage
 			exit 0 ;;

@@ -411,7 +411,7 @@ function shortest(key,	i, n, part, best, least) {
 	return best
 }
 
-function say(number, key,	i, j, n, w, other, seen_shape, line) {
+function say(number, key,	i, j, n, w, other, seen_shape, line, what) {
 	i = shortest(key)
 	w = where(key)
 	for (j = 1; j <= nf; j++)
@@ -421,7 +421,11 @@ function say(number, key,	i, j, n, w, other, seen_shape, line) {
 		w = "wrong expectation, or fault-anon" \
 			(functions_of["fault-anon"] ? ", " functions_of["fault-anon"] : "")
 	n = members[key]
-	line = n (n > 1 ? " failures" : " failure") (w ? ", " w : "") ": " shown(i)
+	what = " test"
+	for (j = 1; j <= nf; j++)
+		if (finding[j] == key && id_of[j] !~ /:/)
+			what = " failure"
+	line = n what (n > 1 ? "s" : "") (w ? ", " w : "") ": " shown(i)
 	if (other)
 		line = line " (and " other " other cause" (other > 1 ? "s" : "") ")"
 	printf "#  %2d. %s\n#      %s -t %s\n", number, line, command, id_of[i]

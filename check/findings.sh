@@ -121,19 +121,19 @@ check_rules()
 	begin
 	wrong_expectation
 	finds "a wrong expectation is one finding" 1 \
-		'# Findings: 1, from 185 failures' '1. 185 failures, wrong expectation' \
+		'# Findings: 1, from 185 failures' '1. 185 tests, wrong expectation' \
 		'./run_tests.sh -t thp_lazy_split:kernel.mode'
 	failed thp_migrate:race.a.bounded race-split 'kernel log: BUG: Bad rss-counter state'
 	finds "... but does not hide a complaint of the kernel" 2 'BUG: Bad rss-counter state'
 	failed thp_lazy_split:bits.dirty split-munmap \
 		'thp_map.c:84: page 0 offset 8: expected 0x1, found 0'
-	finds "... nor lost contents" 3 '3. 1 failure, split-munmap, '
+	finds "... nor lost contents" 3 '3. 1 test, split-munmap, '
 
 	begin
 	zap_ignored
 	others_pass
 	finds "several causes at a call site" 1 \
-		'1. 8 failures, zap-dontneed, zap_pmd_range(): ' \
+		'1. 8 tests, zap-dontneed, zap_pmd_range(): ' \
 		': split_effect.c:302: page N: populated 1, expected 0 (and 1 other cause)' \
 		'./run_tests.sh -t thp_split_enomem:split.dontneed_mid_anon.targeted'
 
@@ -147,12 +147,12 @@ check_rules()
 
 	begin
 	split_no_inc
-	finds "the same cause in all callers" 1 '1. 16 failures, 8 call sites: ' '+0 tables'
+	finds "the same cause in all callers" 1 '1. 16 tests, 8 call sites: ' '+0 tables'
 	failed thp_lazy_split:bits.young zap-dontneed 'bits.c:9: VmPTE: 4096 B, expected 8192'
-	finds "... and another cause of this kind at one of them" 1 '1. 17 failures, '
+	finds "... and another cause of this kind at one of them" 1 '1. 17 tests, '
 	retries guard_install zap-guard
 	others_pass
-	finds "... and another effect at one of them" 2 '2. 2 failures, zap-guard, '
+	finds "... and another effect at one of them" 2 '2. 2 tests, zap-guard, '
 
 	begin
 	for op in munmap:split-munmap mprotect:split-mprotect mlock:split-mlock mseal:split-mseal; do
@@ -172,7 +172,7 @@ check_rules()
 		failed "thp_migrate:state.move.${bit%:*}" move-pmd \
 			"state.c:52: ${bit#*:} before: on, after: off on 511 $says"
 	done
-	finds "a named function and a bit" 2 '1. 4 failures, ' '2. 2 failures, '
+	finds "a named function and a bit" 2 '1. 4 tests, ' '2. 2 tests, '
 
 	begin
 	failed thp_lazy_split:split.a_mid_anon.counts split-munmap \
@@ -189,7 +189,7 @@ check_rules()
 	zap_ignored
 	retries guard_install zap-guard
 	: > "$work/covers"
-	finds "without the call sites" 4 '1. 6 failures: split_effect.c:302: page N: '
+	finds "without the call sites" 4 '1. 6 tests: split_effect.c:302: page N: '
 }
 
 # Ten defects, more than a hundred failures, one screen
@@ -243,7 +243,7 @@ check_lab()
 	# not ok 1 kernel.mode #  a cause
 	not ok 1 thp_mremap # exit=1
 	# Findings: 1, from 1 failure; each with the shortest test that shows it:
-	#   1. 1 failure, fault-anon: a cause
+	#   1. 1 test, fault-anon: a cause
 	#      /tmp/suite.x/run_tests.sh -e lazy -t thp_mremap:kernel.mode
 	# Verdict: FAILED, in 1 s
 	EOF
@@ -285,7 +285,7 @@ check_lab()
 	cp "$work/run/findings" "$log"
 	try "lab: the findings of a guest that died" test "$(grep -cxF -e \
 		"$command -t thp_mremap:move.whole_anon_near.moves" -e \
-		'#   1. 1 failure, move-pmd, move_huge_pmd(): thp_move_check.c:25: moved by 7 B' \
+		'#   1. 1 test, move-pmd, move_huge_pmd(): thp_move_check.c:25: moved by 7 B' \
 		"$log")" -eq 2
 	sed -i '/^# not ok/d' "$work/run/ktap"
 	sh "$work/call" > "$work/facts"

@@ -128,7 +128,7 @@ check_findings()
 {
 	cp findings.awk docs/call-sites.md "$fake"
 	verdict "findings instead of the failures" 1 \
-		'^#   1\. 1 failure: 3 tables, not 4$' \
+		'^#   1\. 1 test: 3 tables, not 4$' \
 		"$tap; echo 'not ok 2 b # 3 tables, not 4'; exit 1"
 	cp "$log" "$work/out"
 	try "$shell: ... with a command" \

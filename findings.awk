@@ -283,18 +283,18 @@ function weigh(t,	n, i, j, m, part, site, s, runs, fails, run, fail, sections, l
 			everywhere[t, s]
 }
 
-# What is left at the call sites of common code, and is an effect of the same kind
-function absorb(	i, j, k, n, part, at, e, key, fits) {
+# What is left at the call sites of common code, and is an effect of the same kind: it
+# goes to the finding with the most tests.
+function absorb(	i, j, n, part, at, e, key) {
 	for (i = 1; i <= nf; i++) {
 		if (!(i in finding) || finding[i] !~ /^3 /)
 			continue
 		n = split(sites_of[id_of[i]], part, " ")
 		for (j = 1; j <= n; j++) {
 			e = effect(cause_of[i])
-			if (!((part[j], e) in at))
+			key = at[part[j], e]
+			if (key == "" || members[finding[i]] > members[key])
 				at[part[j], e] = finding[i]
-			else if (at[part[j], e] != finding[i])
-				at[part[j], e] = "?"
 		}
 	}
 	for (i = 1; i <= nf; i++) {
@@ -304,9 +304,9 @@ function absorb(	i, j, k, n, part, at, e, key, fits) {
 		e = effect(cause_of[i])
 		key = n ? at[part[1], e] : ""
 		for (j = 2; j <= n; j++)
-			if (at[part[j], e] != key)
+			if (at[part[j], e] == "")
 				key = ""
-		if (key != "" && key != "?")
+		if (key != "")
 			join(i, key)
 	}
 }
@@ -393,10 +393,11 @@ function where(key,	i, j, n, m, part, count, order, total, out, s, same) {
 }
 
 # The test of a finding that shows it with the least effort: the first, as the suite goes
-# from simple to complex, but none with many call sites, such as a race.
+# from simple to complex, but none with many call sites, such as a race. Of common code it
+# is one with the cause that is everywhere.
 function shortest(key,	i, n, part, best, least) {
 	for (i = 1; i <= nf; i++) {
-		if (finding[i] != key)
+		if (finding[i] != key || (key ~ /^3 / && shape_of[i] != substr(key, 3)))
 			continue
 		n = split(sites_of[id_of[i]], part, " ")
 		if (id_of[i] !~ /:/)

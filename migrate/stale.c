@@ -241,7 +241,5 @@ FIXTURE_TEARDOWN_PARENT(stale)
 
 TEST_F_TIMEOUT(stale, never_reached, 90)
 {
-	struct thp_why why = { 0 };
-
-	THP_REQUIRE_OK(stale_rounds(&self->s, &why), &why);
+	THP_SCENARIO(stale_rounds, &self->s);
 }

@@ -225,10 +225,13 @@ static int stale_hmm_prepare(struct stale *s, struct thp_why *why)
 	return thp_hmm_open(why);
 }
 
+/* A driver that finds no free huge page takes base pages, and leaves one of them out. */
 static int stale_to_device(struct stale *s, char *addr, size_t len)
 {
+	int ret = thp_hmm_to_device(addr, len);
+
 	(void)s;
-	return thp_hmm_to_device(addr, len);
+	return ret == -ENOENT ? -EAGAIN : ret;
 }
 
 /* An access by page tables (process_vm_readv()) migrates the memory back. */

@@ -276,25 +276,27 @@ static void stale_clean(struct stale *s)
 	thp_map_destroy(&s->to);
 }
 
-static int stale_rounds(struct stale *s, struct thp_why *why)
+/* The scenario of a struct stale whose case and CPU are set. */
+static int stale_rounds(const void *arg, struct thp_why *why)
 {
 	struct sigaction act = { .sa_handler = stale_fault, .sa_flags = SA_NODEFER };
+	struct stale s = *(const struct stale *)arg;
 	pthread_t thread;
 	int round, ret;
 
 	if (sigaction(SIGSEGV, &act, NULL) || sigaction(SIGBUS, &act, NULL))
 		return thp_why(why, -errno, "sigaction: %s", strerror(errno));
-	ret = pthread_create(&thread, NULL, stale_toucher, s);
+	ret = pthread_create(&thread, NULL, stale_toucher, &s);
 	if (ret)
 		return thp_why(why, -ret, "pthread_create: %s", strerror(ret));
 	for (round = 0; round < STALE_ROUNDS && !ret; round++) {
-		ret = stale_prepare(s, why);
+		ret = stale_prepare(&s, why);
 		if (!ret)
-			ret = stale_round(s, why);
-		stale_order(s, STALE_REST);
-		stale_clean(s);
+			ret = stale_round(&s, why);
+		stale_order(&s, STALE_REST);
+		stale_clean(&s);
 	}
-	stale_order(s, STALE_QUIT);
+	stale_order(&s, STALE_QUIT);
 	pthread_join(thread, NULL);
 	return ret;
 }

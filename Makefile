@@ -28,6 +28,8 @@ selftests := $(KSRC)/tools/testing/selftests
 endif
 
 goals := $(or $(MAKECMDGOALS),all)
+# install with INSTALL_PATH copies this directory alone, as in a kernel tree.
+packed := $(filter export gen_tar,$(goals))$(and $(KSFT_INSTALL_PATH),$(filter install,$(goals)))
 
 ifeq ($(standalone)$(filter deps,$(goals)),ydeps)
 # What deps brings decides how the rest of this file reads, so every other
@@ -45,6 +47,20 @@ $(wordlist 2,$(words $(later)),$(later)): $(firstword $(later))
 	@:
 
 .PHONY: $(goals)
+
+else ifneq ($(and $(standalone),$(packed)),)
+# Into, or by the rules of, a kernel tree: export.sh makes one of its own.
+given = $(foreach v,$1,$(if $(filter command environment,$(firstword $(origin $v))),'$v=$($v)'))
+
+export:
+	@KSRC='$(KSRC)' ./export.sh export '$(DIR)'
+
+install gen_tar:
+	@KSRC='$(KSRC)' ./export.sh $@ '$(or $(KSFT_INSTALL_PATH),$(OUTPUT)/kselftest_install)' \
+		$(call given,ARCH CROSS_COMPILE LLVM CC CFLAGS LDFLAGS USERCFLAGS USERLDFLAGS \
+		HAVE_LIBURING HAVE_LIBNUMA)
+
+.PHONY: export install gen_tar
 
 else ifneq ($(filter-out help,$(goals)),)
 
@@ -160,6 +176,10 @@ help:
 	@echo 'make run_tests  build, then run them all; ARGS= goes to run_tests.sh'
 	@echo 'make check      check this repository itself; STEPS= picks some'
 	@echo 'make documents  make anew what README.md and docs/ say of the code'
+	@echo 'make install    INSTALL_PATH=dir: the suite; KSFT_INSTALL_PATH=dir: with the'
+	@echo '                kselftest runner, as the kernel does'
+	@echo 'make gen_tar    an archive of that, in KSFT_INSTALL_PATH (kselftest_install)'
+	@echo 'make export     DIR=dir: the directory and patches for a kernel tree'
 	@echo 'make clean      remove what was built'
 	@echo
 	@echo 'KSRC=/path/to/linux        kselftest rules and headers from this tree'

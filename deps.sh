@@ -92,6 +92,8 @@ look_check()
 	# Of the distribution's Python, whichever comes first
 	have_module junit_xml || optional="$optional python3-junit.xml"
 	have_module tap.parser || optional="$optional python3-tap"
+	have_module yaml || optional="$optional python3-yaml"
+	have_module lava_common || optional="$optional lava-common"
 	have_command tap-parser || optional="$optional node-tap-parser"
 	have_command setpriv || optional="$optional util-linux"
 	have_command busybox || optional="$optional busybox"

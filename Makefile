@@ -164,6 +164,18 @@ documents: all $(objdir)/check/rows
 
 .PHONY: check documents
 
+# The manual pages, of what --help says
+man: $(objdir)/man/run_tests.sh.1 $(objdir)/man/lab.1
+
+$(objdir)/man/run_tests.sh.1: run_tests.sh man/run_tests.sh.h2m
+$(objdir)/man/lab.1: lab/lab man/lab.h2m
+$(objdir)/man/%.1:
+	@mkdir -p $(@D)
+	@help2man --no-info --no-discard-stderr --version-string=thp_lazy_pte \
+		--include $(lastword $^) -o $@ ./$<
+
+.PHONY: man
+
 -include lab/lab.mk
 
 endif # standalone
@@ -180,6 +192,7 @@ help:
 	@echo '                kselftest runner, as the kernel does'
 	@echo 'make gen_tar    an archive of that, in KSFT_INSTALL_PATH (kselftest_install)'
 	@echo 'make export     DIR=dir: the directory and patches for a kernel tree'
+	@echo 'make man        manual pages of run_tests.sh and lab, in obj/man (help2man)'
 	@echo 'make clean      remove what was built'
 	@echo
 	@echo 'KSRC=/path/to/linux        kselftest rules and headers from this tree'

@@ -94,6 +94,8 @@ look_check()
 	have_module tap.parser || optional="$optional python3-tap"
 	have_module yaml || optional="$optional python3-yaml"
 	have_module lava_common || optional="$optional lava-common"
+	have_command help2man || optional="$optional help2man"
+	have_command mandoc || optional="$optional mandoc"
 	have_command tap-parser || optional="$optional node-tap-parser"
 	have_command setpriv || optional="$optional util-linux"
 	have_command busybox || optional="$optional busybox"
@@ -230,6 +232,11 @@ fill_cache()
 	ln -sfn "$dir" "$cache/linux" || fail "cannot write $cache"
 }
 
+case $1 in
+-h | --help)
+	sed -n '/^# Installs/,/^# usage:/s/^# \{0,1\}//p' "$0"
+	exit 0;;
+esac
 ksrc=
 if [ "$1" = -k ]; then
 	ksrc=$2

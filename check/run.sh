@@ -6,9 +6,16 @@
 # with OUTPUT, KSRC and CACHE set, after building the programs.
 
 # Quick ones first; the ones that load the machine or wait come last.
-all_steps='shellcheck checkpatch docs rooms ids runner findings formats terminal compare exits harness deps builds intree ci'
+all_steps='shellcheck checkpatch docs rooms ids runner findings formats terminal man compare exits harness deps builds intree ci'
 all_steps="$all_steps selftest bench reasons machines cli native noop broken modes restore"
 all_steps="$all_steps remote trees lab mutants"
+
+case $1 in
+-h | --help)
+	echo "usage: make check [STEPS='STEP...']"
+	echo "Steps: $all_steps"
+	exit 0;;
+esac
 
 for step in "$@"; do
 	case " $all_steps " in

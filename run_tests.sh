@@ -411,6 +411,7 @@ while getopts :bBhlvxt:e:s:o:-: opt; do
 done
 shift $((OPTIND - 1))
 [ $# -eq 0 ] || bad "unexpected argument '$1' (-h for help)"
+[ -z "$outputs" ] || [ -z "$measures" ] || bad "-o is for tests, and $measures for none"
 if [ -z "$expect" ]; then
 	expect=${THP_LAZY_EXPECT-auto}
 	check_mode THP_LAZY_EXPECT "$expect"

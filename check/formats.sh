@@ -216,9 +216,12 @@ for shell in dash 'busybox sh' bash; do
 	(unset OUTPUT; $shell "$fake/run_tests.sh") > "$work/plain" 2>&1
 	sed -i 's/, in [0-9]* s$//' "$work/out" "$work/plain"
 	try "$shell: stdout is the same without -o" cmp "$work/out" "$work/plain"
-	for option in ktap json: yaml:x ktap:/nonexistent/x 'ktap:a b'; do
+	for option in ktap json: yaml:x ktap:/nonexistent/x 'ktap:a b' "ktap:$work/b -b"; do
+		measure=${option#* }
+		[ "$measure" = -b ] || measure=
 		# shellcheck disable=SC2086
-		(unset OUTPUT; $shell "$fake/run_tests.sh" -o "$option") > "$log" 2>&1
+		(unset OUTPUT; $shell "$fake/run_tests.sh" -o "${option% -b}" $measure) \
+			> "$log" 2>&1
 		status=$?
 		if [ $status -eq 2 ] && [ "$(wc -l < "$log")" -eq 1 ]; then
 			pass "$shell: refuses -o $option"

@@ -72,6 +72,9 @@ else
 fi
 judge 7 < "$work/json" | none "each is a JSON object, with the right tables" "these are not"
 
+# One line of each kind, for the table of kernels below
+grep -E '"row":"fault_anon".*"thps":1,|"row":"munmap_mid_anon"' "$work/json" > "$work/rows"
+
 # The judge itself: each of these changes is one that it has to see.
 while IFS='|' read -r what change; do
 	sed "$change" "$work/json" | judge 7 > "$log"
@@ -130,6 +133,33 @@ else
 	try "... and that is the reason" test $? -eq 0
 	judge 1 < "$work/json" | none "... as JSON" "it is not"
 fi
+
+# The table of several kernels, of lab/lab cost
+sed 's/"ns":[0-9.]*/"ns":200.0/; s/"bytes":[0-9.]*/"bytes":4096.0/' "$work/rows" > "$work/eager"
+sed 's/"ns":[0-9.]*/"ns":150.0/; s/"bytes":[0-9.]*/"bytes":0.0/' "$work/rows" |
+	sed '/munmap/s/"rounds":.*/"rounds":0,"skipped":"needs more"}/' > "$work/lazy"
+{
+	echo '@ a'
+	cat "$work/eager"
+	echo '@ b'
+	cat "$work/lazy"
+} > "$work/both"
+cat > "$work/wanted" <<'END'
+instructions per THP THPs procs a B b B ratio
+fault_anon 1 1 200 +4096 150 +0 0.75
+munmap_mid_anon 4 1 200 +4096 - - -
+not measured on b: munmap_mid_anon: needs more
+END
+for awk in awk mawk gawk 'busybox awk'; do
+	have "${awk%% *}" || continue
+	# shellcheck disable=SC2086 # a command with its options
+	$awk -v form=table -f lab/awk/cost-table.awk "$work/both" | sed 's/  */ /g; s/~//g' > "$work/table"
+	diff "$work/wanted" "$work/table" | none "kernels side by side, by $awk" "< is right"
+	# shellcheck disable=SC2086
+	$awk -v form=ratios -f lab/awk/cost-table.awk "$work/both" > "$work/ratios"
+	printf '"fault_anon 1 1"\t0.75\n"munmap_mid_anon 4 1"\tNaN\n' |
+		diff - "$work/ratios" | none "... and their ratios" "< is right"
+done
 
 # A signal ends it like a run of the tests.
 OUTPUT=$OUTPUT ./run_tests.sh -b > "$log" 2>&1 &

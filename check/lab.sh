@@ -51,6 +51,7 @@ refuses "expectation of a campaign" "no mutant 'none-such'" mutants none-such
 unset THP_LAZY_EXPECT
 refuses "unknown mutant" "no mutant 'none-such'" mutants none-such
 refuses "an option of run" "mutants takes no --loop" mutants --loop 5
+refuses "costs in another emulator" 'cost takes no --accel' cost --accel kvm v7-x86_64
 refuses "more memory than there is" 'MB of memory available' \
 	run --memory 99999744 v7-x86_64
 

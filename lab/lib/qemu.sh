@@ -29,6 +29,8 @@ lab_qemu_append() (
 		workqueue.watchdog_thresh=120
 	[ "$K_MMU" != hash ] || set -- "$@" disable_radix
 	[ "$K_CGROUP" != v1 ] || set -- "$@" swapaccount=1
+	# The clock that reads the counter, and the same addresses in all kernels.
+	[ -z "$LAB_ICOUNT" ] || set -- "$@" tsc=reliable nokaslr norandmaps
 	printf '%s\n' "$*${K_APPEND:+ $K_APPEND}"
 )
 
@@ -49,6 +51,12 @@ lab_qemu_accel() (
 	fi
 ) 2>/dev/null
 
+# With LAB_ICOUNT the virtual clock of the guest is the number of its instructions, one
+# nanosecond each; it has one processor, and nothing in it comes from the host: neither the
+# time nor random numbers. So it does the same in every run.
+LAB_ICOUNT=${LAB_ICOUNT:-}
+LAB_ICOUNT_ARGS='-icount shift=0,sleep=off -seed 1 -rtc base=2026-01-01,clock=vm'
+
 # lab_qemu_run FUNCTION INITRAMFS CONSOLE CHANNEL: hands QEMU's arguments to
 # FUNCTION. CONSOLE and CHANNEL are character devices in QEMU's words.
 lab_qemu_run() {
@@ -61,6 +69,11 @@ lab_qemu_run() {
 	kvm=$(lab_arch kvm "$K_ARCH")
 	[ -z "$kvm" ] || [ "$(lab_qemu_accel)" != kvm ] || accel=kvm machine=$kvm
 	serial=$(lab_arch serial "$K_ARCH")
+	icount='' second=",cpus=1$(lab_qemu_cpus 3)"
+	if [ -n "$LAB_ICOUNT" ]; then
+		icount=$LAB_ICOUNT_ARGS second='' K_CPUS=1
+		[ "$accel" != kvm ] || accel=tcg machine=$(lab_arch machine "$K_ARCH")
+	fi
 	# shellcheck disable=SC2086 # lists of words
 	"$call" "$(lab_arch_word 1 qemu "$K_ARCH")" $machine -accel $accel \
 		-smp "$K_CPUS,sockets=$K_CPUS,cores=1,threads=1" \
@@ -68,8 +81,8 @@ lab_qemu_run() {
 		-object memory-backend-ram,id=m0,size=${half}M \
 		-object memory-backend-ram,id=m1,size=${half}M \
 		-numa "node,nodeid=0,cpus=0,memdev=m0$(lab_qemu_cpus 2)" \
-		-numa "node,nodeid=1,cpus=1,memdev=m1$(lab_qemu_cpus 3)" \
-		-nodefaults -no-reboot -display none \
+		-numa "node,nodeid=1,memdev=m1$second" \
+		$icount -nodefaults -no-reboot -display none \
 		-chardev "$console" -serial chardev:console \
 		-chardev "$channel" ${serial:--serial chardev:channel} \
 		-kernel "$K_IMAGE" -initrd "$initramfs" \

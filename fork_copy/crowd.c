@@ -81,18 +81,35 @@ static long long crowd_want(const struct crowd_case *c)
 	return thp_group.n * thp_env.pmd - c->spared;
 }
 
-/* Rounds of reclaim, until it has got all. What they took and gave since @before: *@bill. */
+/* Whether reclaim has to get the THPs: it needs no tables, or at most half a THP of pages. */
+static bool crowd_owed(void)
+{
+	return crowd.n * thp_env.page * thp_tables_split(THP_ANON) <= thp_env.pmd / 2;
+}
+
+/* Rounds without effect after which reclaim is taken to leave the THPs alone. */
+#define CROWD_IDLE_ROUNDS	4
+
+/*
+ * Rounds of reclaim, until it has got all, or, where it need not, until nothing happens any
+ * more. What they took and gave since @before: *@bill.
+ */
 static int crowd_rounds(const struct crowd_case *c, const struct crowd_bill *before,
 			struct crowd_bill *bill, struct thp_why *why)
 {
-	long long want = crowd_want(c);
-	int round;
+	long long want = crowd_want(c), tables = 0, out = 0;
+	int round, idle = 0;
 
 	for (round = 0; round < RECLAIM_ROUNDS; round++) {
 		reclaim_group(&c->g->thps);
 		TRY(crowd_settle(c, before, bill, why));
 		if (bill->out >= want && bill->freed >= want - (long long)CROWD_STOCK)
 			break;
+		idle = bill->tables == tables && bill->out == out ? idle + 1 : 0;
+		if (!crowd_owed() && idle == CROWD_IDLE_ROUNDS)
+			break;
+		tables = bill->tables;
+		out = bill->out;
 	}
 	return 0;
 }
@@ -103,12 +120,6 @@ static void crowd_print(const struct crowd_case *c, const struct crowd_bill *b)
 	       c->name, crowd.n, b->tables / 1024, b->freed / 1024, b->free / 1024,
 	       b->us / 1000);
 	fflush(stdout);
-}
-
-/* Whether reclaim has to get the THPs: it needs no tables, or at most half a THP of pages. */
-static bool crowd_owed(void)
-{
-	return crowd.n * thp_env.page * thp_tables_split(THP_ANON) <= thp_env.pmd / 2;
 }
 
 /* Reclaim takes less than it gives. */
@@ -203,7 +214,7 @@ TEST_F_TIMEOUT(crowd, net, 240)
 {
 	const struct crowd_case c = {
 		.name = "crowd.net", .g = &self->g,
-		.sizes = { CROWD_MIN, 300 },
+		.sizes = { CROWD_MIN, 300, 600, CROWD_MAX },
 	};
 	struct thp_why why = { 0 };
 
@@ -220,7 +231,7 @@ TEST_F_TIMEOUT(crowd, split, 240)
 {
 	const struct crowd_case c = {
 		.name = "crowd.split", .g = &self->g,
-		.sizes = { CROWD_MIN }, .spared = thp_env.pmd / 16,
+		.sizes = { CROWD_MIN, 600 }, .spared = thp_env.pmd / 16,
 	};
 	struct thp_why why = { 0 };
 

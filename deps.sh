@@ -98,6 +98,7 @@ look_check()
 	have_command help2man || optional="$optional help2man"
 	have_command mandoc || optional="$optional mandoc"
 	have_command tap-parser || optional="$optional node-tap-parser"
+	have_command tidy || optional="$optional tidy"
 	have_command setpriv || optional="$optional util-linux"
 	have_command busybox || optional="$optional busybox"
 	want_cross aarch64 arm64

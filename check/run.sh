@@ -6,7 +6,7 @@
 # with OUTPUT, KSRC and CACHE set, after building the programs.
 
 # Quick ones first; the ones that load the machine or wait come last.
-all_steps='shellcheck checkpatch docs rooms ids runner findings formats terminal man compare exits harness deps builds intree ci'
+all_steps='shellcheck checkpatch docs rooms ids runner findings formats terminal man compare report exits harness deps builds intree ci'
 all_steps="$all_steps selftest bench reasons machines cli native noop broken modes restore"
 all_steps="$all_steps remote trees lab mutants"
 

@@ -2,33 +2,6 @@
 # shellcheck shell=sh
 # lab compare: how two recorded runs differ.
 
-# The folder of run $1: itself, the only run in it, or the newest run of that kernel.
-compare_find() (
-	newest=''
-	if [ -d "$1" ]; then
-		set -- "$1" "$1" "$1"/*
-	else
-		case $1 in
-		*/*)	lab_die "$1: no such folder" ;;
-		esac
-		# The names of the folders begin with the time.
-		set -- "$1" "$LAB_CACHE/runs"/*/"$1"
-	fi
-	given=$1 count=0
-	shift
-	for dir; do
-		if [ ! -r "$dir/summary" ] || [ ! -r "$dir/ktap" ]; then
-			continue
-		fi
-		[ "$dir" != "$given" ] || { echo "$dir"; exit; }
-		newest=$dir count=$((count + 1))
-	done
-	[ -n "$newest" ] || lab_die "$given: no run that is recorded"
-	[ ! -d "$given" ] || [ "$count" -eq 1 ] ||
-		lab_die "$given has $count runs: name one"
-	echo "$newest"
-)
-
 compare_expect() (
 	for file in "$LAB_DIR/expect/$1" "$1"; do
 		[ -f "$file" ] && [ -r "$file" ] && echo "$file" && exit
@@ -53,8 +26,8 @@ cmd_compare() {
 		shift
 	done
 	[ $# -eq 2 ] || lab_die "compare takes two runs: see $LAB_ME -h"
-	one=$(compare_find "$1") || exit
-	two=$(compare_find "$2") || exit
+	one=$(lab_run_find "$1") || exit
+	two=$(lab_run_find "$2") || exit
 	work=$(mktemp -d) || exit "$LAB_ERROR"
 	trap 'rm -rf "$work"' EXIT
 	trap 'exit 130' INT TERM HUP

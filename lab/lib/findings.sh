@@ -51,13 +51,18 @@ lab_outcomes() (
 		kind=covers "$2/covers" kind=ktap "$1"
 )
 
+# The findings from the files of lab_outcomes in directory $1; $2 is the command that runs tests.
+lab_findings_list() (
+	awk -v command="$2" -f "$LAB_SUITE_SRC/findings.awk" \
+		kind=sites "$LAB_SUITE_SRC/docs/call-sites.md" kind=covers "$1/covers" \
+		kind=passed "$1/passed" kind=failed "$1/failed"
+)
+
 # The findings from the lines of a KTAP that has no end
 lab_findings_made() (
 	lists=$1/findings.lists
 	lab_outcomes "$1/ktap" "$lists"
-	awk -v command=run_tests.sh -f "$LAB_SUITE_SRC/findings.awk" \
-		kind=sites "$LAB_SUITE_SRC/docs/call-sites.md" kind=covers "$lists/covers" \
-		kind=passed "$lists/passed" kind=failed "$lists/failed"
+	lab_findings_list "$lists" run_tests.sh
 	rm -r "$lists"
 )
 

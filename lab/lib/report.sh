@@ -125,3 +125,30 @@ lab_total_status() (
 		$1 != 0 && $1 != 1 && $1 != 4 { error++ }
 		END { print fail ? 1 : error ? 2 : pass ? 0 : skip ? 4 : 2 }'
 )
+
+# The folder of run $1: itself, the only run in it, or the newest run of that kernel.
+lab_run_find() (
+	newest=''
+	if [ -d "$1" ]; then
+		set -- "$1" "$1" "$1"/*
+	else
+		case $1 in
+		*/*)	lab_die "$1: no such folder" ;;
+		esac
+		# The names of the folders begin with the time.
+		set -- "$1" "$LAB_CACHE/runs"/*/"$1"
+	fi
+	given=$1 count=0
+	shift
+	for dir; do
+		if [ ! -r "$dir/summary" ] || [ ! -r "$dir/ktap" ]; then
+			continue
+		fi
+		[ "$dir" != "$given" ] || { echo "$dir"; exit; }
+		newest=$dir count=$((count + 1))
+	done
+	[ -n "$newest" ] || lab_die "$given: no run that is recorded"
+	[ ! -d "$given" ] || [ "$count" -eq 1 ] ||
+		lab_die "$given has $count runs: name one"
+	echo "$newest"
+)

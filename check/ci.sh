@@ -8,15 +8,6 @@
 
 doc=docs/ci.md
 
-# python MODULE: sets $python to one that has it
-python()
-{
-	for python in python3 /usr/bin/python3; do
-		"$python" -c "import $1" 2>/dev/null && return
-	done
-	return 1
-}
-
 # blocks LANGUAGE: the blocks of that language, as $work/LANGUAGE.1 and so on
 blocks()
 {

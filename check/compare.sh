@@ -141,9 +141,7 @@ compares "no such expectation" 2 "lazy-eager: no such file" --expect lazy-eager 
 for awk in mawk gawk 'busybox awk'; do
 	have "${awk%% *}" || continue
 	mkdir -p "$work/bin"
-	printf '#!/bin/sh\nexec %s "$@"\n' "$(command -v "${awk%% *}")${awk#"${awk%% *}"}" \
-		> "$work/bin/awk"
-	chmod +x "$work/bin/awk"
+	stand_in "$work/bin/awk" "$awk"
 	path=$PATH
 	PATH=$work/bin:$PATH
 	compares "by $awk" 0 "Differences: 2, expected: 2," \

@@ -12,15 +12,6 @@ convert=report/convert.sh
 NODE_PATH=${NODE_PATH:+$NODE_PATH:}/usr/share/nodejs
 export NODE_PATH
 
-# python MODULE: sets $python to one that has it
-python()
-{
-	for python in python3 /usr/bin/python3; do
-		"$python" -c "import $1" 2>/dev/null && return
-	done
-	return 1
-}
-
 mkdir "$work/in"
 cp check/results/*.ktap "$work/in"
 head -n 40 check/results/crash.ktap > "$work/in/ends-early.ktap"
@@ -201,10 +192,7 @@ done
 
 # What the runner writes: the programs are scripts.
 fake=$work/programs
-mkdir "$fake"
-cp -R run_tests.sh report settings "$fake"
-for prog in $programs; do
-	cat > "$fake/$prog" <<'END'
+fake_programs "$fake" <<'END'
 #!/bin/sh
 [ "$1" != -L ] || { echo "a	zap"; exit; }
 case "$*" in
@@ -213,8 +201,7 @@ esac
 printf 'TAP version 13\n1..2\nok 1 a\nnot ok 2 b # 3 tables, not 4\n'
 exit 1
 END
-	chmod +x "$fake/$prog"
-done
+cp -R run_tests.sh report settings "$fake"
 
 for shell in dash 'busybox sh' bash; do
 	have "${shell%% *}" || { skip "$shell" "needs ${shell%% *}"; continue; }

@@ -64,6 +64,48 @@ none()
 	fi
 }
 
+# refused NAME STATUS PATTERN: a command that wrote $log and ended with STATUS has refused:
+# exit code 2 and one line that says why
+refused()
+{
+	if [ "$2" -ne 2 ]; then
+		fail "$1" "exit=$2, not 2"
+	elif [ "$(wc -l < "$log")" -ne 1 ] || ! grep -Eq "$3" "$log"; then
+		fail "$1" "not one line like $3"
+	else
+		pass "$1"
+	fi
+}
+
+# python MODULE: sets $python to one that has it
+python()
+{
+	for python in python3 /usr/bin/python3; do
+		"$python" -c "import $1" 2>/dev/null && return
+	done
+	return 1
+}
+
+# fake_programs DIR: scripts in place of all programs, stdin is their text
+fake_programs()
+{
+	cat > "$work/fake"
+	mkdir "$1"
+	for prog in $programs; do
+		cp "$work/fake" "$1/$prog"
+		chmod +x "$1/$prog"
+	done
+}
+
+# stand_in FILE COMMAND: an executable that runs COMMAND, such as "busybox awk"
+stand_in()
+{
+	rm -f "$1"
+	set -- "$1" "$2" "$(command -v "${2%% *}")"
+	printf '#!/bin/sh\nexec %s "$@"\n' "$3${2#"${2%% *}"}" > "$1"
+	chmod +x "$1"
+}
+
 # Copies the programs and the runner to $1, as in an installed tree
 install_to()
 {

@@ -149,14 +149,7 @@ refuses()
 	name=$1 pattern=$2
 	shift 2
 	timeout 60 $lab run "$@" > "$work/out" 2> "$log" </dev/null
-	status=$?
-	if [ $status -ne 2 ]; then
-		fail "$name" "exit=$status, not 2"
-	elif [ "$(wc -l < "$log")" -ne 1 ] || ! grep -Eq "$pattern" "$log"; then
-		fail "$name" "not one line like $pattern"
-	else
-		pass "$name"
-	fi
+	refused "$name" $? "$pattern"
 }
 
 # A suite that has one test, and can be told how to end

@@ -167,10 +167,7 @@ rm -f "$tools/gnuplot"
 sed '/^<svg/,/^<\/svg>/d' "$page" > "$work/bare"
 for awk in mawk gawk 'busybox awk'; do
 	have "${awk%% *}" || continue
-	rm -f "$tools/awk"
-	printf '#!/bin/sh\nexec %s "$@"\n' "$(command -v "${awk%% *}")${awk#"${awk%% *}"}" \
-		> "$tools/awk"
-	chmod +x "$tools/awk"
+	stand_in "$tools/awk" "$awk"
 	PATH=$tools report > "$work/other"
 	grep -v 'Without curves: gnuplot is not installed' "$work/other" | diff "$work/bare" - |
 		none "the same by $awk, without gnuplot" "> is"

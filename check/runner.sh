@@ -8,12 +8,7 @@
 . check/lib.sh
 
 fake=$work/programs
-mkdir -p "$fake"
-cp run_tests.sh "$fake"
-echo "timeout=63" > "$fake/settings"
-
-for prog in $programs; do
-	cat > "$fake/$prog" <<'END'
+fake_programs "$fake" <<'END'
 #!/bin/sh
 prog=${0##*/}
 case "$*" in
@@ -30,8 +25,8 @@ if [ "$prog" = thp_mremap ] && [ "$BEHAVIOUR" ]; then
 fi
 printf 'TAP version 13\n1..1\nok 1 fine\n'
 END
-	chmod +x "$fake/$prog"
-done
+cp run_tests.sh "$fake"
+echo "timeout=63" > "$fake/settings"
 CALLS=$work/calls
 export CALLS
 

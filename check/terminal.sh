@@ -12,10 +12,8 @@ if ! have script; then
 fi
 
 fake=$work/programs
-mkdir "$fake" "$work/tmp"
-cp -R run_tests.sh report settings "$fake"
-for prog in $programs; do
-	cat > "$fake/$prog" <<'END'
+mkdir "$work/tmp"
+fake_programs "$fake" <<'END'
 #!/bin/sh
 [ "$1" != -L ] || { echo "a	zap"; exit; }
 case "$*" in
@@ -26,8 +24,7 @@ printf 'TAP version 13\n1..3\nok 1 a\nok 2 b # SKIP needs swap\n'
 [ "${0##*/}" != thp_mremap ] || { echo "not ok 3 c # a cause"; exit 1; }
 echo "ok 3 c"
 END
-	chmod +x "$fake/$prog"
-done
+cp -R run_tests.sh report settings "$fake"
 unset OUTPUT NO_COLOR CI
 TMPDIR=$work/tmp
 XDG_CACHE_HOME=$work/cache

@@ -13,7 +13,6 @@ function count(file,    line, n)
 	return n + 0
 }
 
-
 NF == 3 { tests[$1] = $2; seconds[$1] = $3; next }
 NF == 2 { order[++programs] = $1; chosen[$1] = $2 }
 END {

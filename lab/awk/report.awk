@@ -111,6 +111,14 @@ function columns_of_runs(first,	r, line) {
 	print line "</tr></thead>"
 }
 
+# The row key: of[r, key] for each run r, or else what none says
+function row_of_runs(key, of, none,	r, line) {
+	line = "<tr>" head("row", html(key))
+	for (r = 1; r <= nruns; r++)
+		line = line data(html((r, key) in of ? of[r, key] : none))
+	print line "</tr>"
+}
+
 function kernels(	i, r, n, prog, short, line, v) {
 	section("kernels", "Kernels")
 	table("Tests passed/failed/skipped; ! a program that failed as a whole; B/THP: bytes of " \
@@ -218,7 +226,7 @@ function matrix(	i, j, r, n, part, total, line) {
 	table_end()
 }
 
-function skipped(	i, r, line) {
+function skipped(	i) {
 	section("skips", "Skipped, and why")
 	if (!nreasons) {
 		print "<p>Nothing.</p>"
@@ -228,10 +236,7 @@ function skipped(	i, r, line) {
 	columns_of_runs("Reason")
 	print "<tbody>"
 	for (i = 1; i <= nreasons; i++) {
-		line = "<tr>" head("row", html(reason[i]))
-		for (r = 1; r <= nruns; r++)
-			line = line data(skips[r, reason[i]] + 0)
-		print line "</tr>"
+		row_of_runs(reason[i], skips, 0)
 	}
 	print "</tbody>"
 	table_end()
@@ -261,10 +266,7 @@ function points(i,	r, file, line, at, x, nx, order, value, j, k, t) {
 	columns_of_runs("Processes")
 	print "<tbody>"
 	for (j = 1; j <= nx; j++) {
-		line = "<tr>" head("row", order[j])
-		for (r = 1; r <= nruns; r++)
-			line = line data((r, order[j]) in value ? value[r, order[j]] : "-")
-		print line "</tr>"
+		row_of_runs(order[j], value, "-")
 	}
 	print "</tbody>"
 	table_end()
@@ -285,7 +287,7 @@ function curves(	i) {
 	}
 }
 
-function footprint_table(	i, r, line) {
+function footprint_table(	i) {
 	if (!nfootprints)
 		return
 	section("footprints", "Page tables of mapped THPs")
@@ -293,10 +295,7 @@ function footprint_table(	i, r, line) {
 	columns_of_runs("Mapped")
 	print "<tbody>"
 	for (i = 1; i <= nfootprints; i++) {
-		line = "<tr>" head("row", html(footprint[i]))
-		for (r = 1; r <= nruns; r++)
-			line = line data(or_dash(tables_of[r, footprint[i]]))
-		print line "</tr>"
+		row_of_runs(footprint[i], tables_of, "-")
 	}
 	print "</tbody>"
 	table_end()

@@ -17,10 +17,15 @@ cmd_job() {
 		lab_say "the initramfs could not be made"
 		no_guest "$LAB_ERROR"
 	}
+	job_run "booting $K_ORIGIN" lab_qemu_guard
+}
+
+# job_run TEXT GUARD: says TEXT, and runs what GUARD guards to a verdict.
+job_run() {
 	echo "$K_ORIGIN" >"$run/origin"
-	lab_say "booting $K_ORIGIN"
+	lab_say "$1"
 	begin=$(date +%s)
-	lab_qemu_guard "$run"
+	"$2" "$run"
 	lab_verdict "$run" $(($(date +%s) - begin))
 	[ ! -s "$run/trouble" ] || lab_say "$(cat "$run/trouble")"
 	job_done

@@ -303,11 +303,7 @@ lab_build_image() (
 	}
 	mkdir -p "$dir"
 	grep 'warning: ' "$tree/obj/build.log" >"$dir/warnings"
-	if [ "$B_TARGET" = vmlinux ]; then
-		"${B_CROSS}strip" -o "$dir/vmlinuz" "$tree/obj/$B_IMAGE"
-	else
-		cp "$tree/obj/$B_IMAGE" "$dir/vmlinuz"
-	fi &&
+	lab_build_take "$tree/obj" "$dir/vmlinuz" &&
 	cp "$tree/obj/.config" "$dir/config" &&
 	cp "$tree/obj/include/config/kernel.release" "$dir/release" &&
 	mkdir -p "$dir/modules" &&
@@ -318,6 +314,15 @@ lab_build_image() (
 	echo "${source##*/}, ${B_SERIES:-no patches}, $(cat "$dir/release")" \
 		>"$dir/origin"
 	lab_say "built in $(($(date +%s) - begin)) s"
+)
+
+# The image that was built in object directory $1, as file $2
+lab_build_take() (
+	if [ "$B_TARGET" = vmlinux ]; then
+		"${B_CROSS}strip" -o "$2" "$1/$B_IMAGE"
+	else
+		cp "$1/$B_IMAGE" "$2"
+	fi
 )
 
 # The image of the loaded row, made if it is not there. Prints its directory.

@@ -142,11 +142,5 @@ lab_remote_job() {
 		lab_say "the archive could not be made"
 		no_guest "$LAB_ERROR"
 	}
-	echo "$K_ORIGIN" >"$run/origin"
-	lab_say "starting on $O_REMOTE"
-	begin=$(date +%s)
-	lab_remote_guard "$run"
-	lab_verdict "$run" $(($(date +%s) - begin))
-	[ ! -s "$run/trouble" ] || lab_say "$(cat "$run/trouble")"
-	job_done
+	job_run "starting on $O_REMOTE" lab_remote_guard
 }

@@ -99,11 +99,7 @@ lab_tree_kernel() (
 		exit "$LAB_ERROR"
 	}
 	# A guest that just boots the old image keeps it.
-	if [ "$B_TARGET" = vmlinux ]; then
-		"${B_CROSS}strip" -o "$dir/vmlinuz.new" "$dir/obj/$B_IMAGE"
-	else
-		cp "$dir/obj/$B_IMAGE" "$dir/vmlinuz.new"
-	fi &&
+	lab_build_take "$dir/obj" "$dir/vmlinuz.new" &&
 	mv "$dir/vmlinuz.new" "$dir/vmlinuz" &&
 	cp "$dir/obj/.config" "$dir/config" &&
 	echo "$O_TREE, $(cat "$dir/obj/include/config/kernel.release")" \

@@ -10,24 +10,13 @@
 int bench_range_new(struct bench_range *r, unsigned int n, struct thp_why *why)
 {
 	size_t pmd = thp_env.pmd;
-	char *p;
 
 	/* As much again for copies, and for what the kernel still has to free. */
 	if (!thp_env_room(2 * n * pmd))
 		return thp_skip(why, "needs more free memory", "%zu MiB", 2 * n * pmd >> 20);
 	r->n = n;
-	r->area_len = (n + 3) * pmd;
-	p = mmap(NULL, r->area_len, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED)
-		return thp_why(why, -errno, "mmap: %s", strerror(errno));
-	r->area = p;
-	r->thps = (char *)(((uintptr_t)p + 2 * pmd - 1) & ~(pmd - 1));
-	/* The anchors are base pages even with enabled=always. */
-	madvise(p, r->area_len, MADV_NOHUGEPAGE);
-	thp_touch(r->thps - thp_env.page);
-	thp_touch(r->thps + n * pmd);
-	if (madvise(p, r->area_len, MADV_HUGEPAGE))
+	TRY(thp_map_area(n, &r->area, &r->area_len, &r->thps, why));
+	if (madvise(r->area, r->area_len, MADV_HUGEPAGE))
 		return thp_why(why, -errno, "MADV_HUGEPAGE: %s", strerror(errno));
 	return 0;
 }

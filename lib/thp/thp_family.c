@@ -58,22 +58,7 @@ int thp_group_new(enum thp_kind kind, unsigned int n, struct thp_why *why)
 	/* Children may end up with a copy of everything. */
 	if (!thp_env_room(3 * n * pmd))
 		return thp_skip(why, "needs free memory for the THPs of the test", "%u", 3 * n);
-	g->area_len = (n + 3) * pmd;
-	g->area = mmap(NULL, g->area_len, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (g->area == MAP_FAILED) {
-		g->area = NULL;
-		return thp_why(why, -errno, "mmap: %s", strerror(errno));
-	}
-	g->base = (char *)(((uintptr_t)g->area + 2 * pmd - 1) & ~(pmd - 1));
-
-	/*
-	 * The anchors keep the upper tables. They stay MADV_NOHUGEPAGE: khugepaged
-	 * would make a THP of them, and a lazy kernel then frees their table.
-	 */
-	madvise(g->area, g->area_len, MADV_NOHUGEPAGE);
-	thp_touch(g->base - thp_env.page);
-	thp_touch(g->base + n * pmd);
+	TRY(thp_map_area(n, &g->area, &g->area_len, &g->base, why));
 	if (madvise(g->base, n * pmd, MADV_HUGEPAGE))
 		return thp_why(why, -errno, "MADV_HUGEPAGE: %s", strerror(errno));
 	return adopt(g, kind, n, why);

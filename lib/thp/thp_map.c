@@ -136,24 +136,36 @@ void thp_map_init(struct thp_map *m, enum thp_kind kind)
 	m->seed = getpid() * 1000ULL + ++seeds;
 }
 
-int thp_map_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why)
+int thp_map_area(size_t n, char **area, size_t *area_len, char **thps, struct thp_why *why)
 {
-	size_t pmd = thp_env.pmd;
-	char *p, *shm;
+	size_t pmd = thp_env.pmd, len = (n + 3) * pmd;
+	char *p;
 
-	thp_map_init(m, kind);
-	m->area_len = 4 * pmd;
-	p = mmap(NULL, m->area_len, PROT_READ | PROT_WRITE,
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
 		return thp_why(why, -errno, "mmap: %s", strerror(errno));
-	m->area = p;
-	m->thp = (char *)(((uintptr_t)p + 2 * pmd - 1) & ~(pmd - 1));
+	*area = p;
+	*area_len = len;
+	*thps = (char *)(((uintptr_t)p + 2 * pmd - 1) & ~(pmd - 1));
 
-	/* The anchors are base pages even with enabled=always. */
-	madvise(p, m->area_len, MADV_NOHUGEPAGE);
-	thp_touch(m->thp - thp_env.page);
-	thp_touch(m->thp + pmd);
+	/*
+	 * The anchors are base pages even with enabled=always. They stay MADV_NOHUGEPAGE:
+	 * khugepaged would make a THP of them, and a lazy kernel then frees their table.
+	 */
+	madvise(p, len, MADV_NOHUGEPAGE);
+	thp_touch(*thps - thp_env.page);
+	thp_touch(*thps + n * pmd);
+	return 0;
+}
+
+int thp_map_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why)
+{
+	size_t pmd = thp_env.pmd;
+	char *shm;
+
+	thp_map_init(m, kind);
+	TRY(thp_map_area(1, &m->area, &m->area_len, &m->thp, why));
 	if (kind == THP_DEVICE && thp_hmm_open(why))
 		return -ENODEV;
 	if (kind == THP_SHMEM) {
@@ -164,7 +176,7 @@ int thp_map_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why)
 		if (shm == MAP_FAILED)
 			return thp_why(why, -errno, "mmap of memfd: %s", strerror(errno));
 	}
-	if (kind != THP_SMALL && madvise(p, m->area_len, MADV_HUGEPAGE))
+	if (kind != THP_SMALL && madvise(m->area, m->area_len, MADV_HUGEPAGE))
 		return thp_why(why, -errno, "MADV_HUGEPAGE: %s", strerror(errno));
 	return 0;
 }

@@ -60,6 +60,13 @@ void thp_map_init(struct thp_map *m, enum thp_kind kind);
 int thp_map_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why);
 
 /*
+ * Address space of @n adjacent THPs in the middle of a VMA that is MADV_NOHUGEPAGE, with an
+ * anchor on each side: a base page that keeps the tables above the PTE tables. *@thps is the
+ * first THP, *@area the whole, of *@area_len bytes. 0, or -errno with a cause and nothing set.
+ */
+int thp_map_area(size_t n, char **area, size_t *area_len, char **thps, struct thp_why *why);
+
+/*
  * Faults the range in as its kind says and fills it. 0; -ENOTSUP if the kernel
  * gave no PMD mapping, or no PMD swap entry, in several tries (fragmentation: a reason to
  * SKIP).

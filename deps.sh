@@ -75,7 +75,7 @@ look_lab()
 	have_command qemu-system-ppc64 || optional="$optional qemu-system-ppc"
 	have_command gnuplot || optional="$optional gnuplot-nox"
 	have_command qemu-system-aarch64 || optional="$optional qemu-system-arm"
-	for tool in cpio rsync flex bison bc patch perl git; do
+	for tool in cpio rsync flex bison bc patch perl git ccache; do
 		have_command $tool || optional="$optional $tool"
 	done
 	have_header gelf.h || optional="$optional libelf-dev"

@@ -9,7 +9,8 @@
 #	kind=passed	PROGRAM:TEST of each test that passed
 #	kind=failed	PROGRAM:TEST # CAUSE, or PROGRAM: CAUSE
 #
-# -v command: runs a test if " -t PROGRAM:TEST" is added; -v most: entries to print.
+# -v command: runs a test if " -t PROGRAM:TEST" is added; -v most: entries to print;
+# -v into: a file for the number of its finding and the name of each failure.
 #
 # What makes two failures one finding, in this order:
 #
@@ -451,6 +452,10 @@ END {
 		nkeys, nf, (nf > 1 ? "s" : "")
 	for (i = 1; i <= nkeys && (i <= most || nkeys == most + 1); i++)
 		say(i, keys[i])
+	for (j = 1; into && j <= nkeys; j++)
+		for (k = 1; k <= nf; k++)
+			if (finding[k] == keys[j])
+				print j "\t" id_of[k] >into
 	if (i <= nkeys) {
 		n = 0
 		for (j = i; j <= nkeys; j++)

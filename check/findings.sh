@@ -133,7 +133,7 @@ check_rules()
 	zap_ignored
 	others_pass
 	finds "several causes at a call site" 1 \
-		'1. 8 tests, zap-dontneed, zap_pmd_range(): ' \
+		'1. 8 tests, zap-dontneed, zap_pmd_range(), madvise_dontneed_single_vma(): ' \
 		': split_effect.c:302: page N: populated 1, expected 0 (and 1 other cause)' \
 		'./run_tests.sh -t thp_split_enomem:split.dontneed_mid_anon.targeted'
 

@@ -17,7 +17,7 @@ if ! echo '#include <gelf.h>' | gcc -E -x c - >/dev/null 2>&1; then
 	exit
 fi
 
-# An emulator that says what its "kernel" says
+# An emulator that says what its "kernel" says, but "judge" as it is, and "at first" only once
 mkdir "$work/bin" "$work/suite" "$work/lab"
 cat > "$work/bin/qemu-system-x86_64" <<'END'
 #!/bin/sh
@@ -29,7 +29,15 @@ while [ $# -gt 0 ]; do
 	shift
 done
 echo "@lab up 9.9.9 x86_64" >> "$channel"
-tail -n +2 "$kernel" >> "$channel"
+code=0
+! grep -q '^# not ok' "$kernel" || code=1
+tail -n +2 "$kernel" | sed "s/^judge/@lab exit $code/" |
+	if [ -e "$ONCE" ]; then
+		sed 's/^at first: .*: /# /'
+	else
+		sed -e 's/^at first: \(.*\): .*/# \1/'
+	fi >> "$channel"
+! grep -q '^at first' "$kernel" || : > "$ONCE"
 END
 for arch in ppc64 aarch64; do
 	cp "$work/bin/qemu-system-x86_64" "$work/bin/qemu-system-$arch"
@@ -37,7 +45,8 @@ done
 printf '#!/bin/sh\n' > "$work/suite/run_tests.sh"
 chmod 755 "$work/bin"/* "$work/suite/run_tests.sh"
 PATH=$work/bin:$PATH
-export PATH
+ONCE=$work/once
+export PATH ONCE
 
 # As much of a kernel as the lab asks for. "make" writes down what it compiles.
 new_tree()
@@ -205,7 +214,7 @@ new_tree "$work/base"
 
 says "a series that fails at the end" 1 'not ok 2 a.two # wrong' \
 	--series "$work/patches" --base "$work/base"
-src=$(echo "$cache"/thp_lazy_pte/lab/series/*/src)
+src=$(echo "$cache"/thp_lazy_pte/lab/series/x86_64-*/src)
 g checkout -q HEAD
 diff -r -x .git -x .lab-files "$repo" "$src" |
 	none "it is what git am makes of it" "these differ"
@@ -225,9 +234,9 @@ states()
 
 says "the patch that breaks a test" 1 '^lab: patch 4 of 6, .*Break it.*: a.two # wrong' \
 	--series "$work/patches" --base "$work/base" --each
-[ "$(states)" = "0-of-6 3-of-6 4-of-6 6-of-6" ]
+[ "$(states)" = "0-of-6 3-of-6 4-of-6 6-of-6 6-of-6-2" ]
 try "by bisection" test $? = 0
-says "the same of a mailbox" 1 '^lab: patch 4 of 6, patch 4 .*Break it.*: a.two # wrong' \
+says "the same of a mailbox" 1 '^lab: patch 4 of 6, mm: Break it.*: a.two # wrong' \
 	--series "$work/mbox" --base "$work/base" --each
 
 # A file "series": order, comments, and what is not in it. The first three pass.
@@ -279,3 +288,74 @@ echo hello > "$work/text"
 refuses "no patch at all" 'no patch in it' --series "$work/text" --base "$work/base"
 refuses "no series" 'no such file or folder' --series "$work/none" --base "$work/base"
 refuses "no base" 'no such directory' --series "$work/mbox" --base "$work/none"
+
+# Three mistakes: patch 1 is wrong in what only a lazy kernel does, which patch 5 makes it;
+# patch 3 breaks a test, and patch 2 does not build. A test of the end fails but once.
+new_tree "$work/base"
+cd "$work/base" || exit
+cat > mm/memory <<END
+TAP version 13
+1..2
+# mode: expected=auto measured=eager
+END
+cat > mm/rmap <<END
+# 1..2
+# ok 1 needless.guard_install_locked.not_split
+# ok 2 split.mlock_mid_anon.counts
+ok 1 thp_lazy_split
+# 1..2
+# ok 1 split.dontneed_mid_anon.targeted
+# ok 2 split.dontneed_half_anon.targeted
+END
+printf 'ok 2 thp_split_enomem\njudge\n@lab down\n' > lib/util
+cat > mm/madvise.c <<END
+static long madvise_dontneed_single_vma(void)
+{
+	return 0;
+}
+END
+rm -rf "$repo"
+cp -R . "$repo"
+cd "$OLDPWD" || exit
+{
+	g init -q
+	commit base
+	sed -i 's/return 0/return -1/' "$repo/mm/madvise.c"
+	commit 'mm/madvise: Report it'
+	echo 'error: half way' >> "$repo/mm/rmap"
+	commit 'mm: Half of it'
+	sed -i -e '/^error/d' -e 's/^# ok 1 needless.*/# not ok 1 needless.guard_install_locked.not_split #  it is split/' \
+		"$repo/mm/rmap"
+	commit 'mm: The other half'
+	echo '# four' >> "$repo/lib/util"
+	commit 'mm: Say four'
+	sed -i 's/^# ok \(.* split.dontneed_.*\)/# not ok \1 #  starve_judge.c:77: no effect/' "$repo/mm/rmap"
+	sed -i 's/measured=eager/measured=lazy/' "$repo/mm/memory"
+	commit 'mm: Be lazy'
+	sed -i 's/^# \(ok 2 split.mlock.*\)/at first: not ok 2 split.mlock_mid_anon.counts # odd: \1/' \
+		"$repo/mm/rmap"
+	commit 'mm: Say six'
+	g format-patch -q -o "$work/late" HEAD~6
+} > "$log" 2>&1
+says "a patch beside one that does not build" 1 \
+	'^lab: patch 3 of 6, mm: The other half: needless.* # it is split; .* from 2 on, which cannot' \
+	--series "$work/late" --base "$work/base" --each
+cp "$log" "$work/each"
+[ "$(states)" = "0-of-6 1-of-6 2-of-6 3-of-6 4-of-6 5-of-6 6-of-6 6-of-6-2" ]
+try "... as few states as it takes" test $? = 0
+try "... and the patch that makes the kernel lazy" grep -q \
+	'^lab: patch 5 of 6, mm: Be lazy: split.dontneed.* and 1 more; .* are those of patch 1$' "$work/each"
+try "... with who is to blame" grep -q \
+	'^   1\. patch 1, mm/madvise: Report it: madvise_dontneed_single_vma()$' "$work/each"
+try "... and the findings of each" test \
+	"$(grep -c '^    1\. 1 test, needless-split, \|^    1\. 2 tests, zap-dontneed, ' "$work/each")" -eq 2
+try "... and what fails now and then" grep -q \
+	'^lab: 1 of the tests that failed pass.* again: thp_lazy_split:split.mlock_mid_anon.counts$' "$work/each"
+sed -i 's/^# ok 1 needless.*/# not ok 1 kernel.mode #  expected lazy (by request), measured eager: it is/' \
+	"$work/base/mm/rmap"
+rm -f "$work/late"/000[23456]-*
+says "a series that does not do what it says" 1 \
+	'^lab: no patch makes this kernel what it has to be: .*expected lazy .*, measured eager' \
+	--series "$work/late" --base "$work/base" --each --expect lazy
+[ "$(states)" = "1-of-1" ]
+try "... asks no patch" test $? = 0

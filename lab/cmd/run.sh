@@ -85,7 +85,7 @@ cmd_run() {
 	export LAB_CALLED LAB_FORMATS LAB_PID LAB_TIMEOUT LAB_BOOT_TIMEOUT LAB_SUITE LAB_OFFLINE LAB_ACCEL \
 		O_KERNEL O_ARCH O_CONFIG O_MODULES O_MMU O_CGROUP O_APPEND \
 		O_MEMORY O_CPUS O_EXPECT O_LOOP O_REMOTE O_TREE O_SERIES O_BASE
-	[ -z "$O_EACH" ] || lab_series_each "$@"
+	[ -z "$O_EACH" ] || cmd_each "$@"
 	runs='' count=0 round=1
 	while [ "$round" -le "$O_REPEAT" ]; do
 		for name in $names; do

@@ -6,7 +6,9 @@
 #
 # Series on the same base share the copy and its objects: going from one state to
 # another touches only the files that differ. Variables: S_DIR, the folder in the
-# cache, which has the copy, "src", and the patches; S_BASE, the base; S_COUNT.
+# cache, which has the copy, "src", the objects beside it, as those of the reference
+# kernels are beside theirs, so that ccache knows what these have in common, and the
+# patches; S_BASE, the base; S_COUNT.
 
 # What git takes from its environment must not matter.
 lab_series_git() (
@@ -28,6 +30,8 @@ lab_series_add() {
 	# What is no mail has no header, and git drops what it takes for one.
 	grep -q '^diff --git \|^--- ' "$out.patch" 2>/dev/null || cp "$1" "$out.patch"
 	rm -f "$out.text" "$out.info"
+	# A patch of quilt begins with its subject.
+	[ -n "$subject" ] || subject=$(sed -n '1{/^diff \|^--- \|^Index: /!p;}' "$1")
 	if ! grep -q '^diff --git \|^--- [^ ]*/' "$out.patch"; then
 		rm -f "$out.patch"
 		S_LEFT_OUT=$((S_LEFT_OUT + 1))
@@ -35,6 +39,7 @@ lab_series_add() {
 	fi
 	S_COUNT=$((S_COUNT + 1))
 	printf '%s\n' "$2${subject:+ ($subject)}" >"$out.name"
+	printf '%s\n' "${subject:-$2}" >"$out.subject"
 }
 
 # The names of the patches in folder $1, in their order.
@@ -91,6 +96,10 @@ lab_series_name() (
 	cat "$S_DIR/patches/$(printf '%04d' "$1").name"
 )
 
+lab_series_subject() (
+	cat "$S_DIR/patches/$(printf '%04d' "$1").subject"
+)
+
 # The copy of the base with the first $1 patches.
 lab_series_state() (
 	scratch=$S_DIR/scratch
@@ -145,7 +154,7 @@ lab_series_prepare() {
 	O_ARCH=${O_ARCH:-$(lab_host_arch)}
 	mkdir -p "$LAB_CACHE" || lab_die "$LAB_CACHE: cannot be made"
 	lab_series_base
-	S_DIR=$LAB_CACHE/series/$(printf '%s' "$S_BASE" | lab_build_sha)
+	S_DIR=$LAB_CACHE/series/$O_ARCH-$(printf '%s' "$S_BASE" | lab_build_sha)
 	mkdir -p "$S_DIR/src" || lab_die "$S_DIR: cannot be made"
 	# Held until the last job is over.
 	exec 8>"$S_DIR/lock"
@@ -163,115 +172,4 @@ lab_series_prepare() {
 		lab_die "$S_BASE cannot be copied: $(grep -m 1 '^rsync: ' "$S_DIR/rsync.log")"
 	lab_series_state "$S_COUNT" || exit
 	O_TREE=$S_DIR/src names=tree
-}
-
-# What run of folder $1 has that is wrong, lines of key, tab, text.
-lab_series_wrongs() (
-	awk '
-		$1 == "failed" {
-			text = $0
-			sub(/^failed (not ok [0-9]+ )?(- )?/, "", text)
-			key = text
-			sub(/ *#.*/, "", key)
-			print key "\t" text
-		}
-		$1 == "log" { print $0 "\t" $0 }
-		$1 == "trouble" { sub(/^trouble /, ""); print "trouble\t" $0 }' \
-		"$1/summary"
-)
-
-# The first thing that is wrong in run $2, but not in run $1.
-lab_series_news() (
-	lab_series_wrongs "$1" >"$S_DIR/old"
-	lab_series_wrongs "$2" | awk -F '\t' -v old="$S_DIR/old" '
-		BEGIN {
-			while ((getline line < old) > 0) {
-				split(line, field, "\t")
-				had[field[1]]
-			}
-		}
-		!($1 in had) { print $2; exit }'
-)
-
-# lab_series_try NUMBER OPTION...: runs the suite after so many patches, if it has not
-# yet. States before the end are held to no contract. Sets $tried, the folder.
-lab_series_try() {
-	number=$1
-	tried=$top/$1-of-$S_COUNT
-	shift
-	[ ! -e "$tried/summary" ] || return 0
-	lab_series_state "$number" || exit
-	# The command that repeats it has the tree in this state, but no option for it.
-	runs='' count=0 O_EXPECT=auto O_SERIES=''
-	[ "$number" -lt "$S_COUNT" ] || O_EXPECT=$S_EXPECT O_SERIES=$S_SERIES
-	run_add tree "$number-of-$S_COUNT"
-	run_all "$@"
-}
-
-# "run --each": the end first. If it fails, which patch is it? Else all others.
-lab_series_each() {
-	S_EXPECT=$O_EXPECT S_SERIES=$O_SERIES
-	[ "$O_REPEAT" -eq 1 ] || lab_die "--each takes no --repeat"
-	first=''
-	lab_series_try "$S_COUNT" "$@"
-	end=$tried
-	if grep -q '^status [04]$' "$end/summary"; then
-		number=1
-		while [ "$number" -lt "$S_COUNT" ]; do
-			lab_series_try "$number" "$@"
-			if ! grep -q '^status [04]$' "$tried/summary"; then
-				first=$number
-				break
-			fi
-			number=$((number + 1))
-		done
-	else
-		lab_series_bisect "$@"
-	fi
-	lab_series_report "$@"
-}
-
-# Sets $first: the patch with which the failure begins, 0 if without any.
-lab_series_bisect() {
-	lab_series_try 0 "$@"
-	good=0 first=$S_COUNT
-	[ -n "$(lab_series_news "$tried" "$end")" ] || first=0
-	while [ $((first - good)) -gt 1 ]; do
-		middle=$(((good + first) / 2))
-		lab_series_try $middle "$@"
-		if [ -n "$(lab_series_news "$top/0-of-$S_COUNT" "$tried")" ]; then
-			first=$middle
-		else
-			good=$middle
-		fi
-	done
-}
-
-# The table of the states that ran, and which patch it is.
-lab_series_report() {
-	if [ -n "$first" ] && [ "$first" -gt 0 ]; then
-		# A failure without the series is not that of a patch.
-		lab_series_try 0 "$@"
-		wrong=$(lab_series_news "$tried" "$top/$first-of-$S_COUNT")
-		[ -n "$wrong" ] || first=0
-	fi
-	runs='' number=0
-	while [ "$number" -le "$S_COUNT" ]; do
-		[ ! -e "$top/$number-of-$S_COUNT/summary" ] ||
-			runs="$runs $top/$number-of-$S_COUNT"
-		number=$((number + 1))
-	done
-	status=''
-	case $first in
-	'')	say='no patch begins to fail a test' ;;
-	0)	say="the base fails without the series: $(lab_series_wrongs "$top/0-of-$S_COUNT" |
-			head -n 1 | cut -f 2)" ;;
-	*)	status=$LAB_FAIL
-		say="patch $first of $S_COUNT, $(lab_series_name "$first"): $wrong" ;;
-	esac
-	# shellcheck disable=SC2086 # a list of words
-	(run_report $runs)
-	status=${status:-$?}
-	lab_say "$say"
-	exit "$status"
 }

@@ -38,7 +38,13 @@ lab_tree_need() {
 	lab_build_need_tools
 }
 
+# That of the copy with a series is the folder of the copy: see series.sh.
 lab_tree_dir() (
+	case $O_TREE in
+	"$LAB_CACHE"/series/*/src)
+		printf '%s\n' "${O_TREE%/src}"
+		exit ;;
+	esac
 	printf '%s/trees/%s-%s\n' "$LAB_CACHE" "$K_ARCH" \
 		"$(printf '%s' "$O_TREE" | lab_build_sha)"
 )

@@ -69,12 +69,27 @@ want_cross()
 		optional="$optional libc6-dev-$2-cross"
 }
 
+# One package has both in Debian 12; later releases have one for each.
+want_emulator()
+{
+	have_command "qemu-system-$1" && return
+	if apt-cache show "qemu-system-$2" 2>/dev/null | grep -q '^Version:'; then
+		optional="$optional qemu-system-$2"
+	else
+		case $optional in
+		*qemu-system-misc*) ;;
+		*) optional="$optional qemu-system-misc" ;;
+		esac
+	fi
+}
+
 look_lab()
 {
 	have_command qemu-system-x86_64 || optional="$optional qemu-system-x86"
 	have_command qemu-system-ppc64 || optional="$optional qemu-system-ppc"
 	have_command gnuplot || optional="$optional gnuplot-nox"
 	have_command qemu-system-aarch64 || optional="$optional qemu-system-arm"
+	want_emulator riscv64 riscv
 	for tool in cpio rsync flex bison bc patch perl git ccache; do
 		have_command $tool || optional="$optional $tool"
 	done
@@ -83,6 +98,7 @@ look_lab()
 		optional="$optional debian-archive-keyring"
 	want_cross powerpc64le ppc64el
 	want_cross aarch64 arm64
+	want_cross riscv64 riscv64
 }
 
 look_check()

@@ -3,20 +3,33 @@
 # The programs of the guest: the suite, busybox, and the initramfs with them.
 
 # busybox and the libraries of the guest's architecture, static, in the release
-# that the host's C library comes from. Prints the directory.
+# that the host's C library comes from. Where that release lacks the architecture:
+# of a newer one, with the kernel's headers that they need; make does without a
+# library that the host's C library is too old for. Prints the directory.
 lab_sysroot_fetch() (
 	deb=$(lab_arch debian "$1")
 	suite=$(lab_apt_host_suite)
+	packages='busybox-static liburing-dev libnuma-dev'
+	newer=$LAB_CACHE/sysroot/$deb-$(lab_arch since "$1")
 	dir=$LAB_CACHE/sysroot/$deb-$suite
+	[ -e "$dir/complete" ] || [ ! -e "$newer/complete" ] || dir=$newer
 	if [ ! -e "$dir/complete" ]; then
-		rm -rf "$dir"
-		mkdir -p "$dir/debs"
 		lab_need_space "$LAB_CACHE" 100 || exit
 		lab_apt_update "$deb" "$suite"
+		if [ "$(lab_arch since "$1")" ] && [ -z "$(lab_apt "$deb" "$suite" \
+				apt-cache pkgnames busybox-static)" ]; then
+			suite=$(lab_arch since "$1")
+			dir=$newer
+			packages="$packages linux-libc-dev"
+			lab_apt_update "$deb" "$suite"
+		fi
+		rm -rf "$dir"
+		mkdir -p "$dir/debs"
 		lab_say "fetching busybox, liburing and libnuma ($deb)" \
 			"from $suite"
-		lab_apt_download "$deb" "$suite" "$dir/debs" busybox-static \
-			liburing-dev libnuma-dev || exit "$LAB_ERROR"
+		# shellcheck disable=SC2086 # a list of words
+		lab_apt_download "$deb" "$suite" "$dir/debs" $packages ||
+			exit "$LAB_ERROR"
 		for file in "$dir"/debs/*.deb; do
 			dpkg-deb -x "$file" "$dir" || exit "$LAB_ERROR"
 		done

@@ -57,11 +57,22 @@ lab_qemu_accel() (
 LAB_ICOUNT=${LAB_ICOUNT:-}
 LAB_ICOUNT_ARGS='-icount shift=0,sleep=off -seed 1 -rtc base=2026-01-01,clock=vm'
 
+# Two nodes of memory: each second processor belongs to the second one, which has none if
+# there is only one processor.
+lab_qemu_nodes() (
+	cpus=cpus=0$(lab_qemu_cpus 2)
+	for node in 0 1; do
+		printf '%s ' -object "memory-backend-ram,id=m$node,size=$((K_MEMORY / 2))M" \
+			-numa "node,nodeid=$node,memdev=m$node${cpus:+,$cpus}"
+		cpus=
+		[ "$K_CPUS" -lt 2 ] || cpus=cpus=1$(lab_qemu_cpus 3)
+	done
+)
+
 # lab_qemu_run FUNCTION INITRAMFS CONSOLE CHANNEL: hands QEMU's arguments to
 # FUNCTION. CONSOLE and CHANNEL are character devices in QEMU's words.
 lab_qemu_run() {
 	call=$1 initramfs=$2 console=$3 channel=$4
-	half=$((K_MEMORY / 2))
 	accel=$(lab_arch accel "$K_ARCH")
 	accel=${accel:-tcg}
 	machine=$(lab_arch "mmu-$K_MMU" "$K_ARCH")
@@ -69,19 +80,16 @@ lab_qemu_run() {
 	kvm=$(lab_arch kvm "$K_ARCH")
 	[ -z "$kvm" ] || [ "$(lab_qemu_accel)" != kvm ] || accel=kvm machine=$kvm
 	serial=$(lab_arch serial "$K_ARCH")
-	icount='' second=",cpus=1$(lab_qemu_cpus 3)"
+	nodes='' icount=''
 	if [ -n "$LAB_ICOUNT" ]; then
-		icount=$LAB_ICOUNT_ARGS second='' K_CPUS=1
+		icount=$LAB_ICOUNT_ARGS K_CPUS=1
 		[ "$accel" != kvm ] || accel=tcg machine=$(lab_arch machine "$K_ARCH")
 	fi
+	[ "$(lab_arch nodes "$K_ARCH")" = 1 ] || nodes=$(lab_qemu_nodes)
 	# shellcheck disable=SC2086 # lists of words
 	"$call" "$(lab_arch_word 1 qemu "$K_ARCH")" $machine -accel $accel \
 		-smp "$K_CPUS,sockets=$K_CPUS,cores=1,threads=1" \
-		-m "${K_MEMORY}M" \
-		-object memory-backend-ram,id=m0,size=${half}M \
-		-object memory-backend-ram,id=m1,size=${half}M \
-		-numa "node,nodeid=0,cpus=0,memdev=m0$(lab_qemu_cpus 2)" \
-		-numa "node,nodeid=1,memdev=m1$second" \
+		-m "${K_MEMORY}M" $nodes \
 		$icount -nodefaults -no-reboot -display none \
 		-chardev "$console" -serial chardev:console \
 		-chardev "$channel" ${serial:--serial chardev:channel} \

@@ -85,22 +85,45 @@ static int prepare_scratch(void)
 	return ret;
 }
 
-/* The functions that allocate PTE tables of user mappings: x86 and generic; powerpc; s390. */
-static const char * const allocators[] = {
-	"pte_alloc_one",
-	"pte_alloc_one_noprof",
-	"pte_fragment_alloc",
-	"page_table_alloc",
-	"page_table_alloc_noprof",
+/*
+ * The functions that allocate PTE tables of user mappings: x86 and generic; powerpc; s390.
+ * The generic one is inline (asm-generic/pgalloc.h): the compiler may emit a copy for each
+ * file that calls it, and failing one of these would spare the tables of all others.
+ */
+static struct {
+	const char *name;
+	unsigned long start;
+	bool copies;
+} allocators[] = {
+	{ .name = "pte_alloc_one" },
+	{ .name = "pte_alloc_one_noprof" },
+	{ .name = "pte_fragment_alloc" },
+	{ .name = "page_table_alloc" },
+	{ .name = "page_table_alloc_noprof" },
 };
 
 static void find_start(unsigned long addr, const char *name)
 {
 	size_t i;
 
+	for (i = 0; i < ARRAY_SIZE(allocators); i++) {
+		if (strcmp(name, allocators[i].name))
+			continue;
+		if (allocators[i].start)
+			allocators[i].copies = true;
+		allocators[i].start = addr;
+	}
+}
+
+/* Sets the start of the range to the function that there is once, 0 if there is none. */
+static void choose_start(void)
+{
+	size_t i;
+
+	range.start = 0;
 	for (i = 0; i < ARRAY_SIZE(allocators) && !range.start; i++)
-		if (!strcmp(name, allocators[i]))
-			range.start = addr;
+		if (!allocators[i].copies)
+			range.start = allocators[i].start;
 }
 
 static void find_end(unsigned long addr)
@@ -151,13 +174,19 @@ static int scan_symbols(bool end)
 
 int thp_inject_init(void)
 {
+	size_t i;
 	int ret;
 
 	range.start = 0;
 	range.end = 0;
+	for (i = 0; i < ARRAY_SIZE(allocators); i++) {
+		allocators[i].start = 0;
+		allocators[i].copies = false;
+	}
 	ret = scan_symbols(false);
 	if (ret)
 		return ret;
+	choose_start();
 	if (!range.start)
 		return -ENOENT;
 	return scan_symbols(true);
@@ -272,7 +301,7 @@ int thp_inject_setup(bool targeted, int min_order, struct thp_why *why)
 	int ret;
 
 	if (targeted && !thp_inject_can_target())
-		return thp_why(why, -ENOENT, "no known PTE-table allocator in kallsyms");
+		return thp_why(why, -ENOENT, "no allocator of PTE tables in kallsyms, or several");
 	drained = 0;
 	ret = prepare_scratch();
 	if (ret)

@@ -19,7 +19,8 @@
 /*
  * Looks up the address range of the arch's PTE-table allocation in kallsyms.
  * Slow (it reads all symbols): call it once per program, before the tests.
- * 0; -ENOENT if no known function is there, -EPERM if addresses are hidden.
+ * 0; -ENOENT if no known function is there, or each is there more than once: where the
+ * architecture leaves pte_alloc_one() to asm-generic/pgalloc.h, it is inline.
  */
 int thp_inject_init(void);
 

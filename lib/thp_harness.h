@@ -67,19 +67,16 @@
  * Fails the test and puts the cause on its "not ok" line, behind the file and line of
  * the check. The first cause stays; all of them are logged.
  */
-#define __THP_FAIL(at, fmt, ...) FAIL((void)0, "%s" fmt, at, ##__VA_ARGS__)
-
 #define THP_FAIL(fmt, ...) do {						\
-	char __at[64];							\
-	snprintf(__at, sizeof(__at), "%s:%d: ", thp_basename(__FILE__), __LINE__); \
-	__THP_FAIL(__at, fmt, ##__VA_ARGS__);				\
+	FAIL((void)0, "%s:%d: " fmt, thp_basename(__FILE__), __LINE__,	\
+	     ##__VA_ARGS__);						\
 } while (0)
 
 /* The same with the cause of @ret in @why, behind the file and line of its finder. */
 #define __THP_FAIL_WHY(why, ret, call) do {				\
 	char __line[THP_WHY_LEN + 100];					\
 	thp_why_line(__line, sizeof(__line), why, ret, call, __FILE__, __LINE__); \
-	__THP_FAIL("", "%s", __line);					\
+	FAIL((void)0, "%s", __line);					\
 } while (0)
 
 /* Fails, and goes on, unless @cond. The message says expected, got and where. */
@@ -235,10 +232,10 @@ static inline void thp_teardown(struct __test_metadata *_metadata)
 		break;
 	default:
 		/* The kernel reported this; no line of the suite tells more. */
-		__THP_FAIL("", "%s", why.text);
+		FAIL((void)0, "%s", why.text);
 	}
 	if (thp_run_accused()[0])
-		__THP_FAIL("", "%s", thp_run_accused());
+		FAIL((void)0, "%s", thp_run_accused());
 	thp_why_clear(&why);
 	THP_CHECK_OK(thp_settings_restore(thp_settings_mark_base, &why), &why);
 }

@@ -53,21 +53,18 @@ static struct {
 	long long lost_ms;
 } alone = { .slow = 1, .cpu_slow = 1, .machine = 1, .cpu_machine = 1 }, *shared = &alone;
 
-static long long cpu_us(int who)
-{
-	struct rusage ru;
-
-	if (getrusage(who, &ru))
-		return 0;
-	return (ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * 1000000LL +
-	       ru.ru_utime.tv_usec + ru.ru_stime.tv_usec;
-}
-
 /* Now, including the children that have been waited for. */
 static struct span now(void)
 {
-	struct span s = { thp_now_us(), cpu_us(RUSAGE_SELF) + cpu_us(RUSAGE_CHILDREN) };
+	static const int whose[] = { RUSAGE_SELF, RUSAGE_CHILDREN };
+	struct span s = { .wall = thp_now_us() };
+	struct rusage ru;
+	size_t i;
 
+	for (i = 0; i < ARRAY_SIZE(whose); i++)
+		if (!getrusage(whose[i], &ru))
+			s.cpu += (ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * 1000000LL +
+				 ru.ru_utime.tv_usec + ru.ru_stime.tv_usec;
 	return s;
 }
 
@@ -291,8 +288,14 @@ void thp_deadline_start(struct thp_deadline *d, pid_t pid, int ms)
 	};
 }
 
+/* The process has spent its limit of CPU time. */
+static bool is_spent(const struct thp_deadline *d)
+{
+	return d->pid && d->cpu > scaled(d->ms, shared->cpu_slow);
+}
+
 /* Adds the time since the last look. */
-static void look(struct thp_deadline *d)
+static bool is_over(struct thp_deadline *d)
 {
 	long long now = thp_now_ms(), cpu = cpu_ms(d->pid), wall = now - d->last, spent = 0;
 
@@ -309,17 +312,6 @@ static void look(struct thp_deadline *d)
 	d->last = now;
 	if (cpu >= 0)
 		d->cpu_last = cpu;
-}
-
-/* The process has spent its limit of CPU time. */
-static bool is_spent(const struct thp_deadline *d)
-{
-	return d->pid && d->cpu > scaled(d->ms, shared->cpu_slow);
-}
-
-static bool is_over(struct thp_deadline *d)
-{
-	look(d);
 	if (!d->pid)
 		return d->wall > scaled(d->ms, shared->slow);
 	return is_spent(d) || d->wall > scaled((long long)THP_WALL * d->ms, shared->slow);

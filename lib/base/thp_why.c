@@ -15,48 +15,31 @@ const char *thp_basename(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-static void found_at(struct thp_why *why, const char *file, int line)
+int thp_why_at(struct thp_why *why, const char *file, int line, int ret, const char *reason,
+	       const char *fmt, ...)
 {
-	why->file = thp_basename(file);
-	why->line = line;
-}
-
-int thp_why_at(struct thp_why *why, const char *file, int line, int ret, const char *fmt, ...)
-{
+	int n = 0;
 	va_list ap;
-
-	if (why && !why->text[0]) {
-		va_start(ap, fmt);
-		vsnprintf(why->text, sizeof(why->text), fmt, ap);
-		va_end(ap);
-		found_at(why, file, line);
-	}
-	/* A short transfer does not set errno, so @ret may be 0; a cause is never success. */
-	return ret ? ret : -EIO;
-}
-
-int thp_skip_at(struct thp_why *why, const char *file, int line, const char *reason,
-		const char *fmt, ...)
-{
-	va_list ap;
-	int n;
 
 	if (why && !why->text[0]) {
 		why->skip = reason;
-		n = snprintf(why->text, sizeof(why->text), "%s", reason);
+		why->file = thp_basename(file);
+		why->line = line;
+		if (reason)
+			n = snprintf(why->text, sizeof(why->text), "%s%s", reason,
+				     fmt[1] ? ":" : "");
 		/*
 		 * @fmt has a detail if it is more than the blank that thp_skip() puts before
 		 * it.
 		 */
-		if (fmt[1] && n >= 0 && (size_t)n + 1 < sizeof(why->text)) {
-			why->text[n++] = ':';
+		if ((!reason || fmt[1]) && (size_t)n < sizeof(why->text)) {
 			va_start(ap, fmt);
 			vsnprintf(why->text + n, sizeof(why->text) - n, fmt, ap);
 			va_end(ap);
 		}
-		found_at(why, file, line);
 	}
-	return -ENOTSUP;
+	/* A short transfer does not set errno, so @ret may be 0; a cause is never success. */
+	return ret ? ret : -EIO;
 }
 
 int thp_why_pass(struct thp_why *why, int ret, const struct thp_why *inner)
@@ -90,34 +73,11 @@ static struct {
 	int ret;
 } note;
 
-int thp_note_at(const char *file, int line, int ret, const char *fmt, ...)
+struct thp_why *thp_note_anew(int ret)
 {
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(note.why.text, sizeof(note.why.text), fmt, ap);
-	va_end(ap);
-	found_at(&note.why, file, line);
-	note.why.skip = NULL;
+	memset(&note.why, 0, sizeof(note.why));
 	note.ret = ret;
-	return ret;
-}
-
-int thp_note_skip_at(const char *file, int line, const char *reason, const char *fmt, ...)
-{
-	va_list ap;
-	int n;
-
-	n = snprintf(note.why.text, sizeof(note.why.text), "%s: ", reason);
-	if (n > 0 && (size_t)n < sizeof(note.why.text)) {
-		va_start(ap, fmt);
-		vsnprintf(note.why.text + n, sizeof(note.why.text) - n, fmt, ap);
-		va_end(ap);
-	}
-	found_at(&note.why, file, line);
-	note.why.skip = reason;
-	note.ret = -ENOTSUP;
-	return -ENOTSUP;
+	return &note.why;
 }
 
 int thp_why_default(struct thp_why *why, int ret)

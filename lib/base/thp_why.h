@@ -10,6 +10,7 @@
 #ifndef THP_WHY_H
 #define THP_WHY_H
 
+#include <errno.h>
 #include <stddef.h>
 
 #define THP_WHY_LEN 400
@@ -27,24 +28,22 @@ struct thp_why {
  * consequences of the first. Returns @ret, for "return thp_why(...)". A NULL @why records
  * nothing.
  */
-#define thp_why(why, ret, ...) thp_why_at(why, __FILE__, __LINE__, ret, __VA_ARGS__)
+#define thp_why(why, ret, ...) thp_why_at(why, __FILE__, __LINE__, ret, NULL, __VA_ARGS__)
 
-int thp_why_at(struct thp_why *why, const char *file, int line, int ret, const char *fmt, ...)
-	__attribute__((format(printf, 5, 6)));
+/* Both for callers that pass on the place of theirs. @reason: of a SKIP, or NULL. */
+int thp_why_at(struct thp_why *why, const char *file, int line, int ret, const char *reason,
+	       const char *fmt, ...)
+	__attribute__((format(printf, 6, 7)));
 
 /*
  * Records that this cannot be tested here because of @reason, a constant, and returns
  * -ENOTSUP. Further arguments are a detail, printf-style.
  */
 #define thp_skip(why, reason, ...) \
-	thp_skip_at(why, __FILE__, __LINE__, reason, " " __VA_ARGS__)
+	thp_why_at(why, __FILE__, __LINE__, -ENOTSUP, reason, " " __VA_ARGS__)
 
 /* No THP could be allocated although memory is free, after compaction and several tries. */
 #define THP_FRAGMENTED "needs memory that is less fragmented"
-
-int thp_skip_at(struct thp_why *why, const char *file, int line, const char *reason,
-		const char *fmt, ...)
-	__attribute__((format(printf, 5, 6)));
 
 /* Passes on the cause in @inner, with its place and reason; returns @ret. */
 int thp_why_pass(struct thp_why *why, int ret, const struct thp_why *inner);
@@ -58,17 +57,13 @@ int thp_why_from(struct thp_why *why, int ret, const struct thp_why *inner, cons
  * failure with the same error has no cause, the last note becomes its cause. Returns @ret.
  * Do not call it in a starved task: it writes to the data of the process, which can fault.
  */
-#define thp_note(ret, ...) thp_note_at(__FILE__, __LINE__, ret, __VA_ARGS__)
-
-int thp_note_at(const char *file, int line, int ret, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+#define thp_note(ret, ...) thp_why(thp_note_anew(ret), ret, __VA_ARGS__)
 
 /* A note that is a SKIP, see thp_skip(); returns -ENOTSUP. */
-#define thp_note_skip(reason, ...) \
-	thp_note_skip_at(__FILE__, __LINE__, reason, __VA_ARGS__)
+#define thp_note_skip(reason, ...) thp_skip(thp_note_anew(-ENOTSUP), reason, __VA_ARGS__)
 
-int thp_note_skip_at(const char *file, int line, const char *reason, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+/* An empty note for @ret; part of both. */
+struct thp_why *thp_note_anew(int ret);
 
 /* Makes the last note the cause of @ret; if there is none, the meaning of @ret. */
 int thp_why_default(struct thp_why *why, int ret);

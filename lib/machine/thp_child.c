@@ -92,21 +92,6 @@ void thp_chan_await_parent(struct thp_chan *chan, int step)
 		thp_sleep_ms(1);
 }
 
-static int gone(int step)
-{
-	return thp_note(-ECHILD, "the child ended before its step %d", step);
-}
-
-static int late(int step, int ms)
-{
-	return thp_note(-ETIMEDOUT, "no answer from the child within %d ms, at step %d", ms, step);
-}
-
-static bool has_reached(const struct thp_child *c, int step)
-{
-	return __atomic_load_n(&c->chan->to_parent, __ATOMIC_SEQ_CST) >= step;
-}
-
 static bool has_ended(const struct thp_child *c)
 {
 	siginfo_t info = { .si_pid = 0 };
@@ -132,19 +117,31 @@ static bool is_over(const struct thp_child *c, struct thp_deadline *d, int *beat
 	return thp_deadline_over(d);
 }
 
-int thp_child_await_until(struct thp_child *c, int step, struct thp_deadline *d)
+/* Waits for @ms as the limit @d measures them or, without one, by the clock. */
+static int await(struct thp_child *c, int step, int ms, struct thp_deadline *d)
 {
+	long long end = thp_now_ms() + ms;
 	int beats = 0;
+	bool ended;
 
-	while (!has_reached(c, step)) {
-		/* It may have announced the step and then ended. */
-		if (has_ended(c))
-			return has_reached(c, step) ? 0 : gone(step);
-		if (is_over(c, d, &beats))
-			return late(step, d->ms);
+	for (;;) {
+		/* First, because it may announce the step and then end. */
+		ended = has_ended(c);
+		if (__atomic_load_n(&c->chan->to_parent, __ATOMIC_SEQ_CST) >= step)
+			return 0;
+		if (ended)
+			return thp_note(-ECHILD, "the child ended before its step %d", step);
+		if (d ? is_over(c, d, &beats) : thp_now_ms() > end)
+			return thp_note(-ETIMEDOUT,
+					"no answer from the child within %d ms, at step %d", ms,
+					step);
 		thp_sleep_ms(1);
 	}
-	return 0;
+}
+
+int thp_child_await_until(struct thp_child *c, int step, struct thp_deadline *d)
+{
+	return await(c, step, d->ms, d);
 }
 
 int thp_child_await(struct thp_child *c, int step, int limit_ms)
@@ -152,21 +149,12 @@ int thp_child_await(struct thp_child *c, int step, int limit_ms)
 	struct thp_deadline d;
 
 	thp_deadline_start(&d, c->pid, limit_ms);
-	return thp_child_await_until(c, step, &d);
+	return await(c, step, limit_ms, &d);
 }
 
 int thp_child_watch(struct thp_child *c, int step, int ms)
 {
-	long long end = thp_now_ms() + ms;
-
-	while (!has_reached(c, step)) {
-		if (has_ended(c))
-			return has_reached(c, step) ? 0 : gone(step);
-		if (thp_now_ms() > end)
-			return late(step, ms);
-		thp_sleep_ms(1);
-	}
-	return 0;
+	return await(c, step, ms, NULL);
 }
 
 static void release(struct thp_child *c)

@@ -104,7 +104,7 @@ const char *thp_state_name(enum thp_state state)
 	return names[state];
 }
 
-static int pagemap_read(const void *addr, uint64_t *entries, size_t count)
+int thp_obs_pagemap_range(const void *addr, uint64_t *entries, size_t pages)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
 	ssize_t n;
@@ -113,23 +113,18 @@ static int pagemap_read(const void *addr, uint64_t *entries, size_t count)
 	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	n = pread(fd, entries, count * 8, (uintptr_t)addr / page * 8);
+	n = pread(fd, entries, pages * 8, (uintptr_t)addr / page * 8);
 	if (n < 0)
 		n = -errno;
 	close(fd);
 	if (n < 0)
 		return n;
-	return (size_t)n == count * 8 ? 0 : -EIO;
+	return (size_t)n == pages * 8 ? 0 : -EIO;
 }
 
 int thp_obs_pagemap(const void *addr, uint64_t *entry)
 {
-	return pagemap_read(addr, entry, 1);
-}
-
-int thp_obs_pagemap_range(const void *addr, uint64_t *entries, size_t pages)
-{
-	return pagemap_read(addr, entries, pages);
+	return thp_obs_pagemap_range(addr, entry, 1);
 }
 
 long thp_obs_populated(const void *addr, size_t len)
@@ -143,7 +138,7 @@ long thp_obs_populated(const void *addr, size_t len)
 
 	while (len) {
 		n = len / page < 64 ? len / page : 64;
-		ret = pagemap_read(p, ent, n);
+		ret = thp_obs_pagemap_range(p, ent, n);
 		if (ret)
 			return ret;
 		for (i = 0; i < n; i++)
@@ -254,58 +249,35 @@ static int is_huge_zero(uint64_t entry, bool *zero)
 }
 
 /*
- * Whether a range that is mapped by one PMD maps the huge zero folio, without
- * PAGE_IS_PFNZERO: by its kpageflags; and where only root may read them, by smaps,
- * which does not count it. smaps speaks of whole VMAs: one with PMDs of both sorts
- * stays THP_STATE_UNKNOWN.
+ * What a range is that is mapped by one PMD, where PAGEMAP_SCAN does not tell: THP_STATE_PMD
+ * may be the huge zero folio, without PAGE_IS_PFNZERO; THP_STATE_PMD_SWAP is not present,
+ * in swap or not. By its entry; and by smaps where only root may read what that takes. smaps
+ * counts no zero folio, and nothing but swap as Swap; but for whole VMAs: one with PMDs of
+ * both sorts is THP_STATE_UNKNOWN.
  */
-static int zero_or_data(const void *addr, size_t len, enum thp_state *state)
+static int look_closer(const void *addr, size_t len, enum thp_state *state)
 {
+	bool swap = *state == THP_STATE_PMD_SWAP, zero;
+	uint64_t entry, counted_kb;
 	struct thp_smaps sm;
 	long long huge;
-	uint64_t entry;
-	bool zero;
 	int ret;
 
 	ret = thp_obs_pagemap(addr, &entry);
-	/* Only a present entry has a frame number; device memory is never zero. */
-	if (ret || !(entry & THP_PM_PRESENT))
+	if (ret)
 		return ret;
-	ret = is_huge_zero(entry, &zero);
-	if (!ret) {
+	/* Only a present entry has a frame number; device memory is never zero. */
+	if (!swap && !(entry & THP_PM_PRESENT))
+		return 0;
+	if (!swap && !is_huge_zero(entry, &zero)) {
 		*state = zero ? THP_STATE_PMD_ZERO : THP_STATE_PMD;
 		return 0;
 	}
-	ret = thp_obs_smaps(0, addr, len, &sm);
-	if (ret)
-		return ret;
-	huge = huge_by_scan(sm.start, sm.end, PAGE_IS_PRESENT);
-	if (huge < 0)
-		return huge;
-	if (!sm.anon_huge_kb && !sm.shmem_huge_kb)
-		*state = THP_STATE_PMD_ZERO;
-	else if ((sm.anon_huge_kb + sm.shmem_huge_kb) << 10 < (uint64_t)huge)
-		*state = THP_STATE_UNKNOWN;
-	return 0;
-}
-
-/*
- * What a range is that is mapped by one PMD, not present: a THP in swap or not. An entry
- * of swap is never 0, as the first slot of each area is its header: so the entry that
- * unprivileged users see tells nothing.
- */
-static int swap_or_elsewhere(const void *addr, size_t len, enum thp_state *state)
-{
-	struct thp_smaps sm;
-	long long huge;
-	uint64_t entry;
-	int ret;
-
-	ret = thp_obs_pagemap(addr, &entry);
-	if (ret)
-		return ret;
-	if (entry & PM_PFN_MASK) {
-		/* Migrated since the scan: it is present. */
+	/*
+	 * An entry of swap is never 0, as the first slot of each area is its header: so what
+	 * unprivileged users see tells nothing. A present one was migrated since the scan.
+	 */
+	if (swap && entry & PM_PFN_MASK) {
 		if (entry & THP_PM_PRESENT || (entry & PM_TYPE_MASK) >= PM_TYPE_SPECIAL)
 			*state = THP_STATE_PMD;
 		return 0;
@@ -313,12 +285,13 @@ static int swap_or_elsewhere(const void *addr, size_t len, enum thp_state *state
 	ret = thp_obs_smaps(0, addr, len, &sm);
 	if (ret)
 		return ret;
-	huge = huge_by_scan(sm.start, sm.end, PAGE_IS_SWAPPED);
+	huge = huge_by_scan(sm.start, sm.end, swap ? PAGE_IS_SWAPPED : PAGE_IS_PRESENT);
 	if (huge < 0)
 		return huge;
-	if (!sm.swap_kb)
-		*state = THP_STATE_PMD;
-	else if (sm.swap_kb << 10 < (uint64_t)huge)
+	counted_kb = swap ? sm.swap_kb : sm.anon_huge_kb + sm.shmem_huge_kb;
+	if (!counted_kb)
+		*state = swap ? THP_STATE_PMD : THP_STATE_PMD_ZERO;
+	else if (counted_kb << 10 < (uint64_t)huge)
 		*state = THP_STATE_UNKNOWN;
 	return 0;
 }
@@ -330,7 +303,7 @@ int thp_obs_probe_scan(const void *addr, size_t len)
 
 	if (state_by_scan(addr, len, &scan) || scan != THP_STATE_PMD)
 		return 0;
-	ret = zero_or_data(addr, len, &other);
+	ret = look_closer(addr, len, &other);
 	thp_obs_scan_blind = !ret && other == THP_STATE_PMD_ZERO;
 	return ret;
 }
@@ -344,10 +317,9 @@ int thp_obs_state(const void *addr, size_t len, enum thp_state *state)
 	int ret;
 
 	if (!state_by_scan(addr, len, state)) {
-		if (*state == THP_STATE_PMD_SWAP)
-			return swap_or_elsewhere(addr, len, state);
-		if (*state == THP_STATE_PMD && thp_obs_scan_blind)
-			return zero_or_data(addr, len, state);
+		if (*state == THP_STATE_PMD_SWAP ||
+		    (*state == THP_STATE_PMD && thp_obs_scan_blind))
+			return look_closer(addr, len, state);
 		return 0;
 	}
 	n = thp_obs_populated(addr, len);

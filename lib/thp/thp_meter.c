@@ -13,10 +13,10 @@ int thp_meter_start_at(struct thp_meter *m, pid_t pid, struct thp_why *why, cons
 	m->pid = pid;
 	m->vmpte[0] = thp_obs_vmpte(pid);
 	if (m->vmpte[0] < 0)
-		return thp_why_at(why, file, line, m->vmpte[0], "VmPTE: %s",
+		return thp_why_at(why, file, line, m->vmpte[0], NULL, "VmPTE: %s",
 				  thp_errno_name(m->vmpte[0]));
 	ret = thp_obs_events(&m->ev[0]);
-	return ret ? thp_why_at(why, file, line, ret, "vmstat: %s", thp_errno_name(ret)) : 0;
+	return ret ? thp_why_at(why, file, line, ret, NULL, "vmstat: %s", thp_errno_name(ret)) : 0;
 }
 
 int thp_meter_read_at(struct thp_meter *m, struct thp_why *why, const char *file, int line)
@@ -25,10 +25,10 @@ int thp_meter_read_at(struct thp_meter *m, struct thp_why *why, const char *file
 
 	ret = thp_obs_events(&m->ev[1]);
 	if (ret)
-		return thp_why_at(why, file, line, ret, "vmstat: %s", thp_errno_name(ret));
+		return thp_why_at(why, file, line, ret, NULL, "vmstat: %s", thp_errno_name(ret));
 	m->vmpte[1] = thp_obs_vmpte(m->pid);
 	if (m->vmpte[1] < 0)
-		return thp_why_at(why, file, line, m->vmpte[1], "VmPTE: %s",
+		return thp_why_at(why, file, line, m->vmpte[1], NULL, "VmPTE: %s",
 				  thp_errno_name(m->vmpte[1]));
 	return 0;
 }
@@ -40,7 +40,7 @@ int thp_expect_tables_at(const char *what, long long bytes, long tables, struct 
 
 	if (thp_env_tables(bytes, &got) && got == tables)
 		return 0;
-	return thp_why_at(why, file, line, -EPROTO,
+	return thp_why_at(why, file, line, -EPROTO, NULL,
 			  "%s: %+ld tables (%+lld B), expected %+ld on %s kernel", what, got,
 			  bytes, tables, thp_mode_name(thp_env.contract));
 }
@@ -58,7 +58,7 @@ int thp_meter_splits_at(const struct thp_meter *m, long splits, const char *what
 
 	if (got == splits)
 		return 0;
-	return thp_why_at(why, file, line, got > splits ? -EAGAIN : -EPROTO,
+	return thp_why_at(why, file, line, got > splits ? -EAGAIN : -EPROTO, NULL,
 			  "%s: thp_split_pmd %+lld, expected %+ld", what, got, splits);
 }
 
@@ -73,7 +73,7 @@ int thp_meter_expect_at(const struct thp_meter *m, long tables, long splits, con
 	if (ret || disturbed)
 		return ret ? ret : disturbed;
 	if (thp_meter_event(m, split_pmd_failed))
-		return thp_why_at(why, file, line, -EAGAIN,
+		return thp_why_at(why, file, line, -EAGAIN, NULL,
 				  "%s: thp_split_pmd_failed %+lld, expected +0", what,
 				  thp_meter_event(m, split_pmd_failed));
 	return 0;

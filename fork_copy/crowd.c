@@ -291,7 +291,7 @@ static int goes_on(const void *arg, struct thp_why *why)
 
 	TRY(crowd_new(&r->c, CROWD_MIN, why));
 	/* First, as the range that it uses up tables in has tables of upper levels. */
-	TRY(thp_inject_setup(true, 0, why));
+	TRY(thp_inject_tables(why));
 	TRY(crowd_read(&r->c, &before, why));
 	TRY(crowd_refused(r, &before, &bill, &fired, why));
 	printf("# %s: table %u of %u: %ld refusals, %+lld kB of tables, %lld kB in swap\n",

@@ -482,7 +482,7 @@ static int race_refused(const void *arg, struct thp_why *why)
 	s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (s == MAP_FAILED)
 		return thp_why(why, -errno, "mmap: %s", strerror(errno));
-	ret = thp_inject_setup(true, 0, why);
+	ret = thp_inject_tables(why);
 	for (i = 0; i < REFUSED_ROUNDS * thp_env.scale && thp_now_ms() < end && !ret; i++)
 		ret = refused_round(s, i, why);
 	munmap(s, sizeof(*s));

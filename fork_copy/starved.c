@@ -102,11 +102,11 @@ static int fork_without_tables(const void *arg, struct thp_why *why)
 	if (c->pinned)
 		TRY(ring_pin(middle(), 1, why));
 	TRY(thp_peers_prepare(1, why));
-	TRY(thp_inject_setup(true, 0, why));
+	TRY(thp_inject_tables(why));
 	TRY(thp_meter_start(&m, 0, why));
 	if (thp_inject_task(getpid(), true))
 		return thp_why(why, -EIO, "make-it-fail cannot be set");
-	if (c->pinned && thp_inject_drain(-1))
+	if (c->pinned && thp_inject_drain(NULL))
 		return thp_why(why, -EIO, "PTE tables cannot be used up");
 	err = fork_and_reap(why, &ok);
 	if (thp_inject_task(getpid(), false))
@@ -236,7 +236,7 @@ static int sweep_shot(struct sweep *w, int nth, struct thp_why *why)
 	if (w->state != thp_kind_state(w->c->kind))
 		TRY(sweep_group(w->c, why));
 	TRY(thp_meter_start(&w->m, 0, why));
-	if (w->c->pinned && thp_inject_drain(w->nth_fd))
+	if (w->c->pinned && thp_inject_nth_drain(w->nth_fd))
 		return thp_why(why, -EIO, "PTE tables cannot be used up");
 	if (thp_inject_nth_arm(w->nth_fd, nth))
 		return thp_why(why, -EIO, "fail-nth cannot be armed");
@@ -263,7 +263,7 @@ static int fork_sweep(const void *arg, struct thp_why *why)
 	w.nth_fd = thp_inject_nth_open();
 	if (w.nth_fd < 0)
 		return thp_why(why, w.nth_fd, "fail-nth: %s", thp_errno_name(w.nth_fd));
-	ret = thp_inject_setup(false, 0, why);
+	ret = thp_inject_any(0, why);
 	for (nth = 1; nth < SWEEP_MAX && w.fired && !ret; nth++) {
 		ret = sweep_shot(&w, nth, why);
 		/*

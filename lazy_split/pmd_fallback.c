@@ -16,7 +16,7 @@ static int write_without_thp(const void *arg, struct thp_why *why)
 
 	(void)arg;
 	TRY(thp_set_new(&set, THP_ZERO, why));
-	TRY(thp_inject_setup(false, REFUSED_ORDER, why));
+	TRY(thp_inject_any(REFUSED_ORDER, why));
 	TRY(thp_meter_start(&meter, 0, why));
 	TRY(thp_inject_task(getpid(), true));
 	for (i = 0; i < set.n; i++)
@@ -56,7 +56,7 @@ static int read_without_zero(const void *arg, struct thp_why *why)
 
 	(void)arg;
 	TRY(thp_set_create(&set, THP_ZERO, why));
-	TRY(thp_inject_setup(false, REFUSED_ORDER, why));
+	TRY(thp_inject_any(REFUSED_ORDER, why));
 	/* The kernel frees it when no process maps it. */
 	TRY(thp_write_file("/proc/sys/vm/drop_caches", "2"));
 	TRY(thp_meter_start(&meter, 0, why));

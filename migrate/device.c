@@ -148,7 +148,7 @@ TEST_F(device, populate_starved)
 
 	THP_NEEDS(THP_NEED_FAIL_PAGE);
 	THP_REQUIRE_OK(thp_set_new(&self->set, variant->kind, &self->why), &self->why);
-	THP_REQUIRE_OK(thp_inject_setup(true, 0, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_inject_tables(&self->why), &self->why);
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	thp_inject_task(getpid(), true);
 	ret = set_to_device(&self->set, lazy ? 0 : -ENOENT, &self->why);

@@ -184,9 +184,9 @@ static int hint_meet(const void *arg, struct thp_why *why)
 	TRY(thp_map_new(h->m, THP_SMALL, why));
 	TRY(hint_place(h->m, why));
 	if (h->starved) {
-		TRY(thp_inject_setup(true, 0, why));
+		TRY(thp_inject_tables(why));
 		thp_inject_task(getpid(), true);
-		ret = thp_inject_drain(-1);
+		ret = thp_inject_drain(NULL);
 		if (ret) {
 			thp_inject_task(getpid(), false);
 			return thp_why(why, ret, "PTE tables cannot be used up");

@@ -238,7 +238,7 @@ TEST_F(migrate, split_fallback)
 
 	THP_SKIP_IF(numa_missing(THP_NEED_FAIL_PAGE));
 	THP_REQUIRE_OK(set_at_home(&self->set, &self->home, &self->away, &self->why), &self->why);
-	THP_REQUIRE_OK(thp_inject_setup(false, pmd_order(), &self->why), &self->why);
+	THP_REQUIRE_OK(thp_inject_any(pmd_order(), &self->why), &self->why);
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	thp_inject_task(getpid(), true);
 	ret = set_move(&self->set, &mover_one, self->away, &self->why);
@@ -274,7 +274,7 @@ TEST_F(migrate, split_fallback_shared)
 	THP_REQUIRE_OK(set_at_home(&self->set, &self->home, &self->away, &self->why), &self->why);
 	THP_REQUIRE_OK(share_set(&self->child, &self->set, &self->why), &self->why);
 	vmpte = thp_obs_vmpte(self->child.pid);
-	THP_REQUIRE_OK(thp_inject_setup(false, pmd_order(), &self->why), &self->why);
+	THP_REQUIRE_OK(thp_inject_any(pmd_order(), &self->why), &self->why);
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
 	thp_inject_task(getpid(), true);
 	for (i = 0; i < self->set.n && !ret; i++)
@@ -310,7 +310,7 @@ TEST_F(migrate, starved)
 
 	THP_SKIP_IF(numa_missing(THP_NEED_FAIL_PAGE));
 	THP_REQUIRE_OK(set_at_home(&self->set, &self->home, &self->away, &self->why), &self->why);
-	THP_REQUIRE_OK(thp_inject_setup(false, 0, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_inject_any(0, &self->why), &self->why);
 	/* User pages fail, too. */
 	snprintf(path, sizeof(path), "%s/fail_page_alloc/ignore-gfp-highmem", thp_env.debugfs);
 	THP_REQUIRE_OK(thp_settings_set(path, "N"), &self->why);

@@ -152,12 +152,12 @@ TEST_F(offline, soft_starved)
 	THP_REQUIRE_OK(thp_obs_pagemap(thp_page(m, bad), &entry), &self->why);
 	self->pfn = entry & PFN_MASK;
 	THP_REQUIRE(self->pfn, "pagemap shows no frame number");
-	THP_REQUIRE_OK(thp_inject_setup(true, 0, &self->why), &self->why);
+	THP_REQUIRE_OK(thp_inject_tables(&self->why), &self->why);
 	before = corrupted_kb();
 	/* Another CPU may hold the folio for a moment; that is no refusal. */
 	for (try = 0; try < 10; try++) {
 		thp_inject_task(getpid(), true);
-		THP_CHECK(!thp_inject_drain(-1), "PTE tables cannot be used up");
+		THP_CHECK(!thp_inject_drain(NULL), "PTE tables cannot be used up");
 		ret = madvise(thp_page(m, bad), thp_env.page, MADV_SOFT_OFFLINE) ? -errno : 0;
 		thp_inject_task(getpid(), false);
 		if (!ret || thp_inject_fired())

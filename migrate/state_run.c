@@ -438,7 +438,7 @@ static int state_starve(struct state *s, int (*run)(struct state *s, struct thp_
 	enum thp_state state;
 	int ret;
 
-	TRY(thp_inject_setup(true, 0, why));
+	TRY(thp_inject_tables(why));
 	TRY(thp_inject_task(getpid(), true));
 	ret = run(s, why);
 	(void)thp_inject_task(getpid(), false);

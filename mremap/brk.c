@@ -119,11 +119,11 @@ TEST_F(mremap, brk_shrink_starved)
 	THP_REQUIRE_OK(heap_thp(&m, THP_ANON, &end, &why), &why);
 	THP_REQUIRE_OK(thp_map_fault(&m, &why), &why);
 	madvise(m.thp - thp_env.pmd, 3 * thp_env.pmd, MADV_NOHUGEPAGE);
-	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+	THP_REQUIRE_OK(thp_inject_tables(&why), &why);
 	top = sbrk(0);
 	half = thp_page(&m, thp_env.nr / 2);
 	(void)thp_inject_task(getpid(), true);
-	THP_REQUIRE(!thp_inject_drain(-1), "PTE tables cannot be used up");
+	THP_REQUIRE(!thp_inject_drain(NULL), "PTE tables cannot be used up");
 	/*
 	 * The system call returns the old end if it fails, which the C library
 	 * takes for success when the heap was to shrink.

@@ -244,16 +244,13 @@ TEST_F(commit, slabs)
 {
 	struct commit m = { .c = &variant->c };
 	struct thp_why why = { 0 };
-	int fd, nth, ret, hit = 1, shots = 0;
+	int fd, nth, hit = 1, shots = 0;
 	long long lost;
 
 	(void)self;
 	THP_NEEDS(THP_NEED_FAIL_NTH);
-	THP_REQUIRE_OK(thp_inject_setup(false, 0, &why), &why);
-	ret = thp_inject_slabs(&why);
-	if (ret == -ENOENT)
-		THP_SKIP("needs CONFIG_FAILSLAB");
-	THP_REQUIRE_RESULT(ret, &why);
+	THP_REQUIRE_OK(thp_inject_any(0, &why), &why);
+	THP_REQUIRE_OK(thp_inject_slabs(&why), &why);
 	fd = thp_inject_nth_open();
 	THP_REQUIRE(fd >= 0, "fail-nth: %s", thp_errno_name(fd));
 	for (nth = 1; nth <= NTH_MAX && hit == 1; nth++) {

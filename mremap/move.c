@@ -302,7 +302,7 @@ static int without_tables(const void *arg, struct thp_why *why)
 	int ret;
 
 	/* Comes first, because it may take tables itself. */
-	TRY(thp_inject_setup(true, 0, why));
+	TRY(thp_inject_tables(why));
 	TRY(thp_move_prepare(&mv, c, 1, why));
 	thp_move_predict(&mv, mv.n);
 	allocs = mv.next.allocs;

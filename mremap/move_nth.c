@@ -100,7 +100,7 @@ TEST_F(move_nth, sweep)
 
 	(void)self;
 	THP_NEEDS(thp_move_needs(&variant->c) | THP_NEED_FAIL_NTH);
-	THP_REQUIRE_OK(thp_inject_setup(false, 0, &why), &why);
+	THP_REQUIRE_OK(thp_inject_any(0, &why), &why);
 	shot.hit = &hit;
 	for (shot.nth = 1; shot.nth <= NTH_MAX && hit; shot.nth++) {
 		THP_SCENARIO(move_shot, &shot);

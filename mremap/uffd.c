@@ -115,7 +115,7 @@ static int uffd_move_second_starved(const void *arg, struct thp_why *why)
 			return thp_skip(why, THP_FRAGMENTED);
 
 	(void)thp_inject_task(getpid(), true);
-	ret = thp_inject_drain(-1);
+	ret = thp_inject_drain(NULL);
 	if (ret) {
 		(void)thp_inject_task(getpid(), false);
 		return thp_why(why, ret, "PTE tables cannot be used up: %s", thp_errno_name(ret));
@@ -147,6 +147,6 @@ TEST_F(mremap, uffd_move_second_starved)
 
 	(void)self;
 	THP_NEEDS(THP_NEED_UFFD_MOVE | THP_NEED_FAIL_PAGE);
-	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+	THP_REQUIRE_OK(thp_inject_tables(&why), &why);
 	THP_SCENARIO(uffd_move_second_starved, NULL);
 }

@@ -482,7 +482,7 @@ static int same_after_refusals(const void *arg, struct thp_why *why)
 	long long dying = thp_cg_dying();
 	struct thp_child c = { 0 };
 
-	TRY(thp_inject_setup(true, 0, why));
+	TRY(thp_inject_tables(why));
 	TRY(after_start(a, &c, why));
 	TRY(after_charged(a->cg, &c, why));
 	TRY(after_kill(&c, why));

@@ -293,7 +293,7 @@ static int refusal_reported(const void *arg, struct thp_why *why)
 	struct starve_result *r = job->result;
 
 	memset(r, 0, sizeof(*r));
-	TRY(thp_inject_setup(true, 0, why));
+	TRY(thp_inject_tables(why));
 	TRY(starve_run(job, why));
 	if (!*run->reclaims)
 		return thp_skip(why, "needs a kernel that frees empty PTE tables (PT_RECLAIM)");
@@ -310,7 +310,7 @@ TEST_F_TIMEOUT(between, reported, 120)
 {
 	const struct between_run run = { &variant->op, &self->reclaims };
 	const struct starve_job job = {
-		.op = split_op_by_name(variant->op.row), .by = STARVE_TABLES,
+		.op = split_op_by_name(variant->op.row), .by = &starve_tables,
 		.victim = between_victim, .arg = &run, .return_ms = THP_RETURN_MS + REFAULT_MS,
 		.result = &self->result,
 	};

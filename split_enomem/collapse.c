@@ -97,7 +97,7 @@ static int collapse_without_tables(const void *arg, struct thp_why *why)
 	int err;
 
 	(void)arg;
-	TRY(thp_inject_setup(true, 0, why));
+	TRY(thp_inject_tables(why));
 	TRY(collapse_map(&m, why));
 	/* A busy page or fragmentation is not a missing table: tries again then. */
 	thp_deadline_start(&d, 0, THP_SETTLE_MS);
@@ -140,7 +140,7 @@ static int collapse_shoot(int fd, int nth, struct thp_why *why)
 
 	ret = collapse_map(&m, why);
 	if (!ret)
-		ret = thp_inject_drain(fd);
+		ret = thp_inject_nth_drain(fd);
 	tables = thp_obs_vmpte(0);
 	if (!ret)
 		ret = thp_inject_nth_arm(fd, nth);
@@ -242,7 +242,7 @@ static int khugepaged_without_tables(const void *arg, struct thp_why *why)
 
 	if (!pid)
 		return thp_why(why, -ENOENT, "no kernel thread khugepaged");
-	TRY(thp_inject_setup(true, 0, why));
+	TRY(thp_inject_tables(why));
 	TRY(collapse_map(&m, why));
 	TRY(drain_own_tables(why));
 	tables = thp_obs_vmpte(0);

@@ -54,7 +54,7 @@ static int nth_with_thps(struct thp_why *why)
 {
 	char knob[192];
 
-	TRY(thp_inject_setup(false, 0, why));
+	TRY(thp_inject_any(0, why));
 	snprintf(knob, sizeof(knob), "%s/fail_page_alloc/ignore-gfp-highmem", thp_env.debugfs);
 	return thp_settings_set(knob, "N");
 }

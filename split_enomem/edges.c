@@ -242,7 +242,7 @@ static int edges_with(const struct starve_job *job, struct thp_why *why)
 
 	memset(r, 0, sizeof(*r));
 	*run->partial = false;
-	TRY(thp_inject_setup(true, 0, why));
+	TRY(thp_inject_tables(why));
 	TRY(starve_run(job, why));
 	thp_inject_report("targeted", !enough, r->fired, "with %u of %u tables %s%s", granted,
 			  tables, starve_outcome(r), *run->partial ? " (a part)" : "");
@@ -258,7 +258,7 @@ static int edges_with(const struct starve_job *job, struct thp_why *why)
 		return thp_why(why, -EPROTO, "no further one was asked for");
 	if (!r->ret && !*run->partial)
 		return thp_why(why, -EPROTO, "succeeded");
-	if (starve_counts_failures() && r->failed_splits != r->fired)
+	if (thp_env.counts_failures && r->failed_splits != r->fired)
 		return thp_why(why, r->failed_splits > r->fired ? -EAGAIN : -EPROTO,
 			       "thp_split_pmd_failed %+ld, %ld refused", r->failed_splits,
 			       r->fired);
@@ -289,7 +289,7 @@ TEST_F_TIMEOUT(edges, refused, 120)
 {
 	const struct edge_run run = { .edge = &variant->op, .partial = &self->partial };
 	const struct starve_job job = {
-		.op = split_op_by_name(variant->op.row), .by = STARVE_TABLES, .victim = edge_victim,
+		.op = split_op_by_name(variant->op.row), .by = &starve_tables, .victim = edge_victim,
 		.arg = &run, .result = &self->result,
 	};
 

@@ -167,7 +167,7 @@ THP_COVERS(judge, reports, "suite-judge");
 TEST_F_TIMEOUT(judge, reports, 60)
 {
 	const struct starve_job job = {
-		.op = &variant->op, .kind = THP_ANON, .by = STARVE_NOTHING,
+		.op = &variant->op, .kind = THP_ANON, .by = &starve_nothing,
 		.result = &self->result,
 		/* Only for an endless loop the limit has to be short. */
 		.return_ms = variant->op.run == loops ? 300 : 0,

@@ -486,14 +486,12 @@ static int leak_tried(const struct leak_of *of, const struct leak_found *found,
 /* Tasks that have not armed fail-nth, or are not marked, are unaffected. */
 static int leak_inject(const struct leak_of *of, struct thp_why *why)
 {
-	int ret = of->refused || of->nth ? thp_inject_setup(of->refused, 0, why) : 0;
-
-	if (!ret && of->nth)
-		ret = thp_inject_slabs(why);
-	if (ret != -ENOENT || !of->nth)
-		return ret;
-	thp_why_clear(why);
-	return thp_skip(why, "needs CONFIG_FAILSLAB");
+	if (of->refused)
+		return thp_inject_tables(why);
+	if (!of->nth)
+		return 0;
+	TRY(thp_inject_any(0, why));
+	return thp_inject_slabs(why);
 }
 
 static int leaks_no_tables(const void *arg, struct thp_why *why)

@@ -156,7 +156,7 @@ static int limit_judge(const struct limit_case *l, const struct limit_told *told
 			return thp_why(why, -EPROTO, "MADV_COLD is advice: expected 0, got %s",
 				       thp_errno_name(told->advice[i]));
 	/* People look for the cause in the event. */
-	if (thp_env.contract == THP_LAZY && left && starve_counts_failures() && !failed_splits)
+	if (thp_env.contract == THP_LAZY && left && thp_env.counts_failures && !failed_splits)
 		return thp_why(why, -EPROTO,
 			       "%d folios could not be split, thp_split_pmd_failed +0", left);
 	return 0;

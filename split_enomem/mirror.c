@@ -55,7 +55,7 @@ static int notifiers_released(const void *arg, struct thp_why *why)
 	struct starve_result *r = job->result;
 
 	memset(r, 0, sizeof(*r));
-	TRY(thp_inject_setup(true, 0, why));
+	TRY(thp_inject_tables(why));
 	TRY(starve_run(job, why));
 	starve_report("targeted", job, r->fired);
 	if (starve_needed_table(job) ? r->fired <= 0 : r->fired)
@@ -66,8 +66,8 @@ static int notifiers_released(const void *arg, struct thp_why *why)
 TEST_F_TIMEOUT(mirror, released, 120)
 {
 	const struct starve_job job = {
-		.op = split_op_by_name(variant->row), .kind = THP_ANON, .by = STARVE_TABLES,
-		.mirrored = true, .result = &self->result,
+		.op = split_op_by_name(variant->row), .kind = THP_ANON, .by = &starve_tables,
+		.prepare = thp_hmm_open, .result = &self->result,
 	};
 
 	THP_SCENARIO(notifiers_released, &job);

@@ -101,7 +101,7 @@ static int remains_round(struct remains_job *job, int nth, struct thp_why *why)
 		return thp_inject_task(getpid(), false) ? : 1;
 	}
 	/* Pages that are set aside are whole pages. */
-	ret = job->of->slabs ? 0 : thp_inject_drain(job->fd);
+	ret = job->of->slabs ? 0 : thp_inject_nth_drain(job->fd);
 	if (!ret)
 		ret = thp_inject_nth_arm(job->fd, nth);
 	if (ret)
@@ -226,7 +226,7 @@ static int remains_run(struct thp_cg *cg, const struct remains_of *of, long *ref
 	/* A folio split of an eager kernel may need no page at all. */
 	if (thp_env.contract == THP_LAZY && !told->refused)
 		thp_why(why, -EPROTO, "nothing was refused");
-	if (thp_env.contract == THP_LAZY && starve_counts_failures() && !told->failed_splits)
+	if (thp_env.contract == THP_LAZY && thp_env.counts_failures && !told->failed_splits)
 		thp_why(why, -EPROTO, "no shot hit the split");
 	TRY(thp_child_join(&c, THP_STEP_MS, why));
 	return why->text[0] ? -EPROTO : 0;
@@ -275,16 +275,11 @@ static int nothing_remains(const void *arg, struct thp_why *why)
 {
 	const struct remains_case *c = arg;
 	long refused = 0;
-	int ret;
 
-	TRY(thp_inject_setup(c->of->every_table, 0, why));
+	TRY(c->of->every_table ? thp_inject_tables(why) : thp_inject_any(0, why));
 	/* Tasks that have not armed fail-nth are unaffected. */
-	ret = c->of->failslab ? thp_inject_slabs(why) : 0;
-	if (ret == -ENOENT) {
-		thp_why_clear(why);
-		return thp_skip(why, "needs CONFIG_FAILSLAB");
-	}
-	TRY(ret);
+	if (c->of->failslab)
+		TRY(thp_inject_slabs(why));
 	TRY(remains_run(c->cg, c->of, &refused, why));
 	return remains_settle(c->cg, c->of, refused, why);
 }

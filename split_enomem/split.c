@@ -39,10 +39,10 @@ static int without_tables(const void *arg, struct thp_why *why)
 	bool needed;
 
 	memset(r, 0, sizeof(*r));
-	TRY(thp_inject_setup(true, 0, why));
+	TRY(thp_inject_tables(why));
 	TRY(starve_run(job, why));
 	needed = starve_needed_table(job);
-	TRY(starve_events(r, job->op, job->kind, starve_counts_failures() ? r->fired : 0, true,
+	TRY(starve_events(r, job->op, job->kind, thp_env.counts_failures ? r->fired : 0, true,
 			  why));
 	starve_report("targeted", job, r->fired);
 	/* Eager kernels have the table; without a THP no table is needed. */
@@ -65,7 +65,7 @@ static int without_tables(const void *arg, struct thp_why *why)
 TEST_F_TIMEOUT(split, targeted, 90)
 {
 	const struct starve_job job = {
-		.op = variant->op, .kind = variant->kind, .by = STARVE_TABLES,
+		.op = variant->op, .kind = variant->kind, .by = &starve_tables,
 		.result = &self->result,
 	};
 
@@ -96,7 +96,7 @@ static int in_full_group(const void *arg, struct thp_why *why)
 	if (is_plain(job->kind) && (job->op->flags & OP_ZAPS) && r->ret)
 		return thp_why(why, -EPROTO, "%s of %s: %s, expected success", job->op->name,
 			       thp_kind_name(job->kind), thp_errno_name(r->ret));
-	if (is_plain(job->kind) && starve_counts_failures() && r->failed_splits)
+	if (is_plain(job->kind) && thp_env.counts_failures && r->failed_splits)
 		return thp_why(why, -EPROTO, "%s without a THP: thp_split_pmd_failed %+ld",
 			       job->op->name, r->failed_splits);
 	return 0;
@@ -106,7 +106,7 @@ static int in_full_group(const void *arg, struct thp_why *why)
 TEST_F_TIMEOUT(split, memcg, 90)
 {
 	const struct starve_job job = {
-		.op = variant->op, .kind = variant->kind, .by = STARVE_MEMCG, .cg = &self->cg,
+		.op = variant->op, .kind = variant->kind, .by = &starve_memcg, .cg = &self->cg,
 		.result = &self->result,
 	};
 
@@ -152,7 +152,7 @@ static int shoot(const struct starve_job *job, int fd, int nth, struct thp_why *
 		ret = thp_obs_smaps(0, m.area, m.area_len, &before);
 	if (ret)
 		return thp_why(why, ret, "setup: %s", thp_errno_name(ret));
-	ret = thp_inject_drain(fd);
+	ret = thp_inject_nth_drain(fd);
 	thp_obs_events(&e[0]);
 	if (!ret)
 		ret = thp_inject_nth_arm(fd, nth);
@@ -232,14 +232,14 @@ static int allocation_by_allocation(const void *arg, struct thp_why *why)
 	struct starve_result *r = job->result;
 
 	memset(r, 0, sizeof(*r));
-	TRY(thp_inject_setup(false, 0, why));
+	TRY(thp_inject_any(0, why));
 	TRY(thp_child_run(sweep, (void *)job, THP_STEP_MS, why));
 	starve_report("fail-nth", job, r->fired);
 	if (!starve_needed_table(job))
 		return 0;
 	if (r->fired <= 0)
 		return thp_why(why, -EPROTO, "%s of %s: the injector never fired", op, kind);
-	if (starve_counts_failures() && r->failed_splits <= 0)
+	if (thp_env.counts_failures && r->failed_splits <= 0)
 		return thp_why(why, -EPROTO, "%s of %s: no shot in %ld hit the split", op, kind,
 			       r->fired);
 	return 0;

@@ -131,7 +131,7 @@ static int starve_ksm(const void *arg, struct thp_why *why)
 	if (!*unasked->starved)
 		return thp_why(why, -ENOENT, "no kernel thread ksmd");
 	TRY(make_twins(m, why));
-	TRY(thp_inject_setup(true, 0, why));
+	TRY(thp_inject_tables(why));
 	TRY(drain_own_tables(why));
 	TRY(thp_inject_task(*unasked->starved, true));
 	TRY(thp_settings_set(KSM "run", "1"));
@@ -186,7 +186,7 @@ static int starve_shrinker(const void *arg, struct thp_why *why)
 
 	TRY(thp_map_underused(&m, why));
 	thp_obs_events(&e[0]);
-	TRY(thp_inject_setup(true, 0, why));
+	TRY(thp_inject_tables(why));
 	TRY(drain_own_tables(why));
 	*unasked->starved = getpid();
 	TRY(thp_inject_task(getpid(), true));
@@ -286,7 +286,7 @@ static int starve_damon(const void *arg, struct thp_why *why)
 
 	TRY(thp_map_new(&m, THP_ANON, why));
 	TRY(damon_setup(thp_page(&m, thp_env.nr / 2), why));
-	TRY(thp_inject_setup(true, 0, why));
+	TRY(thp_inject_tables(why));
 	TRY(drain_own_tables(why));
 	tables = thp_obs_vmpte(0);
 	ret = thp_settings_set(DAMON "0/state", "on");

@@ -279,7 +279,7 @@ static int monitor_run(const void *arg, struct thp_why *why)
 	if (!w)
 		return thp_why(why, -ENOMEM, "no memory");
 	*w = *(const struct whose *)arg;
-	ret = w->starved ? thp_inject_setup(true, 0, why) : 0;
+	ret = w->starved ? thp_inject_tables(why) : 0;
 	if (!ret)
 		ret = thp_child_run(whose_monitor, w, THP_LONG_MS, why);
 	free(w);

@@ -72,7 +72,7 @@ static int write_starved(const void *arg, struct thp_why *why)
 	TRY(thp_child_join(&c, THP_STEP_MS, why));
 	/* A table that is a part of a page may be left: then the fault waits for a base page. */
 	if (thp_env.contract == THP_LAZY && thp_env.table >= thp_env.page &&
-	    starve_counts_failures() && e[1].split_pmd_failed <= e[0].split_pmd_failed)
+	    thp_env.counts_failures && e[1].split_pmd_failed <= e[0].split_pmd_failed)
 		return thp_why(why, -EPROTO, "thp_split_pmd_failed +0, expected more");
 	return 0;
 }

@@ -21,7 +21,7 @@ TEST_F(oracle, injector_silent)
 	struct thp_why why = { 0 };
 
 	THP_NEEDS(THP_NEED_FAIL_PAGE);
-	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+	THP_REQUIRE_OK(thp_inject_tables(&why), &why);
 	THP_CHECK(!thp_inject_fired(), "%ld failures before anything failed", thp_inject_fired());
 	THP_REQUIRE_OK(thp_inject_task(getpid(), true), &why);
 	getppid();
@@ -38,7 +38,7 @@ TEST_F(oracle, injector_hits)
 
 	THP_NEEDS(THP_NEED_FAIL_PAGE | THP_NEED_POPULATE);
 	THP_REQUIRE_OK(thp_map_create(m, THP_SMALL, &why), &why);
-	THP_REQUIRE_OK(thp_inject_setup(true, 0, &why), &why);
+	THP_REQUIRE_OK(thp_inject_tables(&why), &why);
 	THP_REQUIRE_OK(thp_inject_task(getpid(), true), &why);
 	ret = madvise(m->thp, thp_env.page, MADV_POPULATE_WRITE) ? -errno : 0;
 	THP_REQUIRE_OK(thp_inject_task(getpid(), false), &why);

@@ -416,6 +416,7 @@ int thp_env_init(enum thp_mode request, unsigned int scale, struct thp_why *why)
 	thp_env.table = pr.table;
 	thp_env.unit = pr.table >= 1024 ? 1 : 1024 / pr.table;
 	thp_env.measured = pr.per_thp ? THP_EAGER : THP_LAZY;
+	thp_env.counts_failures = thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE;
 
 	if (request != THP_AUTO) {
 		thp_env.contract = request;
@@ -423,7 +424,7 @@ int thp_env_init(enum thp_mode request, unsigned int scale, struct thp_why *why)
 	} else if (!strcmp(thp_env.mmu, "Hash")) {
 		thp_env.contract = THP_EAGER;
 		thp_env.decided_by = "powerpc-hash";
-	} else if (thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE) {
+	} else if (thp_env.counts_failures) {
 		thp_env.contract = THP_LAZY;
 		thp_env.decided_by = "thp_split_pmd_failed";
 	} else {

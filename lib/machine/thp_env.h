@@ -43,6 +43,7 @@ struct thp_env {
 	char mmu[16];		/* "Radix", "Hash" on powerpc, else "" */
 	bool root;		/* thp_env_owns_root() and CAP_SYS_ADMIN */
 	bool was_disabled;	/* by PR_SET_THP_DISABLE, which children inherit */
+	bool counts_failures;	/* it has thp_split_pmd_failed */
 	unsigned int release;	/* of the kernel: THP_RELEASE(major, minor) */
 	unsigned int scale;	/* multiplies loops of the stress tests, >= 1 */
 };

@@ -26,6 +26,9 @@ static struct {
 	unsigned long start, end;
 } range;
 
+/* Tables, for take_tables(): until one is refused. */
+#define ALL SIZE_MAX
+
 /* Failures that thp_inject_drain() has caused. */
 static long drained;
 
@@ -197,17 +200,25 @@ bool thp_inject_can_target(void)
 	return range.start && range.end;
 }
 
-static int set_knob(const char *injector, const char *name, const char *value)
+struct knob {
+	const char *name, *value;
+	bool optional;		/* not all kernels have it */
+};
+
+static int set_knobs(const char *injector, const struct knob *knobs, size_t n,
+		     struct thp_why *why)
 {
 	char path[256];
+	size_t i;
+	int ret;
 
-	snprintf(path, sizeof(path), "%s/%s/%s", thp_env.debugfs, injector, name);
-	return thp_settings_set(path, value);
-}
-
-static int knob(const char *name, const char *value)
-{
-	return set_knob("fail_page_alloc", name, value);
+	for (i = 0; i < n; i++) {
+		snprintf(path, sizeof(path), "%s/%s/%s", thp_env.debugfs, injector, knobs[i].name);
+		ret = thp_settings_set(path, knobs[i].value);
+		if (ret && (ret != -ENOENT || !knobs[i].optional))
+			return thp_why_default(why, ret);
+	}
+	return 0;
 }
 
 /*
@@ -217,20 +228,17 @@ static int knob(const char *name, const char *value)
  */
 static int silence_others(struct thp_why *why)
 {
+	static const struct knob knobs[] = {
+		{ "require-start", "1", true }, { "require-end", "1", true },
+	};
 	static const char * const others[] = {
 		"fail_usercopy", "fail_futex", "fail_make_request", "fail_io_timeout",
 		"fail_skb_realloc", "fail_sunrpc",
 	};
 	size_t i;
-	int ret;
 
-	for (i = 0; i < ARRAY_SIZE(others); i++) {
-		ret = set_knob(others[i], "require-start", "1");
-		if (!ret)
-			ret = set_knob(others[i], "require-end", "1");
-		if (ret && ret != -ENOENT)
-			return thp_why_default(why, ret);
-	}
+	for (i = 0; i < ARRAY_SIZE(others); i++)
+		TRY(set_knobs(others[i], knobs, ARRAY_SIZE(knobs), why));
 	return 0;
 }
 
@@ -240,68 +248,59 @@ static int silence_others(struct thp_why *why)
  */
 static int set_up_slabs(bool fail, struct thp_why *why)
 {
-	const struct {
-		const char *name, *value;
-	} knobs[] = {
-		{ "ignore-gfp-wait", fail ? "N" : "Y" },
-		{ "cache-filter", "N" },
-		{ "verbose", "0" },
-		{ "stacktrace-depth", "0" },
-		{ "require-start", "0" },
-		{ "require-end", "0xffffffffffffffff" },
-		{ "reject-start", "0" },
-		{ "reject-end", "0" },
+	const struct knob knobs[] = {
+		/* Without failslab there is none that could refuse. */
+		{ "ignore-gfp-wait", fail ? "N" : "Y", !fail },
+		{ "cache-filter", "N", true },
+		{ "verbose", "0", true },
+		{ "stacktrace-depth", "0", true },
+		{ "require-start", "0", true },
+		{ "require-end", "0xffffffffffffffff", true },
+		{ "reject-start", "0", true },
+		{ "reject-end", "0", true },
 	};
-	size_t i;
-	int ret;
 
-	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
-		ret = set_knob("failslab", knobs[i].name, knobs[i].value);
-		/* No failslab at all, or none of the optional knobs. */
-		if (ret == -ENOENT && (i || !fail))
-			continue;
-		if (ret)
-			return thp_why_default(why, ret);
-	}
-	return 0;
+	return set_knobs("failslab", knobs, ARRAY_SIZE(knobs), why);
 }
 
 int thp_inject_slabs(struct thp_why *why)
 {
-	return set_up_slabs(true, why);
+	int ret = set_up_slabs(true, why);
+
+	if (ret != -ENOENT)
+		return ret;
+	thp_why_clear(why);
+	return thp_skip(why, "needs CONFIG_FAILSLAB");
 }
 
-int thp_inject_setup(bool targeted, int min_order, struct thp_why *why)
+/* fail_page_alloc, for all callers or, @targeted, for the allocator of PTE tables. */
+static int set_up_pages(bool targeted, int min_order, struct thp_why *why)
 {
 	char start[32], end[32], order[16], times[16];
 	const char *hex = "%#lx";
-	struct {
-		const char *name, *value;
-	} knobs[] = {
-		{ "task-filter", "Y" },
-		{ "probability", "100" },
-		{ "interval", "1" },
-		{ "space", "0" },
-		{ "verbose", "0" },
-		{ "ignore-gfp-wait", "N" },
+	const struct knob knobs[] = {
+		{ "task-filter", "Y", false },
+		{ "probability", "100", false },
+		{ "interval", "1", false },
+		{ "space", "0", false },
+		{ "verbose", "0", false },
+		{ "ignore-gfp-wait", "N", false },
 		/*
 		 * User pages are GFP_HIGHUSER: only a test of THP allocations wants them to
 		 * fail.
 		 */
-		{ "ignore-gfp-highmem", min_order ? "N" : "Y" },
-		{ "min-order", order },
-		{ "stacktrace-depth", targeted ? "32" : "0" },
-		{ "require-start", start },
-		{ "require-end", end },
-		{ "reject-start", "0" },
-		{ "reject-end", "0" },
-		{ "times", times },
+		{ "ignore-gfp-highmem", min_order ? "N" : "Y", false },
+		{ "min-order", order, false },
+		/* Without the filter every allocation of the task would fail. */
+		{ "stacktrace-depth", targeted ? "32" : "0", !targeted },
+		{ "require-start", start, !targeted },
+		{ "require-end", end, !targeted },
+		{ "reject-start", "0", true },
+		{ "reject-end", "0", true },
+		{ "times", times, false },
 	};
-	size_t i;
 	int ret;
 
-	if (targeted && !thp_inject_can_target())
-		return thp_why(why, -ENOENT, "no allocator of PTE tables in kallsyms, or several");
 	drained = 0;
 	ret = prepare_scratch();
 	if (ret)
@@ -311,20 +310,21 @@ int thp_inject_setup(bool targeted, int min_order, struct thp_why *why)
 	snprintf(times, sizeof(times), "%ld", TIMES);
 	snprintf(start, sizeof(start), hex, targeted ? range.start : 0UL);
 	snprintf(end, sizeof(end), hex, targeted ? range.end : ~0UL);
-	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
-		ret = knob(knobs[i].name, knobs[i].value);
-		/* Without the filter every allocation of the task would fail. */
-		if (ret == -ENOENT && !targeted && !strncmp(knobs[i].name, "require", 7))
-			continue;
-		if (ret == -ENOENT && !targeted && !strncmp(knobs[i].name, "stacktrace", 10))
-			continue;
-		if (ret == -ENOENT && !strncmp(knobs[i].name, "reject", 6))
-			continue;
-		if (ret)
-			return thp_why_default(why, ret);
-	}
-	ret = set_up_slabs(false, why);
-	return ret ? ret : silence_others(why);
+	return set_knobs("fail_page_alloc", knobs, ARRAY_SIZE(knobs), why);
+}
+
+int thp_inject_tables(struct thp_why *why)
+{
+	if (!thp_inject_can_target())
+		return thp_why(why, -ENOENT, "no allocator of PTE tables in kallsyms, or several");
+	return set_up_pages(true, 0, why);
+}
+
+int thp_inject_any(int min_order, struct thp_why *why)
+{
+	TRY(set_up_pages(false, min_order, why));
+	TRY(set_up_slabs(false, why));
+	return silence_others(why);
 }
 
 int thp_inject_task(pid_t pid, bool fail)
@@ -352,78 +352,74 @@ long thp_inject_drained(void)
 	return drained;
 }
 
-/* Whether the next table, for @p, is refused. */
+/* Maps the zero page at @p, which takes a table and nothing else: 1 if it is refused, or -errno. */
 static int table_refused(char *p, int nth_fd)
 {
-	int ret;
+	(void)nth_fd;
+	if (!madvise(p, thp_env.page, MADV_POPULATE_READ))
+		return 0;
+	return errno == ENOMEM || errno == EFAULT ? 1 : -errno;
+}
 
-	if (nth_fd >= 0) {
-		ret = thp_inject_nth_arm(nth_fd, 1);
-		if (ret)
-			return ret;
-	}
-	/* Maps the zero page: takes a table and nothing else, and need not succeed. */
-	ret = madvise(p, thp_env.page, MADV_POPULATE_READ) ? -errno : 0;
-	if (nth_fd >= 0)
-		(void)thp_inject_nth_disarm(nth_fd);
-	if (ret == -ENOMEM || ret == -EFAULT)
-		return 1;
+static int table_refused_nth(char *p, int nth_fd)
+{
+	int ret = thp_inject_nth_arm(nth_fd, 1);
+
+	if (ret)
+		return ret;
+	ret = table_refused(p, nth_fd);
+	(void)thp_inject_nth_disarm(nth_fd);
 	return ret;
 }
 
 /*
  * Allocates up to @max tables, until one is refused, and frees them; where a table is a
- * part of a page, that part is not allocated again. The number of tables, or -errno.
+ * part of a page, that part is not allocated again. The number of tables; -ENOSPC if
+ * there is no room for @max and none is refused; or -errno.
  */
-static long take_tables(size_t max, int nth_fd)
+static long take_tables(size_t max, int (*refused)(char *p, int nth_fd), int nth_fd)
 {
-	size_t n, i;
-	long before;
+	size_t room = scratch_len() / thp_env.pmd - 2, n = max < room ? max : room, i;
 	int ret;
 
 	if (!scratch)
 		return -EINVAL;
-	if (nth_fd >= 0)
-		anchor_scratch();
-	before = thp_inject_fired();
 	ret = renew_scratch(PROT_READ);
-	n = scratch_len() / thp_env.pmd - 2;
-	if (n > max)
-		n = max;
 	for (i = 0; i < n && !ret; i++)
-		ret = table_refused(scratch + (i + 1) * thp_env.pmd, nth_fd);
+		ret = refused(scratch + (i + 1) * thp_env.pmd, nth_fd);
 	if (renew_scratch(PROT_NONE) && ret >= 0)
 		ret = -ENOMEM;
-	if (nth_fd < 0)
-		drained += thp_inject_fired() - before;
 	if (ret < 0)
 		return ret;
-	return i - ret;
+	return max > room && !ret ? -ENOSPC : (long)i - ret;
 }
 
-/* Allocates tables until one is refused: their number, or -errno. */
-static long take_all(int nth_fd)
+/* The same in a task that is failing already: its failures are not those of a test. */
+static long take_failing(size_t max)
 {
-	long max = scratch_len() / thp_env.pmd - 2, got = take_tables(max, nth_fd);
+	long before = thp_inject_fired(), got = take_tables(max, table_refused, -1);
 
-	return got == max ? -ENOSPC : got;
+	drained += thp_inject_fired() - before;
+	return got;
 }
 
-int thp_inject_drain(int nth_fd)
+int thp_inject_drain(struct thp_why *why)
+{
+	long got = has_fragments() ? take_failing(ALL) : 0;
+
+	return got < 0 ? thp_why(why, got, "PTE tables cannot be used up: %s",
+				 thp_errno_name(got)) : 0;
+}
+
+int thp_inject_nth_drain(int fd)
 {
 	long got;
 
 	if (!has_fragments())
 		return 0;
-	got = take_all(nth_fd);
+	anchor_scratch();
+	got = take_tables(ALL, table_refused_nth, fd);
 	return got < 0 ? got : 0;
-}
-
-int thp_inject_exhaust(struct thp_why *why)
-{
-	int ret = thp_inject_drain(-1);
-
-	return ret ? thp_why(why, ret, "PTE tables cannot be used up: %s", thp_errno_name(ret)) : 0;
 }
 
 int thp_inject_self(struct thp_why *why)
@@ -432,7 +428,7 @@ int thp_inject_self(struct thp_why *why)
 
 	if (ret)
 		return thp_why(why, ret, "make-it-fail: %s", thp_errno_name(ret));
-	ret = thp_inject_exhaust(why);
+	ret = thp_inject_drain(why);
 	if (ret)
 		(void)thp_inject_task(getpid(), false);
 	return ret;
@@ -440,7 +436,7 @@ int thp_inject_self(struct thp_why *why)
 
 /*
  * "space" is a budget in pages; failures begin when it is used up: an allocation that would
- * bring it to 0 fails. thp_inject_setup() has saved the old value.
+ * bring it to 0 fails. the set-up has saved the old value.
  */
 static int set_space(unsigned int pages)
 {
@@ -459,14 +455,14 @@ int thp_inject_grant(unsigned int tables)
 		return set_space(tables);
 	ret = set_space(0);
 	if (!ret)
-		ret = thp_inject_drain(-1);
+		ret = thp_inject_drain(NULL);
 	if (ret || !tables)
 		return ret;
 	/* Counts the tables that fit in one page; then takes all of the next page but @tables. */
 	ret = set_space(1);
 	if (ret)
 		return ret;
-	n = take_all(-1);
+	n = take_failing(ALL);
 	if (n < 0)
 		return n;
 	n -= tables;
@@ -475,7 +471,7 @@ int thp_inject_grant(unsigned int tables)
 	ret = set_space(1);
 	if (ret)
 		return ret;
-	got = take_tables(n, -1);
+	got = take_failing(n);
 	if (got < 0)
 		return got;
 	return got == n ? 0 : -ENOSPC;

@@ -28,23 +28,28 @@ int thp_inject_init(void);
 bool thp_inject_can_target(void);
 
 /*
- * Sets fail_page_alloc up: PTE tables only (@targeted), or every allocation of order >=
- * @min_order that fail-nth counts or thp_inject_task() marks. No task fails yet. Overrides
- * the settings of failslab: fail-nth counts pages, and only those slab objects that may not
- * wait, as by default. 0 or -errno.
+ * Sets fail_page_alloc up: no PTE table can be allocated in tasks that thp_inject_task()
+ * marks. No task is marked yet. 0 or -errno with a cause.
  */
-int thp_inject_setup(bool targeted, int min_order, struct thp_why *why);
+int thp_inject_tables(struct thp_why *why);
 
 /*
- * After thp_inject_setup(): fail-nth counts slab objects as well. 0, -ENOENT
- * without CONFIG_FAILSLAB, -errno.
+ * The same for every page allocation of order >= @min_order, of tasks that are marked or
+ * arm fail-nth. Overrides the settings of failslab: fail-nth counts pages, and only those
+ * slab objects that may not wait, as by default.
+ */
+int thp_inject_any(int min_order, struct thp_why *why);
+
+/*
+ * After thp_inject_any(): fail-nth counts slab objects as well. 0; -ENOTSUP, a SKIP, without
+ * CONFIG_FAILSLAB; -errno with a cause.
  */
 int thp_inject_slabs(struct thp_why *why);
 
 /* Marks a task: from now on its allocations fail (or no longer). 0 or -errno. */
 int thp_inject_task(pid_t pid, bool fail);
 
-/* Failures since thp_inject_setup(), or -errno. */
+/* Failures since thp_inject_tables() or thp_inject_any(), or -errno. */
 long thp_inject_fired(void);
 
 /*
@@ -58,20 +63,19 @@ int thp_inject_nth_disarm(int fd);
 /*
  * powerpc carves several PTE tables out of a page, and keeps what is left for the next
  * tables of the same mm (pte_fragment_alloc()), so a request for a table need not allocate
- * a page. thp_inject_drain() uses these fragments up, so that the next table of the calling
- * process takes a page. It does nothing where a table is a page. With @nth_fd of
- * thp_inject_nth_open() it uses fail-nth; with -1 the task is failing already (targeted,
+ * a page. This uses these fragments up, so that the next table of the calling process takes a
+ * page. It does nothing where a table is a page. The task is failing already (targeted,
  * thp_inject_task()), and thp_inject_fired() of this process does not count the failures of
- * this call. Call it after thp_inject_setup(), in that process or its children. 0, -ENOSPC
- * if nothing was refused, -errno.
+ * this call. Call it after thp_inject_tables(), in that process or its children. 0, -ENOSPC
+ * if nothing was refused, -errno; with a cause.
  */
-int thp_inject_drain(int nth_fd);
+int thp_inject_drain(struct thp_why *why);
 
-/* thp_inject_drain(-1) with a cause. */
-int thp_inject_exhaust(struct thp_why *why);
+/* The same by fail-nth, in a task that is not failing: after thp_inject_any(). No cause. */
+int thp_inject_nth_drain(int fd);
 
 /*
- * After thp_inject_setup(true, 0): from now on the calling task gets no PTE table, until
+ * After thp_inject_tables(): from now on the calling task gets no PTE table, until
  * thp_inject_task(getpid(), false). 0; -errno with a cause: it is not failing.
  */
 int thp_inject_self(struct thp_why *why);
@@ -82,7 +86,7 @@ int thp_inject_self(struct thp_why *why);
  */
 int thp_inject_grant(unsigned int tables);
 
-/* Failures that thp_inject_drain() and thp_inject_grant() have caused since thp_inject_setup(). */
+/* Failures that thp_inject_drain() and thp_inject_grant() have caused since that set-up. */
 long thp_inject_drained(void);
 
 /*

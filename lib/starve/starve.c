@@ -4,7 +4,6 @@
 
 #include "starve.h"
 #include "thp_contract.h"
-#include "thp_hmm.h"
 #include "thp_inject.h"
 #include "thp_run.h"
 
@@ -15,7 +14,6 @@
 struct victim {
 	const struct starve_job *job;
 	struct thp_map m;
-	struct thp_burner burner;	/* STARVE_MEMCG */
 	struct thp_smaps before;
 	long long tables;		/* VmPTE, bytes */
 };
@@ -63,19 +61,15 @@ static int victim_prepare(struct victim *v, struct thp_why *why)
 	const struct starve_job *job = v->job;
 	int ret;
 
-	if (job->by == STARVE_MEMCG) {
-		TRY(thp_cg_spare_self(why));
-		ret = thp_burner_create(&v->burner);
-		if (ret)
-			return thp_why(why, ret, "burner: %s", thp_errno_name(ret));
-	}
+	if (job->by->prepare)
+		TRY(job->by->prepare(why));
 	thp_warm_up();
 	/* fork() does not map shared memory, which may need a PTE table of its own. */
 	__atomic_store_n(&job->result->hungry, 0, __ATOMIC_SEQ_CST);
 	ret = thp_pin_cpu();
 	if (ret)
 		return thp_why(why, ret, "sched_setaffinity: %s", thp_errno_name(ret));
-	ret = job->mirrored ? thp_hmm_open(why) : 0;
+	ret = job->prepare ? job->prepare(why) : 0;
 	if (!ret)
 		ret = starve_rehearse(job->op, job->kind, why);
 	if (!ret)
@@ -88,33 +82,13 @@ static int victim_prepare(struct victim *v, struct thp_why *why)
 	return ret ? thp_why(why, ret, "setup: %s", thp_errno_name(ret)) : 0;
 }
 
-/* Uses up all that can still be allocated. */
-static int victim_exhaust(struct victim *v, struct thp_why *why)
-{
-	struct starve_result *r = v->job->result;
-	int ret;
-
-	if (v->job->by == STARVE_MEMCG) {
-		ret = thp_burner_burn(&v->burner);
-		if (ret)
-			return thp_why(why, ret, "the limit did not bite: %s", thp_errno_name(ret));
-		__atomic_store_n(&r->hungry, 1, __ATOMIC_SEQ_CST);
-	}
-	if (v->job->by == STARVE_TABLES) {
-		TRY(thp_inject_exhaust(why));
-		r->drained = thp_inject_drained();
-		v->tables = thp_obs_vmpte(0);
-	}
-	return 0;
-}
-
 /* With memory available again: judges the result, then runs the operation once more. */
 static int victim_judge(struct victim *v, struct thp_why *why)
 {
 	struct starve_result *r = v->job->result;
 	const struct split_op *op = v->job->op;
 	/* Only the targeted injector refuses tables and nothing else. */
-	bool strict = v->job->by == STARVE_TABLES && starve_needs_table(op, v->job->kind);
+	bool strict = v->job->by->refused && starve_needs_table(op, v->job->kind);
 	int ret;
 
 	v->tables = thp_obs_vmpte(0) - v->tables;
@@ -143,7 +117,9 @@ int starve_victim(struct thp_chan *chan, void *arg)
 	TRY(victim_prepare(&v, why));
 	thp_chan_post_parent(chan, STARVE_READY);
 	thp_chan_await_parent(chan, STARVE_GO);
-	ret = victim_exhaust(&v, why);
+	ret = job->by->exhaust ? job->by->exhaust(job->result, why) : 0;
+	if (job->by->refused)
+		v.tables = thp_obs_vmpte(0);
 	if (!ret)
 		job->result->ret = split_run(job->op, &v.m);
 	thp_chan_post_parent(chan, STARVE_DONE);
@@ -157,19 +133,6 @@ int starve_victim(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-/* Switches the shortage on or off, from the watch. */
-static int set_shortage(const struct starve_job *job, const struct thp_child *c, bool on)
-{
-	if (job->by == STARVE_NOTHING)
-		return 0;
-	if (job->by == STARVE_TABLES)
-		return thp_inject_task(c->pid, on);
-	/* Only to prepare it: a group that can swap is never full. */
-	if (job->kind == THP_SWAPPED)
-		TRY(thp_cg_swap(job->cg, !on));
-	return thp_cg_limit(job->cg, on ? 0 : THP_CG_MAX);
-}
-
 /* Starts the victim and waits until it is ready. */
 static int watch_start(const struct starve_job *job, struct thp_child *c, struct thp_why *why)
 {
@@ -179,15 +142,10 @@ static int watch_start(const struct starve_job *job, struct thp_child *c, struct
 	ret = thp_child_start(c, job->victim ? job->victim : starve_victim, (void *)job);
 	if (ret)
 		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
-	if (job->by == STARVE_MEMCG) {
-		/*
-		 * Charges the victim to the group from the start, because the group starves it.
-		 */
-		ret = thp_cg_join(job->cg, c->pid);
-		if (ret) {
-			thp_child_kill(c);
-			return thp_why(why, ret, "cgroup.procs: %s", thp_errno_name(ret));
-		}
+	ret = job->by->enter ? job->by->enter(job, c->pid, why) : 0;
+	if (ret) {
+		thp_child_kill(c);
+		return ret;
 	}
 	thp_deadline_start(&d, c->pid, THP_STEP_MS);
 	ret = thp_child_await_until(c, STARVE_READY, &d);
@@ -199,20 +157,6 @@ static int watch_start(const struct starve_job *job, struct thp_child *c, struct
 	if (why->skip)
 		return -ENOTSUP;
 	return ret == -ETIMEDOUT ? -EPROTO : -ECHILD;
-}
-
-/*
- * Waits until the victim has used up its group: the kernel writes an OOM report then, which
- * can take long and is no part of the operation.
- */
-static void await_hunger(const struct starve_job *job, struct thp_child *c)
-{
-	struct thp_deadline d;
-
-	thp_deadline_start(&d, c->pid, THP_STEP_MS);
-	while (!__atomic_load_n(&job->result->hungry, __ATOMIC_SEQ_CST) &&
-	       thp_child_watch(c, STARVE_DONE, 1) == -ETIMEDOUT && !thp_deadline_over(&d))
-		;
 }
 
 /* The time limit of the operation, ms. */
@@ -227,7 +171,7 @@ static int return_limit(const struct starve_job *job)
 	 * A full control group makes the kernel write an OOM report for each attempt: 512 of
 	 * them took 40 s of CPU time in a guest with a serial console beside other guests.
 	 */
-	if (job->by == STARVE_MEMCG)
+	if (job->by->reports)
 		ms *= job->op->flags & OP_EACH_PAGE ? 8 : 2;
 	return ms;
 }
@@ -240,7 +184,7 @@ static int return_limit(const struct starve_job *job)
 static int await_return(const struct starve_job *job, struct thp_child *c, struct thp_deadline *d,
 			bool *endless)
 {
-	long fired = job->by == STARVE_TABLES ? thp_inject_fired() : 0;
+	long (*refused)(void) = job->by->refused, before = refused ? refused() : 0;
 	int ret;
 
 	/* The condition also sets what has been spent. */
@@ -248,8 +192,7 @@ static int await_return(const struct starve_job *job, struct thp_child *c, struc
 		ret = thp_child_watch(c, STARVE_DONE, 20);
 		if (ret != -ETIMEDOUT)
 			return ret;
-		*endless = job->by == STARVE_TABLES &&
-			   thp_inject_fired() - fired >= THP_REFUSED_MAX;
+		*endless = refused && refused() - before >= THP_REFUSED_MAX;
 	}
 	return thp_child_watch(c, STARVE_DONE, 0);
 }
@@ -268,15 +211,16 @@ static int watch_operation(const struct starve_job *job, struct thp_child *c,
 	bool endless = false;
 
 	thp_chan_post_child(c->chan, STARVE_GO);
-	if (job->by == STARVE_MEMCG)
-		await_hunger(job, c);
+	if (job->by->await)
+		job->by->await(job, c);
 	thp_deadline_start(&d, c->pid, limit);
 	if (job->op->starved == WAITS)
 		ret = thp_child_watch(c, STARVE_DONE, WAIT_MS);
 	else
 		ret = await_return(job, c, &d, &endless);
 	job->result->waited = ret == -ETIMEDOUT;
-	(void)set_shortage(job, c, false);
+	if (job->by->starve)
+		(void)job->by->starve(job, c->pid, false);
 	if (ret != -ETIMEDOUT)
 		return ret;
 	if (job->op->starved != WAITS) {
@@ -304,7 +248,7 @@ int starve_run(const struct starve_job *job, struct thp_why *why)
 
 	TRY(watch_start(job, &c, why));
 	thp_obs_events(&e[0]);
-	ret = set_shortage(job, &c, true);
+	ret = job->by->starve ? job->by->starve(job, c.pid, true) : 0;
 	if (ret) {
 		thp_child_kill(&c);
 		return thp_why(why, ret, "cannot starve the victim: %s", thp_errno_name(ret));
@@ -312,8 +256,8 @@ int starve_run(const struct starve_job *job, struct thp_why *why)
 	ret = watch_operation(job, &c, why);
 	/* An operation that waited has been refused up to now. */
 	thp_obs_events(&e[1]);
-	if (job->by == STARVE_TABLES)
-		r->fired = thp_inject_fired() - r->drained;
+	if (job->by->refused)
+		r->fired = job->by->refused() - r->drained;
 	r->splits = e[1].split_pmd - e[0].split_pmd;
 	r->failed_splits = e[1].split_pmd_failed - e[0].split_pmd_failed;
 	r->entries = e[1].swpout_pmd - e[0].swpout_pmd;

@@ -24,12 +24,29 @@
 
 enum starve_step { STARVE_READY = 1, STARVE_GO, STARVE_DONE, STARVE_FED };
 
-/* Which allocations of the victim fail. */
-enum starve_by {
-	STARVE_TABLES,		/* of PTE tables, all of them: targeted injector */
-	STARVE_MEMCG,		/* that are charged: its control group is full */
-	STARVE_NOTHING,		/* none: for an operation that is itself wrong */
+struct starve_job;
+struct starve_result;
+
+/* How allocations of the victim are made to fail: steps of victim and watch, each optional. */
+struct starve_means {
+	/* The victim, before it maps anything. 0 or -errno with a cause. */
+	int (*prepare)(struct thp_why *why);
+	/* The watch, as soon as there is a victim; as above. */
+	int (*enter)(const struct starve_job *job, pid_t pid, struct thp_why *why);
+	/* The watch: from now on they fail, or no longer. 0 or -errno. */
+	int (*starve)(const struct starve_job *job, pid_t pid, bool on);
+	/* The victim, right before the operation: uses up what is left. As prepare(). */
+	int (*exhaust)(struct starve_result *r, struct thp_why *why);
+	/* The watch: waits for the end of that, where it takes long. */
+	void (*await)(const struct starve_job *job, struct thp_child *c);
+	/* How many were refused so far, if only tables are. */
+	long (*refused)(void);
+	bool reports;		/* the kernel logs each refusal, at length */
 };
+
+extern const struct starve_means starve_tables;	/* of PTE tables, all: targeted injector */
+extern const struct starve_means starve_memcg;	/* that are charged: its group is full */
+extern const struct starve_means starve_nothing;	/* for an operation that is itself wrong */
 
 /*
  * The outcome of a job. Victim and watch write to it, so it has to be in memory that both
@@ -53,9 +70,9 @@ struct starve_result {
 struct starve_job {
 	const struct split_op *op;
 	enum thp_kind kind;	/* of the mapping that it runs on */
-	enum starve_by by;
-	struct thp_cg *cg;	/* STARVE_MEMCG: the group of the victim, made by the caller */
-	bool mirrored;		/* a device mirrors the victim, see thp_hmm_open() */
+	const struct starve_means *by;
+	struct thp_cg *cg;	/* starve_memcg: the group of the victim, made by the caller */
+	int (*prepare)(struct thp_why *why);	/* by the victim, before it maps anything */
 	int return_ms;		/* limit of the operation, 0: THP_RETURN_MS */
 	/* Instead of starve_victim(): @arg is the job; it posts and awaits the same steps. */
 	int (*victim)(struct thp_chan *chan, void *arg);
@@ -64,7 +81,7 @@ struct starve_job {
 };
 
 /*
- * Runs the job: victim, shortage, watch. STARVE_TABLES needs thp_inject_setup(true, 0)
+ * Runs the job: victim, shortage, watch. starve_tables needs thp_inject_tables()
  * before. 0 if the result is one that the contract of the operation allows, whatever
  * @job->result says of it; -EPROTO with a cause if not, or if the operation did not
  * return in time; -ENOTSUP with the reason of a SKIP; another -errno with a cause.
@@ -120,8 +137,5 @@ int starve_same_vmas(const struct split_op *op, const char *before, const char *
  */
 int starve_events(const struct starve_result *r, const struct split_op *op, enum thp_kind kind,
 		  long refused, bool tables, struct thp_why *why);
-
-/* Whether this kernel has thp_split_pmd_failed. */
-bool starve_counts_failures(void);
 
 #endif /* STARVE_H */

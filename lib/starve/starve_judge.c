@@ -159,11 +159,6 @@ int starve_retry(const struct split_op *op, struct thp_map *m, bool strict, stru
 	return judge_success(op, m, state, why);
 }
 
-bool starve_counts_failures(void)
-{
-	return thp_obs_vmstat("thp_split_pmd_failed") != THP_EVENT_NONE;
-}
-
 int starve_events(const struct starve_result *r, const struct split_op *op, enum thp_kind kind,
 		  long refused, bool tables, struct thp_why *why)
 {
@@ -171,9 +166,10 @@ int starve_events(const struct starve_result *r, const struct split_op *op, enum
 
 	if (op->flags & OP_SWAPS && split_expected(op, kind) &&
 	    r->state != thp_kind_state(kind)) {
-		struct thp_swapped swapped = { 0 };
+		const struct thp_swapped swapped = {
+			.thps = 1, .entries = r->state == THP_STATE_PMD_SWAP,
+		};
 
-		thp_swapped_add(&swapped, r->state);
 		TRY(thp_swapped_events(&swapped, r->entries, r->fallbacks, op->name, why));
 	}
 	if (r->failed_splits > refused || (tables && r->failed_splits < refused))

@@ -237,10 +237,10 @@ static int move_slot(struct thp_move *mv, unsigned int slot)
 	if (mv->starve) {
 		ret = thp_inject_task(getpid(), true);
 		if (!ret)
-			ret = thp_inject_drain(-1);
+			ret = thp_inject_drain(NULL);
 	}
 	if (mv->nth_fd >= 0) {
-		ret = thp_inject_drain(mv->nth_fd);
+		ret = thp_inject_nth_drain(mv->nth_fd);
 		if (!ret)
 			ret = thp_inject_nth_arm(mv->nth_fd, mv->nth);
 	}

@@ -32,60 +32,9 @@ static struct {
 /* Failures that thp_inject_drain() has caused. */
 static long drained;
 
-/* The range where thp_inject_drain() allocates tables: more slots than a page has fragments. */
-static char *scratch;
-
 static bool has_fragments(void)
 {
 	return thp_env.table < thp_env.page;
-}
-
-static size_t scratch_len(void)
-{
-	return 2 * thp_env.page / thp_env.table * thp_env.pmd;
-}
-
-/*
- * The tables of the upper levels are allocated with the first and the last page, and stay
- * as long as these: in between only PTE tables are allocated.
- */
-static void anchor_scratch(void)
-{
-	madvise(scratch, thp_env.page, MADV_POPULATE_READ);
-	madvise(scratch + scratch_len() - thp_env.pmd, thp_env.page, MADV_POPULATE_READ);
-}
-
-/* Readable only while in use: thp_warm_up() would populate it otherwise. Frees all tables. */
-static int renew_scratch(int prot)
-{
-	char *base = scratch + thp_env.pmd;
-	size_t len = scratch_len() - 2 * thp_env.pmd;
-
-	if (mmap(base, len, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
-		 -1, 0) == MAP_FAILED)
-		return -errno;
-	madvise(base, len, MADV_NOHUGEPAGE);
-	return 0;
-}
-
-static int prepare_scratch(void)
-{
-	int ret = 0;
-
-	if (!has_fragments())
-		return 0;
-	if (!scratch) {
-		scratch = mmap(NULL, scratch_len(), PROT_READ,
-			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (scratch == MAP_FAILED) {
-			scratch = NULL;
-			return -errno;
-		}
-		madvise(scratch, scratch_len(), MADV_NOHUGEPAGE);
-		ret = renew_scratch(PROT_NONE);
-	}
-	anchor_scratch();
-	return ret;
 }
 
 /*
@@ -299,13 +248,8 @@ static int set_up_pages(bool targeted, int min_order, struct thp_why *why)
 		{ "reject-end", "0", true },
 		{ "times", times, false },
 	};
-	int ret;
 
 	drained = 0;
-	ret = prepare_scratch();
-	if (ret)
-		return thp_why(why, ret, "no addresses to use up PTE tables in: %s",
-			       thp_errno_name(ret));
 	snprintf(order, sizeof(order), "%d", min_order);
 	snprintf(times, sizeof(times), "%ld", TIMES);
 	snprintf(start, sizeof(start), hex, targeted ? range.start : 0UL);
@@ -379,19 +323,28 @@ static int table_refused_nth(char *p, int nth_fd)
  */
 static long take_tables(size_t max, int (*refused)(char *p, int nth_fd), int nth_fd)
 {
-	size_t room = scratch_len() / thp_env.pmd - 2, n = max < room ? max : room, i;
-	int ret;
+	/* More than a page has fragments. */
+	size_t room = 2 * thp_env.page / thp_env.table, pmd = thp_env.pmd, len = room * pmd;
+	size_t n = max < room - 2 ? max : room - 2, i;
+	int ret = 0;
+	char *p;
 
-	if (!scratch)
-		return -EINVAL;
-	ret = renew_scratch(PROT_READ);
+	p = mmap(NULL, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	madvise(p, len, MADV_NOHUGEPAGE);
+	/*
+	 * The tables of the upper levels come with the first and the last page, which need not
+	 * get theirs: in between only PTE tables are allocated.
+	 */
+	madvise(p, thp_env.page, MADV_POPULATE_READ);
+	madvise(p + len - pmd, thp_env.page, MADV_POPULATE_READ);
 	for (i = 0; i < n && !ret; i++)
-		ret = refused(scratch + (i + 1) * thp_env.pmd, nth_fd);
-	if (renew_scratch(PROT_NONE) && ret >= 0)
-		ret = -ENOMEM;
+		ret = refused(p + (i + 1) * pmd, nth_fd);
+	munmap(p, len);
 	if (ret < 0)
 		return ret;
-	return max > room && !ret ? -ENOSPC : (long)i - ret;
+	return max > n && !ret ? -ENOSPC : (long)i - ret;
 }
 
 /* The same in a task that is failing already: its failures are not those of a test. */
@@ -417,7 +370,6 @@ int thp_inject_nth_drain(int fd)
 
 	if (!has_fragments())
 		return 0;
-	anchor_scratch();
 	got = take_tables(ALL, table_refused_nth, fd);
 	return got < 0 ? got : 0;
 }
@@ -436,7 +388,7 @@ int thp_inject_self(struct thp_why *why)
 
 /*
  * "space" is a budget in pages; failures begin when it is used up: an allocation that would
- * bring it to 0 fails. the set-up has saved the old value.
+ * bring it to 0 fails. The set-up has saved the old value.
  */
 static int set_space(unsigned int pages)
 {

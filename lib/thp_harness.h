@@ -67,10 +67,8 @@
  * Fails the test and puts the cause on its "not ok" line, behind the file and line of
  * the check. The first cause stays; all of them are logged.
  */
-#define THP_FAIL(fmt, ...) do {						\
-	FAIL((void)0, "%s:%d: " fmt, thp_basename(__FILE__), __LINE__,	\
-	     ##__VA_ARGS__);						\
-} while (0)
+#define THP_FAIL(fmt, ...) \
+	FAIL((void)0, "%s:%d: " fmt, thp_basename(__FILE__), __LINE__, ##__VA_ARGS__)
 
 /* The same with the cause of @ret in @why, behind the file and line of its finder. */
 #define __THP_FAIL_WHY(why, ret, call) do {				\
@@ -111,8 +109,11 @@
 									\
 	if (__result == -ENOTSUP && !__cause->text[0])			\
 		(void)thp_why_default(__cause, __result);		\
-	if (__result == -ENOTSUP && __cause->skip)			\
-		THP_SKIP_WHY(__cause);					\
+	/* Reasons become part of test IDs in CI: the variable part is logged only. */ \
+	if (__result == -ENOTSUP && __cause->skip) {			\
+		TH_LOG("%s", __cause->text);				\
+		THP_SKIP(__cause->skip);				\
+	}								\
 	if (__result) {							\
 		__THP_FAIL_WHY(__cause, __result, call);		\
 		return;							\
@@ -157,12 +158,6 @@ static void (*thp_scenario_reset)(void) __maybe_unused;
 	if (_metadata->exit_code != KSFT_FAIL)				\
 		SKIP(return, "%s", reason);				\
 	return;								\
-} while (0)
-
-/* Reasons become part of test IDs in CI: the variable part is logged only. */
-#define THP_SKIP_WHY(why) do {						\
-	TH_LOG("%s", (why)->text);					\
-	THP_SKIP((why)->skip);						\
 } while (0)
 
 /* SKIP if @reason, a constant string that names what is missing, is not NULL. */

@@ -289,7 +289,8 @@ TEST_F_TIMEOUT(edges, refused, 120)
 {
 	const struct edge_run run = { .edge = &variant->op, .partial = &self->partial };
 	const struct starve_job job = {
-		.op = split_op_by_name(variant->op.row), .by = &starve_tables, .victim = edge_victim,
+		.op = split_op_by_name(variant->op.row), .by = &starve_tables,
+		.victim = edge_victim,
 		.arg = &run, .result = &self->result,
 	};
 

@@ -58,7 +58,7 @@ static int notifiers_released(const void *arg, struct thp_why *why)
 	TRY(thp_inject_tables(why));
 	TRY(starve_run(job, why));
 	starve_report("targeted", job, r->fired);
-	if (starve_needed_table(job) ? r->fired <= 0 : r->fired)
+	if (r->needed ? r->fired <= 0 : r->fired)
 		return thp_why(why, -EPROTO, "%s: %ld tables refused", job->op->name, r->fired);
 	return 0;
 }

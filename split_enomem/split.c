@@ -41,7 +41,7 @@ static int without_tables(const void *arg, struct thp_why *why)
 	memset(r, 0, sizeof(*r));
 	TRY(thp_inject_tables(why));
 	TRY(starve_run(job, why));
-	needed = starve_needed_table(job);
+	needed = r->needed;
 	TRY(starve_events(r, job->op, job->kind, thp_env.counts_failures ? r->fired : 0, true,
 			  why));
 	starve_report("targeted", job, r->fired);
@@ -126,7 +126,8 @@ static int shot_events(const struct starve_job *job, const struct thp_map *m,
 	};
 	int ret = thp_obs_state(m->thp, thp_env.pmd, &shot.state);
 
-	job->result->owed |= !ret && split_owed(job->op, m->kind, shot.state);
+	job->result->needed |= !ret && split_owed(job->op, m->kind, shot.state) &&
+			       thp_split_allocates(m->kind);
 	return ret ? thp_why(why, ret, "page map: %s", thp_errno_name(ret)) :
 	       starve_events(&shot, job->op, m->kind, fired, false, why);
 }
@@ -214,8 +215,7 @@ static int sweep(struct thp_chan *chan, void *arg)
 		 * A slab allocation that needed a page may have been refused instead of the
 		 * table.
 		 */
-		if (r->failed_splits || !starve_needed_table(job) ||
-		    ++sweeps == SWEEPS)
+		if (r->failed_splits || !r->needed || ++sweeps == SWEEPS)
 			break;
 		nth = 0;
 	}
@@ -235,7 +235,7 @@ static int allocation_by_allocation(const void *arg, struct thp_why *why)
 	TRY(thp_inject_any(0, why));
 	TRY(thp_child_run(sweep, (void *)job, THP_STEP_MS, why));
 	starve_report("fail-nth", job, r->fired);
-	if (!starve_needed_table(job))
+	if (!r->needed)
 		return 0;
 	if (r->fired <= 0)
 		return thp_why(why, -EPROTO, "%s of %s: the injector never fired", op, kind);

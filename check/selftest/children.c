@@ -72,8 +72,8 @@ TEST_F(lib, limits)
 		  "limits x %.1f, 100 ms become %d", thp_slow(), thp_limit(100));
 	THP_REQUIRE_OK(thp_child_start(&c, burns, NULL), &why);
 	THP_REQUIRE_OK(thp_child_await(&c, 1, THP_STEP_MS), &why);
-	thp_deadline_start(&d, c.pid, 100);
-	THP_CHECK(thp_child_await_until(&c, 2, &d) == -ETIMEDOUT, "an endless loop is not over");
+	THP_CHECK(thp_child_await(&c, 2, 100) == -ETIMEDOUT, "an endless loop is not over");
+	d = c.limit;
 	THP_CHECK(thp_deadline_burnt(&d) && (d.cpu >= 100 || d.wall >= THP_WALL * 100LL),
 		  "a loop of %lld ms, %lld ms on a CPU", d.wall, d.cpu);
 	/* The same loop when its neighbours get nine tenths of the CPU. */
@@ -87,8 +87,8 @@ TEST_F(lib, limits)
 		  "a loop of %lld ms sleeps after a wait of %lld ms for a CPU", d.wall, d.delay);
 	/* A stopped process gets no CPU, like one on a busy machine. */
 	kill(c.pid, SIGSTOP);
-	thp_deadline_start(&d, c.pid, 50);
-	THP_CHECK(thp_child_await_until(&c, 2, &d) == -ETIMEDOUT, "a process that sleeps goes on");
+	THP_CHECK(thp_child_await(&c, 2, 50) == -ETIMEDOUT, "a process that sleeps goes on");
+	d = c.limit;
 	THP_CHECK(!thp_deadline_burnt(&d) && d.wall >= THP_WALL * 50LL,
 		  "accused after %lld ms, %lld ms on a CPU", d.wall, d.cpu);
 	thp_child_kill(&c);

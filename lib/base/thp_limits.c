@@ -68,15 +68,6 @@ static struct span now(void)
 	return s;
 }
 
-static struct span since(struct span begin)
-{
-	struct span s = now();
-
-	s.wall -= begin.wall;
-	s.cpu -= begin.cpu;
-	return s;
-}
-
 /* Times fork() and the switches between two processes. */
 static int ping_pong(void)
 {
@@ -152,21 +143,21 @@ static void compute(void)
  */
 static struct span take_time(void (*fn)(void))
 {
-	long long least = LLONG_MAX, longest = 0, spent;
-	struct span begin = now(), last, s = { 0, 0 };
+	long long begin = thp_now_us(), least = LLONG_MAX, longest = 0, spent;
+	struct span last, next, s = { 0, 0 };
 	int i;
 
-	for (i = 0; i < WARM_UP && since(begin).wall < ENOUGH_US; i++)
+	for (i = 0; i < WARM_UP && thp_now_us() - begin < ENOUGH_US; i++)
 		fn();
 	for (i = 0, spent = 0; i < ROUNDS && (i < LEAST || spent < ENOUGH_US); i++) {
 		last = now();
 		fn();
-		last = since(last);
-		spent += last.wall;
-		if (last.wall > longest)
-			longest = last.wall;
-		if (last.cpu < least)
-			least = last.cpu;
+		next = now();
+		spent += next.wall - last.wall;
+		if (next.wall - last.wall > longest)
+			longest = next.wall - last.wall;
+		if (next.cpu - last.cpu < least)
+			least = next.cpu - last.cpu;
 	}
 	s.wall = (spent - longest) * ROUNDS / (i - 1);
 	s.cpu = least * ROUNDS;

@@ -59,10 +59,7 @@ int thp_why_from(struct thp_why *why, int ret, const struct thp_why *inner, cons
  */
 #define thp_note(ret, ...) thp_why(thp_note_anew(ret), ret, __VA_ARGS__)
 
-/* A note that is a SKIP, see thp_skip(); returns -ENOTSUP. */
-#define thp_note_skip(reason, ...) thp_skip(thp_note_anew(-ENOTSUP), reason, __VA_ARGS__)
-
-/* An empty note for @ret; part of both. */
+/* An empty note for @ret, as the @why of thp_note() or of thp_skip(). */
 struct thp_why *thp_note_anew(int ret);
 
 /* Makes the last note the cause of @ret; if there is none, the meaning of @ret. */

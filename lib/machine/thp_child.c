@@ -92,14 +92,6 @@ void thp_chan_await_parent(struct thp_chan *chan, int step)
 		thp_sleep_ms(1);
 }
 
-static bool has_ended(const struct thp_child *c)
-{
-	siginfo_t info = { .si_pid = 0 };
-
-	return !c->pid ||
-	       (!waitid(P_PID, c->pid, &info, WEXITED | WNOHANG | WNOWAIT) && info.si_pid);
-}
-
 void thp_chan_beat(struct thp_chan *chan)
 {
 	__atomic_add_fetch(&chan->beats, 1, __ATOMIC_SEQ_CST);
@@ -121,12 +113,14 @@ static bool is_over(const struct thp_child *c, struct thp_deadline *d, int *beat
 static int await(struct thp_child *c, int step, int ms, struct thp_deadline *d)
 {
 	long long end = thp_now_ms() + ms;
+	siginfo_t info = { .si_pid = 0 };
 	int beats = 0;
 	bool ended;
 
 	for (;;) {
 		/* First, because it may announce the step and then end. */
-		ended = has_ended(c);
+		ended = !c->pid || (!waitid(P_PID, c->pid, &info, WEXITED | WNOHANG | WNOWAIT) &&
+				    info.si_pid);
 		if (__atomic_load_n(&c->chan->to_parent, __ATOMIC_SEQ_CST) >= step)
 			return 0;
 		if (ended)
@@ -139,17 +133,10 @@ static int await(struct thp_child *c, int step, int ms, struct thp_deadline *d)
 	}
 }
 
-int thp_child_await_until(struct thp_child *c, int step, struct thp_deadline *d)
-{
-	return await(c, step, d->ms, d);
-}
-
 int thp_child_await(struct thp_child *c, int step, int limit_ms)
 {
-	struct thp_deadline d;
-
-	thp_deadline_start(&d, c->pid, limit_ms);
-	return await(c, step, limit_ms, &d);
+	thp_deadline_start(&c->limit, c->pid, limit_ms);
+	return await(c, step, limit_ms, &c->limit);
 }
 
 int thp_child_watch(struct thp_child *c, int step, int ms)

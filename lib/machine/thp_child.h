@@ -37,6 +37,7 @@ struct thp_child {
 	pid_t pid;
 	int status;		/* of waitpid(), valid after thp_child_join() */
 	struct thp_chan *chan;
+	struct thp_deadline limit;	/* what the last thp_child_await() took */
 };
 
 /*
@@ -64,11 +65,9 @@ void thp_chan_beat(struct thp_chan *chan);
 /*
  * In the parent: waits until the child announces @step or a later one. 0, -ETIMEDOUT, or
  * -ECHILD if it ended first (then thp_child_join() tells how). The limit is one of
- * thp_limits.h: of the CPU time that the child spends meanwhile, on a normal machine. With
- * _until() the caller sees how much was spent.
+ * thp_limits.h: of the CPU time that the child spends meanwhile, on a normal machine.
  */
 int thp_child_await(struct thp_child *c, int step, int limit_ms);
-int thp_child_await_until(struct thp_child *c, int step, struct thp_deadline *d);
 
 /* The same for @ms by the clock: a look, not a limit. */
 int thp_child_watch(struct thp_child *c, int step, int ms);

@@ -194,7 +194,8 @@ int thp_settings_note(const char *path, const char *undo)
 static int forbidden(const char *path, int ret)
 {
 	if (ret == -EROFS || ret == -EACCES || ret == -EPERM)
-		return thp_note_skip(THP_SETTINGS_FORBIDDEN, "%s (%s)", path, thp_errno_name(ret));
+		return thp_skip(thp_note_anew(-ENOTSUP), THP_SETTINGS_FORBIDDEN, "%s (%s)", path,
+				thp_errno_name(ret));
 	return ret;
 }
 

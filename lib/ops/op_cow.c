@@ -24,7 +24,14 @@ static int prepare_fork(struct thp_map *m, struct thp_why *why)
 
 	if (!ret)
 		ret = thp_child_await(&m->child, 1, THP_STEP_MS);
-	return ret ? thp_why(why, ret, "fork: %s", thp_errno_name(ret)) : 0;
+	if (ret)
+		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
+	/*
+	 * fork() shares the pages of this process, and the caller may starve it next: copies
+	 * them now.
+	 */
+	thp_own_pages();
+	return 0;
 }
 
 static int verify_fork(struct thp_map *m, struct thp_why *why)

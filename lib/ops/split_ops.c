@@ -73,15 +73,7 @@ size_t split_count(const struct split_op *op)
 
 int split_prepare(const struct split_op *op, struct thp_map *m, struct thp_why *why)
 {
-	int ret = op->prepare ? op->prepare(m, why) : 0;
-
-	/*
-	 * fork() shares these pages, and the caller may starve this process next: copies them
-	 * now.
-	 */
-	if (!ret && m->child.pid > 0)
-		thp_own_pages();
-	return ret;
+	return op->prepare ? op->prepare(m, why) : 0;
 }
 
 void split_again(const struct split_op *op, struct thp_map *m)

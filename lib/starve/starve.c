@@ -23,11 +23,6 @@ bool starve_needs_table(const struct split_op *op, enum thp_kind kind)
 	return split_expected(op, kind) && thp_split_allocates(kind);
 }
 
-bool starve_needed_table(const struct starve_job *job)
-{
-	return starve_needs_table(job->op, job->kind) && job->result->owed;
-}
-
 const char *starve_outcome(const struct starve_result *r)
 {
 	return r->waited ? "waited" : thp_errno_name(r->ret);
@@ -37,7 +32,7 @@ void starve_report(const char *injector, const struct starve_job *job, long refu
 {
 	const struct starve_result *r = job->result;
 
-	thp_inject_report(injector, starve_needed_table(job), refused,
+	thp_inject_report(injector, r->needed, refused,
 			  "%s, thp_split_pmd_failed %+ld", starve_outcome(r), r->failed_splits);
 }
 
@@ -95,7 +90,7 @@ static int victim_judge(struct victim *v, struct thp_why *why)
 	ret = thp_obs_state(v->m.thp, thp_env.pmd, &r->state);
 	if (ret)
 		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
-	r->owed = split_owed(op, v->m.kind, r->state);
+	r->needed = split_owed(op, v->m.kind, r->state) && thp_split_allocates(v->m.kind);
 	r->still_huge = split_expected(op, v->m.kind) && r->state == thp_kind_state(v->m.kind);
 	TRY(starve_judge(op, &v->m, r->ret, v->before.layout, strict, why));
 	if (!r->ret)
@@ -136,7 +131,6 @@ int starve_victim(struct thp_chan *chan, void *arg)
 /* Starts the victim and waits until it is ready. */
 static int watch_start(const struct starve_job *job, struct thp_child *c, struct thp_why *why)
 {
-	struct thp_deadline d;
 	int ret;
 
 	ret = thp_child_start(c, job->victim ? job->victim : starve_victim, (void *)job);
@@ -147,12 +141,11 @@ static int watch_start(const struct starve_job *job, struct thp_child *c, struct
 		thp_child_kill(c);
 		return ret;
 	}
-	thp_deadline_start(&d, c->pid, THP_STEP_MS);
-	ret = thp_child_await_until(c, STARVE_READY, &d);
+	ret = thp_child_await(c, STARVE_READY, THP_STEP_MS);
 	if (!ret)
 		return 0;
 	if (ret == -ETIMEDOUT)
-		thp_why(why, ret, "the victim was not ready within %lld ms", d.wall);
+		thp_why(why, ret, "the victim was not ready within %lld ms", c->limit.wall);
 	thp_child_join(c, 0, why);
 	if (why->skip)
 		return -ENOTSUP;

@@ -57,7 +57,7 @@ struct starve_result {
 	bool waited;		/* it returned only after being fed */
 	bool still_huge;	/* the PMD that it had to split is not split */
 	enum thp_state state;	/* how the range is mapped right after it */
-	bool owed;		/* it had to split the PMD: see split_owed() */
+	bool needed;		/* it had to allocate a PTE table: a PMD swap entry takes none */
 	long fired;		/* allocations that were refused */
 	long drained;		/* ... only to prepare it, see thp_inject_drain() */
 	long splits;		/* thp_split_pmd, of the whole system */
@@ -99,9 +99,6 @@ int starve_rehearse(const struct split_op *op, enum thp_kind kind, struct thp_wh
 
 /* Whether a kernel under the expected contract needs a PTE table for this. */
 bool starve_needs_table(const struct split_op *op, enum thp_kind kind);
-
-/* Whether the job with this result needed one: a PMD swap entry takes none. */
-bool starve_needed_table(const struct starve_job *job);
 
 /* "0", "ENOMEM", "waited": for people. */
 const char *starve_outcome(const struct starve_result *r);

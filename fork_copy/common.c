@@ -75,7 +75,7 @@ static int expect_shared(bool want, const char *when, struct thp_why *why)
 	int ret;
 
 	for (i = 0; thp_group.kind != THP_ZERO && i < thp_group.n; i++) {
-		ret = thp_obs_pagemap(thp_group.map[i].thp, &entry);
+		ret = thp_obs_pagemap(thp_group.map[i].thp, &entry, 1);
 		if (ret)
 			return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));
 		shared = !(entry & THP_PM_EXCLUSIVE);

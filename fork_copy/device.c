@@ -34,7 +34,7 @@ static int group_to_device(struct thp_why *why)
 	if (ret)
 		return thp_why(why, ret, "migration to the device: %s", thp_errno_name(ret));
 	TRY(thp_meter_read(&m, why));
-	ret = thp_obs_pagemap(thp_group.base, &entry);
+	ret = thp_obs_pagemap(thp_group.base, &entry, 1);
 	if (ret)
 		return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));
 	if (!(entry & THP_PM_SWAPPED) || m.ev[1].split_pmd != m.ev[0].split_pmd)

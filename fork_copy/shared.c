@@ -218,7 +218,7 @@ static long swapped(void)
 
 	for (i = 0; i < thp_group.n; i++) {
 		for (p = 0; p < thp_env.nr; p++) {
-			TRY(thp_obs_pagemap(thp_page(&thp_group.map[i], p), &entry));
+			TRY(thp_obs_pagemap(thp_page(&thp_group.map[i], p), &entry, 1));
 			n += !!(entry & THP_PM_SWAPPED);
 		}
 	}

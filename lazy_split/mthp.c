@@ -30,7 +30,7 @@ static size_t count_parts(const struct thp_map *m)
 	size_t i, row = 0, parts = 0;
 
 	for (i = 0; i < thp_env.nr; i++) {
-		if (thp_obs_pagemap(thp_page(m, i), &entry) || !(entry & THP_PM_PRESENT))
+		if (thp_obs_pagemap(thp_page(m, i), &entry, 1) || !(entry & THP_PM_PRESENT))
 			entry = 0;
 		entry &= mask;
 		if (!(i % PART_PAGES)) {

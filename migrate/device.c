@@ -201,7 +201,7 @@ TEST_F(device, protected_split)
 			char *page = thp_page(&self->set.map[i], p);
 
 			THP_REQUIRE(thp_hmm_holds(page), "page %zu is not on the device", p);
-			THP_REQUIRE(!thp_obs_pagemap(page, &entry), "pagemap: %s",
+			THP_REQUIRE(!thp_obs_pagemap(page, &entry, 1), "pagemap: %s",
 				    strerror(errno));
 			THP_REQUIRE(!!(entry & THP_PM_UFFD_WP) == (p != mid),
 				    "page %zu is %suffd-wp", p, p == mid ? "" : "not ");

@@ -103,7 +103,7 @@ static int expect_wp(struct thp_race *r, bool want, struct thp_why *why)
 {
 	static uint64_t entries[THP_MOVE_MAX_NR];
 	size_t i;
-	int ret = thp_obs_pagemap_range(r->map.thp, entries, thp_env.nr);
+	int ret = thp_obs_pagemap(r->map.thp, entries, thp_env.nr);
 
 	if (ret)
 		return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));

@@ -86,7 +86,7 @@ TEST_F(offline, soft)
 	if (ret != -ENOENT)
 		THP_REQUIRE_RESULT(ret, &self->why);
 	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &self->why), &self->why);
-	THP_REQUIRE_OK(thp_obs_pagemap(thp_page(m, bad), &entry), &self->why);
+	THP_REQUIRE_OK(thp_obs_pagemap(thp_page(m, bad), &entry, 1), &self->why);
 	self->pfn = entry & PFN_MASK;
 	THP_REQUIRE(self->pfn, "pagemap shows no frame number");
 	/*
@@ -113,7 +113,7 @@ TEST_F(offline, soft)
 	THP_CHECK(!ret, "MADV_SOFT_OFFLINE: expected 0, got %s", thp_errno_name(ret));
 	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &self->why), &self->why);
 	THP_CHECK_OK(thp_map_check(m, 0, thp_env.nr, &self->why), &self->why);
-	THP_CHECK_OK(thp_obs_pagemap(thp_page(m, bad), &entry), &self->why);
+	THP_CHECK_OK(thp_obs_pagemap(thp_page(m, bad), &entry, 1), &self->why);
 	THP_CHECK((entry & THP_PM_PRESENT) && (entry & PFN_MASK) != self->pfn,
 		  "page did not move: pagemap %#llx, frame was %#llx", (unsigned long long)entry,
 		  (unsigned long long)self->pfn);
@@ -149,7 +149,7 @@ TEST_F(offline, soft_starved)
 	if (ret != -ENOENT)
 		THP_REQUIRE_RESULT(ret, &self->why);
 	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &self->why), &self->why);
-	THP_REQUIRE_OK(thp_obs_pagemap(thp_page(m, bad), &entry), &self->why);
+	THP_REQUIRE_OK(thp_obs_pagemap(thp_page(m, bad), &entry, 1), &self->why);
 	self->pfn = entry & PFN_MASK;
 	THP_REQUIRE(self->pfn, "pagemap shows no frame number");
 	THP_REQUIRE_OK(thp_inject_tables(&self->why), &self->why);
@@ -219,7 +219,7 @@ static int poisoned(struct thp_chan *chan, void *arg)
 	thp_warm_up();
 	TRY(thp_set_new(s, THP_ANON, why));
 	m = &s->map[0];
-	ret = thp_obs_pagemap(thp_page(m, bad), &entry);
+	ret = thp_obs_pagemap(thp_page(m, bad), &entry, 1);
 	if (ret || !(entry & PFN_MASK))
 		return thp_why(why, -EIO, "pagemap shows no frame number");
 	ret = thp_meter_start(&before, 0, why);

@@ -170,7 +170,7 @@ static int stale_scan(struct stale *s, char *addr, size_t len)
 static int stale_scan_verify(struct stale *s, struct thp_why *why)
 {
 	uint64_t entry;
-	int ret = thp_obs_pagemap(s->word, &entry);
+	int ret = thp_obs_pagemap(s->word, &entry, 1);
 
 	if (ret)
 		return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));

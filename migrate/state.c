@@ -216,7 +216,7 @@ static const char *state_missing(const struct state_op *op, enum state_bit bit)
 		needs |= THP_NEED_ROOT;
 	/* A page that was written to is soft-dirty where the kernel tracks that. */
 	thp_touch((char *)&local);
-	if (bit == BIT_SOFT_DIRTY && (thp_obs_pagemap(&local, &entry) ||
+	if (bit == BIT_SOFT_DIRTY && (thp_obs_pagemap(&local, &entry, 1) ||
 				      !(entry & THP_PM_SOFT_DIRTY)))
 		return SOFT_DIRTY_MISSING;
 	return op->flags & ST_NODES ? numa_missing(needs) : thp_env_missing(needs);

@@ -27,7 +27,7 @@ static int state_look_pagemap(struct state *s, uint64_t bit, char *got, struct t
 		n = state_row(s, i);
 		if (!s->at[i])
 			continue;
-		ret = thp_obs_pagemap_range(s->at[i], entries, n);
+		ret = thp_obs_pagemap(s->at[i], entries, n);
 		if (ret)
 			return state_errno(why, ret, "pagemap");
 		for (k = 0; k < n; k++)

@@ -336,7 +336,7 @@ static int state_swap_out(struct state *s, size_t first, size_t n, struct thp_wh
 				   "MADV_PAGEOUT", why);
 		for (left = 0, i = first; i < first + n && !ret; i++)
 			left += !state_page_zero(s, i) &&
-				!thp_obs_pagemap(thp_page(&s->m, i), &entry) &&
+				!thp_obs_pagemap(thp_page(&s->m, i), &entry, 1) &&
 				(entry & THP_PM_PRESENT);
 		if (ret || s->refused || !left)
 			return ret;

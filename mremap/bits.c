@@ -17,7 +17,7 @@ static int pagemap_bits(const char *addr, size_t n, uint64_t bit)
 	size_t i;
 
 	for (i = 0; i < n; i++)
-		if (!thp_obs_pagemap(addr + i * thp_env.page, &entry))
+		if (!thp_obs_pagemap(addr + i * thp_env.page, &entry, 1))
 			set += !!(entry & bit);
 	return set;
 }

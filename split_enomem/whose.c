@@ -109,7 +109,7 @@ static int whose_unprotected(const struct whose *w, struct thp_why *why)
 {
 	uint64_t entry;
 
-	if (thp_obs_pagemap(w->maps[0].thp - thp_env.page, &entry))
+	if (thp_obs_pagemap(w->maps[0].thp - thp_env.page, &entry, 1))
 		return thp_why(why, -EIO, "pagemap cannot be read");
 	return entry & THP_PM_UFFD_WP ?
 		thp_why(why, -EPROTO, "refused, but the page below is write-protected") : 0;

@@ -34,7 +34,7 @@ static int done_out(struct bench *b, struct thp_why *why)
 	int ret;
 
 	for (i = 0; i < pages; i++) {
-		ret = thp_obs_pagemap(b->from.thps + i * thp_env.page, &entry);
+		ret = thp_obs_pagemap(b->from.thps + i * thp_env.page, &entry, 1);
 		if (ret)
 			return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));
 		if (!(entry & THP_PM_SWAPPED))

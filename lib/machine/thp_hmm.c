@@ -113,7 +113,7 @@ bool thp_hmm_holds(const void *addr)
 {
 	uint64_t entry;
 
-	return !thp_obs_pagemap(addr, &entry) && (entry & THP_PM_SWAPPED);
+	return !thp_obs_pagemap(addr, &entry, 1) && (entry & THP_PM_SWAPPED);
 }
 
 /* A base page, there and back, and exclusive; 0 if all of it is as expected. */

@@ -104,7 +104,7 @@ const char *thp_state_name(enum thp_state state)
 	return names[state];
 }
 
-int thp_obs_pagemap_range(const void *addr, uint64_t *entries, size_t pages)
+int thp_obs_pagemap(const void *addr, uint64_t *entries, size_t pages)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
 	ssize_t n;
@@ -122,11 +122,6 @@ int thp_obs_pagemap_range(const void *addr, uint64_t *entries, size_t pages)
 	return (size_t)n == pages * 8 ? 0 : -EIO;
 }
 
-int thp_obs_pagemap(const void *addr, uint64_t *entry)
-{
-	return thp_obs_pagemap_range(addr, entry, 1);
-}
-
 long thp_obs_populated(const void *addr, size_t len)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
@@ -138,7 +133,7 @@ long thp_obs_populated(const void *addr, size_t len)
 
 	while (len) {
 		n = len / page < 64 ? len / page : 64;
-		ret = thp_obs_pagemap_range(p, ent, n);
+		ret = thp_obs_pagemap(p, ent, n);
 		if (ret)
 			return ret;
 		for (i = 0; i < n; i++)
@@ -263,7 +258,7 @@ static int look_closer(const void *addr, size_t len, enum thp_state *state)
 	long long huge;
 	int ret;
 
-	ret = thp_obs_pagemap(addr, &entry);
+	ret = thp_obs_pagemap(addr, &entry, 1);
 	if (ret)
 		return ret;
 	/* Only a present entry has a frame number; device memory is never zero. */
@@ -340,9 +335,9 @@ int thp_obs_state(const void *addr, size_t len, enum thp_state *state)
 	/* smaps does not count the huge zero folio, which maps every page. */
 	if (n != (long)(len / sysconf(_SC_PAGESIZE)))
 		return 0;
-	ret = thp_obs_pagemap(addr, &first);
+	ret = thp_obs_pagemap(addr, &first, 1);
 	if (!ret)
-		ret = thp_obs_pagemap((const char *)addr + len - 1, &last);
+		ret = thp_obs_pagemap((const char *)addr + len - 1, &last, 1);
 	if (ret)
 		return ret;
 	/* Only a present entry has a frame number; elsewhere the field holds a swap entry. */

@@ -91,8 +91,8 @@ const char *thp_state_name(enum thp_state state);
 /* Base pages of [addr, addr + len) that are present or swapped, or -errno. */
 long thp_obs_populated(const void *addr, size_t len);
 
-/* Raw /proc/self/pagemap entry of one address; 0 or -errno. */
-int thp_obs_pagemap(const void *addr, uint64_t *entry);
+/* Raw /proc/self/pagemap entries of @pages consecutive base pages; 0 or -errno. */
+int thp_obs_pagemap(const void *addr, uint64_t *entries, size_t pages);
 
 /*
  * The flags (KPF_..., /proc/kpageflags) of the frame that the entry of a present page
@@ -100,9 +100,6 @@ int thp_obs_pagemap(const void *addr, uint64_t *entry);
  * -errno.
  */
 int thp_obs_kpageflags(uint64_t entry, uint64_t *flags);
-
-/* The entries of @pages consecutive base pages; 0 or -errno. */
-int thp_obs_pagemap_range(const void *addr, uint64_t *entries, size_t pages);
 
 #define THP_PM_SOFT_DIRTY	(1ULL << 55)
 #define THP_PM_EXCLUSIVE	(1ULL << 56)

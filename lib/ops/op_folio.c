@@ -94,7 +94,7 @@ static int verify_pageout(struct thp_map *m, struct thp_why *why)
 	int ret;
 
 	for (i = 0; swaps && i < thp_env.nr; i++) {
-		ret = thp_obs_pagemap(thp_page(m, i), &entry);
+		ret = thp_obs_pagemap(thp_page(m, i), &entry, 1);
 		if (ret)
 			return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));
 		want = i == mid;

@@ -143,7 +143,7 @@ static int run_uffd_rwp(struct thp_map *m, char *addr, size_t len, long protect)
 static int check_unprotected(struct thp_map *m, size_t page, struct thp_why *why)
 {
 	uint64_t entry;
-	int ret = thp_obs_pagemap(thp_page(m, page), &entry);
+	int ret = thp_obs_pagemap(thp_page(m, page), &entry, 1);
 
 	if (ret)
 		return thp_why(why, ret, "pagemap: %s", thp_errno_name(ret));

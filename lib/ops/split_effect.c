@@ -88,7 +88,7 @@ static int policy_of(struct split_view *v, const struct split_trait *t, char *pa
 static int pagemap_bits(char *page, uint64_t bits)
 {
 	uint64_t entry;
-	int ret = thp_obs_pagemap(page, &entry);
+	int ret = thp_obs_pagemap(page, &entry, 1);
 
 	return ret ? ret : !!(entry & bits);
 }
@@ -125,7 +125,7 @@ static int guard(struct split_view *v, const struct split_trait *t, char *page)
 static int large(struct split_view *v, const struct split_trait *t, char *page)
 {
 	uint64_t entry, flags;
-	int ret = thp_obs_pagemap(page, &entry);
+	int ret = thp_obs_pagemap(page, &entry, 1);
 
 	(void)v;
 	(void)t;
@@ -303,13 +303,6 @@ static int prove_page(const struct split_proof *p, struct split_view *v, long in
 		       p->trait->what, got, want);
 }
 
-/* The operation leaves the page next to the THP in the same state before and after. */
-static bool same_already(const struct split_op *op, long index)
-{
-	return (index < 0 && op->flags & OP_BELOW_TOO) ||
-	       (index >= (long)thp_env.nr && op->flags & OP_ABOVE_TOO);
-}
-
 /*
  * @done: the named pages are as the operation promises, all others as before; without @done
  * all pages are as before. Pages next to the THP are checked if the named pages reach that
@@ -320,7 +313,8 @@ static int prove(const struct split_op *op, const struct split_proof *p, struct 
 {
 	long first = split_first(op), last = first + split_count(op) - 1, nr = thp_env.nr, i;
 	static struct split_view v;
-	int ret, want;
+	bool changed;
+	int ret;
 
 	if (!p->trait || (p->kinds && !(p->kinds & m->kind)))
 		return 0;
@@ -329,9 +323,12 @@ static int prove(const struct split_op *op, const struct split_proof *p, struct 
 	for (i = first ? 0 : -1; i <= (last == nr - 1 ? nr : nr - 1); i++) {
 		if (edges && i != first - 1 && i != first && i != last && i != last + 1)
 			continue;
-		want = (done && i >= first && i <= last) || same_already(op, i) ? p->after :
-		       p->before;
-		ret = prove_page(p, &v, i, want, why);
+		/* A page next to the THP may be in the same state before and after. */
+		if (i < 0 || i >= nr)
+			changed = op->flags & (i < 0 ? OP_BELOW_TOO : OP_ABOVE_TOO);
+		else
+			changed = done && i >= first && i <= last;
+		ret = prove_page(p, &v, i, changed ? p->after : p->before, why);
 		if (ret)
 			return ret;
 	}

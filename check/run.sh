@@ -5,26 +5,57 @@
 # and closes with a line "N passed, N failed, N skipped". "make check" calls it
 # with OUTPUT, KSRC and CACHE set, after building the programs.
 
+# shellcheck disable=SC2086 # lists
+
 # Quick ones first; the ones that load the machine or wait come last.
-all_steps='shellcheck checkpatch docs rooms ids runner findings formats terminal man compare report exits harness deps builds intree ci'
-all_steps="$all_steps selftest bench reasons machines cli native noop broken modes restore"
-all_steps="$all_steps remote trees lab mutants"
+all_steps='
+	shellcheck
+	checkpatch
+	docs
+	rooms
+	closure
+	ids
+	runner
+	findings
+	formats
+	terminal
+	man
+	compare
+	report
+	exits
+	harness
+	deps
+	builds
+	intree
+	ci
+	selftest
+	bench
+	reasons
+	machines
+	cli
+	native
+	noop
+	broken
+	modes
+	restore
+	remote
+	trees
+	lab
+	mutants
+'
 
 case $1 in
 -h | --help)
 	echo "usage: make check [STEPS='STEP...']"
-	echo "Steps: $all_steps"
+	echo Steps: $all_steps
 	exit 0;;
 esac
 
 for step in "$@"; do
-	case " $all_steps " in
-	*" $step "*)	;;
-	*)	echo "check: no step '$step'; there are: $all_steps" >&2
-		exit 2;;
-	esac
+	printf '%s\n' $all_steps | grep -qxF -e "$step" && continue
+	echo "check: no step '$step'; there are:" $all_steps >&2
+	exit 2
 done
-# shellcheck disable=SC2086 # a list
 [ $# -gt 0 ] || set -- $all_steps
 
 if [ -z "$OUTPUT" ]; then

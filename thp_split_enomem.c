@@ -24,6 +24,7 @@
 #include "thp_inject.h"
 #include "thp_meter.h"
 #include "thp_move.h"
+#include "thp_proc.h"
 #include "thp_race.h"
 #include "thp_uapi.h"
 #include "thp_uffd.h"

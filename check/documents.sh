@@ -9,7 +9,7 @@
 set -e
 dir=$1
 [ -d "$dir" ] && [ "$OUTPUT" ]
-programs=$(sed -n "s/^all_programs='\(.*\)'\$/\1/p" run_tests.sh)
+. check/programs.sh
 
 # block NAME FILE: copies stdin, with the text between the marks of NAME replaced by
 # FILE

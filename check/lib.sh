@@ -15,7 +15,7 @@ work=$SCRATCH/$step
 log=$work/log
 # shellcheck disable=SC2034 # for the steps
 cores=$(nproc)
-programs=$(sed -n "s/^all_programs='\(.*\)'\$/\1/p" run_tests.sh)
+. check/programs.sh
 rm -rf "$work"
 mkdir -p "$work" || exit
 

@@ -26,7 +26,7 @@ done
 find /tmp /var/tmp /dev/shm /run -maxdepth 1 -name 'thp_lazy_pte*' -size +0 \
 	2>/dev/null | sed 's/^/file: /'
 # The kernel cuts names to 15 characters.
-programs=$(sed -n "s/^all_programs='\(.*\)'\$/\1/p" run_tests.sh)
+. check/programs.sh
 names=" $(echo "$programs" | tr ' ' '\n' | cut -c 1-15 | tr '\n' ' ')"
 for comm in /proc/[0-9]*/comm; do
 	read -r name < "$comm" || continue

@@ -235,7 +235,7 @@ static int khugepaged_without_tables(const void *arg, struct thp_why *why)
 {
 	const struct khugepaged_case *k = arg;
 	enum thp_state state = THP_STATE_PTE;
-	pid_t pid = thp_obs_kthread("khugepaged");
+	pid_t pid = thp_proc_kthread("khugepaged");
 	struct thp_map m;
 	long long tables;
 	long fired;

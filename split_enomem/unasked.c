@@ -127,7 +127,7 @@ static int starve_ksm(const void *arg, struct thp_why *why)
 	int ms = thp_limit(THP_DAEMON_MS), ret;
 	struct thp_map m[2];
 
-	*unasked->starved = thp_obs_kthread("ksmd");
+	*unasked->starved = thp_proc_kthread("ksmd");
 	if (!*unasked->starved)
 		return thp_why(why, -ENOENT, "no kernel thread ksmd");
 	TRY(make_twins(m, why));

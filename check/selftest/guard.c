@@ -13,21 +13,6 @@ static int loops_hungry(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-static int hungry_test(void *arg)
-{
-	struct thp_why why = { 0 };
-	int ret;
-
-	(void)arg;
-	thp_guard_ready();
-	if (!thp_run_begin("hungry.test", 30))
-		return 3;
-	ret = thp_child_run(loops_hungry, NULL, 5 * THP_RETURN_MS, &why);
-	thp_guard_finished();
-	return !ret && strstr(thp_run_accused(), "livelock") &&
-	       thp_run_has_looped("hungry.test") ? 0 : 3;
-}
-
 /* The machine stands still for a while: the process spins, and the guardian does not look. */
 static int is_stalled(struct thp_chan *chan, void *arg)
 {
@@ -47,21 +32,6 @@ static int is_stalled(struct thp_chan *chan, void *arg)
 	return 0;
 }
 
-static int stalled_test(void *arg)
-{
-	struct thp_why why = { 0 };
-	pid_t guardian = getppid();
-	int ret;
-
-	(void)arg;
-	thp_guard_ready();
-	if (!thp_run_begin("stalled.test", 60))
-		return 3;
-	ret = thp_child_run(is_stalled, &guardian, THP_LONG_MS, &why);
-	thp_guard_finished();
-	return ret ? 3 : 0;
-}
-
 /* Is refused table after table, by a counter made up for it, and uses no CPU time. */
 static int is_refused(struct thp_chan *chan, void *arg)
 {
@@ -79,18 +49,28 @@ static int is_refused(struct thp_chan *chan, void *arg)
 	return thp_run_accused()[0] ? 0 : thp_why(&chan->why, -EPROTO, "nobody counts refusals");
 }
 
-static int refused_test(void *arg)
+/* A test whose child starves itself, and is found to loop or not. */
+struct starving {
+	const char *name;
+	int (*child)(struct thp_chan *chan, void *arg);
+	bool accused;
+};
+
+static int starving_test(void *arg)
 {
+	const struct starving *starving = arg;
 	struct thp_why why = { 0 };
+	pid_t guardian = getppid();
+	bool found;
 	int ret;
 
-	(void)arg;
 	thp_guard_ready();
-	if (!thp_run_begin("refused.test", 30))
+	if (!thp_run_begin(starving->name, 60))
 		return 3;
-	ret = thp_child_run(is_refused, NULL, THP_LONG_MS, &why);
+	ret = thp_child_run(starving->child, &guardian, THP_LONG_MS, &why);
 	thp_guard_finished();
-	return !ret && strstr(thp_run_accused(), "livelock") ? 0 : 3;
+	found = strstr(thp_run_accused(), "livelock") && thp_run_has_looped(starving->name);
+	return !ret && found == starving->accused ? 0 : 3;
 }
 
 /* Runs an endless test in the first of its processes, as the harness does. */
@@ -146,7 +126,7 @@ static int sleeping_test(void *arg)
 
 struct guarded {
 	int (*body)(void *arg);
-	char *arg;
+	void *arg;
 	int code;
 	const char *debugfs;	/* a directory that the guardian takes for it */
 };
@@ -172,7 +152,8 @@ static int guards(struct thp_chan *chan, void *arg)
 /* The guardian counts refusals: @dir gets a counter that anybody can set. */
 static int guards_refused(const char *dir, struct thp_why *why)
 {
-	struct guarded refused = { .body = refused_test, .debugfs = dir };
+	struct starving starving = { "refused.test", is_refused, true };
+	struct guarded refused = { .body = starving_test, .arg = &starving, .debugfs = dir };
 	char sub[64], path[96];
 	int fd, ret;
 
@@ -197,8 +178,11 @@ static int guards_refused(const char *dir, struct thp_why *why)
 TEST_F_TIMEOUT(lib, guardian, 90)
 {
 	struct guarded broken = { .body = endless_test, .arg = "made up", .code = 1 };
-	struct guarded hungry = { .body = hungry_test }, sleeping = { .body = sleeping_test };
-	struct guarded late = { .body = endless_test }, stalled = { .body = stalled_test };
+	struct starving loop = { "hungry.test", loops_hungry, true };
+	struct starving stall = { "stalled.test", is_stalled, false };
+	struct guarded hungry = { .body = starving_test, .arg = &loop };
+	struct guarded stalled = { .body = starving_test, .arg = &stall };
+	struct guarded late = { .body = endless_test }, sleeping = { .body = sleeping_test };
 	char dir[] = "/tmp/thp_guard.XXXXXX";
 	struct thp_why why = { 0 };
 

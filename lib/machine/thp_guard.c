@@ -23,6 +23,7 @@
 #include "thp_limits.h"
 #include "thp_module.h"
 #include "thp_obs.h"
+#include "thp_proc.h"
 #include "thp_run.h"
 #include "thp_settings.h"
 
@@ -76,11 +77,9 @@ static void feed_khugepaged(void)
 
 static bool is_asleep(pid_t pid)
 {
-	char path[64], text[512], state;
+	struct thp_proc p;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	return thp_read_file(path, text, sizeof(text)) <= 0 ||
-	       sscanf(text, "%*d (%*[^)]) %c", &state) != 1 || state == 'S';
+	return !thp_proc_read(pid, &p) || p.state == 'S';
 }
 
 /*
@@ -98,7 +97,7 @@ void thp_guard_await_khugepaged(void)
 
 	if (!thp_env_owns_root())
 		return;
-	khugepaged = thp_obs_kthread("khugepaged");
+	khugepaged = thp_proc_kthread("khugepaged");
 	if (!khugepaged) {
 		/* khugepaged may not be visible in a container. */
 		thp_sleep_ms(100);

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/membarrier.h>
@@ -480,29 +479,4 @@ long long thp_obs_pagetables_kb(void)
 long long thp_obs_memavailable_kb(void)
 {
 	return thp_read_field("/proc/meminfo", "MemAvailable");
-}
-
-pid_t thp_obs_kthread(const char *name)
-{
-	char path[64], comm[32];
-	pid_t pid, found = 0, parent;
-	struct dirent *ent;
-	DIR *dir;
-
-	dir = opendir("/proc");
-	if (!dir)
-		return 0;
-	while (!found && (ent = readdir(dir))) {
-		pid = strtol(ent->d_name, NULL, 10);
-		if (pid <= 0)
-			continue;
-		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-		/* Kernel threads are children of process 2, kthreadd. */
-		if (thp_read_file(path, text, sizeof(text)) > 0 &&
-		    sscanf(text, "%*d (%31[^)]) %*c %d", comm, &parent) == 2 && parent == 2 &&
-		    !strcmp(comm, name))
-			found = pid;
-	}
-	closedir(dir);
-	return found;
 }

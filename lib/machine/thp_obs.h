@@ -125,12 +125,6 @@ struct thp_smaps {
 int thp_obs_smaps(pid_t pid, const void *addr, size_t len, struct thp_smaps *sm);
 
 /*
- * The PID of the kernel thread with this name, 15 characters of it at most; 0 if there is
- * none, or if it cannot be seen, as in a container.
- */
-pid_t thp_obs_kthread(const char *name);
-
-/*
  * Waits until page tables that were unmapped before are really freed: they pass
  * an RCU grace period first (tlb_remove_table), and count until then.
  */

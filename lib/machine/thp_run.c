@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -17,6 +16,7 @@
 #include "thp_env.h"
 #include "thp_file.h"
 #include "thp_limits.h"
+#include "thp_proc.h"
 #include "thp_run.h"
 
 #define TESTS	64	/* remembered by name */
@@ -99,59 +99,27 @@ pid_t thp_run_pid(void)
 	return thp_run_between() ? 0 : current()->pid;
 }
 
-/* Parent, group and state of a process; false if it is not there. */
-static bool read_stat(pid_t pid, int *parent, int *group, char *state, char *comm)
+static bool is_left(const struct thp_proc *p, const void *group)
 {
-	char path[64], text[512], *end, *name;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	if (thp_read_file(path, text, sizeof(text)) <= 0)
-		return false;
-	/* The name may contain blanks and parentheses. */
-	name = strchr(text, '(');
-	end = strrchr(text, ')');
-	if (!name || !end || sscanf(end + 1, " %c %d %d", state, parent, group) != 3)
-		return false;
-	snprintf(comm, COMM + 1, "%.*s", (int)(end - name - 1), name + 1);
-	return true;
+	return p->group == *(const pid_t *)group && thp_proc_lives(p);
 }
 
-/* The PID of a process of group @group that is alive and no zombie, or 0. */
-static pid_t find_alive(pid_t group, char *state, char *comm)
+/* A process of group @group that is alive and no zombie, which is killed again. */
+static bool find_alive(pid_t group, struct thp_proc *p)
 {
-	pid_t found = 0, pid;
-	struct dirent *ent;
-	int parent, g;
-	DIR *dir;
-
-	dir = opendir("/proc");
-	if (!dir)
-		return 0;
-	while (!found && (ent = readdir(dir))) {
-		pid = strtol(ent->d_name, NULL, 10);
-		if (pid > 0 && read_stat(pid, &parent, &g, state, comm) && g == group &&
-		    *state != 'Z' && *state != 'X') {
-			kill(pid, SIGKILL);
-			found = pid;
-		}
-	}
-	closedir(dir);
-	return found;
+	return thp_proc_find(is_left, &group, p) && !kill(p->pid, SIGKILL);
 }
 
-static pid_t find_suspect(char *state, char *comm)
+static bool find_suspect(struct thp_proc *p)
 {
-	int i, parent, group;
+	int i;
 
 	for (i = 0; i < SUSPECTS; i++) {
-		if (!run->suspects[i])
-			continue;
-		if (read_stat(run->suspects[i], &parent, &group, state, comm) && *state != 'Z' &&
-		    *state != 'X')
-			return run->suspects[i];
+		if (run->suspects[i] && thp_proc_read(run->suspects[i], p) && thp_proc_lives(p))
+			return true;
 		run->suspects[i] = 0;
 	}
-	return 0;
+	return false;
 }
 
 /*
@@ -161,16 +129,14 @@ static pid_t find_suspect(char *state, char *comm)
 static void await_last(void)
 {
 	bool clean = thp_run_between();
+	char cause[THP_WHY_LEN];
 	struct thp_deadline d;
-	char state, comm[COMM + 1], cause[THP_WHY_LEN];
-	pid_t pid;
+	struct thp_proc p;
 
 	thp_deadline_start(&d, 0, THP_KILL_MS);
 	for (;;) {
-		pid = find_suspect(&state, comm);
-		if (!pid && !clean && run->begun)
-			pid = find_alive(current()->pid, &state, comm);
-		if (!pid)
+		if (!find_suspect(&p) &&
+		    (clean || !run->begun || !find_alive(current()->pid, &p)))
 			return;
 		if (thp_deadline_over(&d))
 			break;
@@ -178,7 +144,7 @@ static void await_last(void)
 		thp_sleep_ms(10);
 	}
 	snprintf(cause, sizeof(cause), "process %d (%s) of %s was killed and is there, state %c",
-		 pid, comm, thp_run_name(), state);
+		 p.pid, p.comm, thp_run_name(), p.state);
 	thp_run_break(cause);
 }
 
@@ -304,15 +270,15 @@ static bool is_our_name(const char *comm)
 
 static bool is_descendant(pid_t pid)
 {
-	char state, comm[COMM + 1];
-	int i, parent, group;
+	struct thp_proc p;
+	int i;
 
 	for (i = 0; i < 64 && pid > 1; i++) {
 		if (pid == run->guardian)
 			return true;
-		if (!read_stat(pid, &parent, &group, &state, comm))
+		if (!thp_proc_read(pid, &p))
 			return false;
-		pid = parent;
+		pid = p.parent;
 	}
 	return false;
 }
@@ -338,17 +304,16 @@ static enum thp_owner find_test(pid_t pid, char *test)
 
 enum thp_owner thp_run_owner(pid_t pid, const char *comm, char *test)
 {
-	char state, now[COMM + 1];
-	int parent, group;
+	struct thp_proc p;
 
 	if (pid <= 0 || !strncmp(comm, "swapper/", 8) || !strncmp(comm, "kworker/", 8))
 		return THP_OWNER_KERNEL;
 	if (!run->real_pids)
 		return is_our_name(comm) ? THP_OWNER_TEST :
 		       comm[0] ? THP_OWNER_OTHER : THP_OWNER_KERNEL;
-	if (read_stat(pid, &parent, &group, &state, now)) {
+	if (thp_proc_read(pid, &p)) {
 		/* Kernel threads are children of process 2. */
-		if (pid == 2 || parent == 2)
+		if (pid == 2 || p.parent == 2)
 			return THP_OWNER_KERNEL;
 		if (!is_descendant(pid))
 			return THP_OWNER_OTHER;

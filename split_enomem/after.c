@@ -444,7 +444,8 @@ static int after_start(const struct after_case *a, struct thp_child *c, struct t
 		return thp_child_join(c, 0, why) ? : ret;
 	told = thp_chan_data(c->chan, struct after_told);
 	printf("# after: %s: %d refused\n", after_op(a->of)->name, told->refused);
-	if (starve_needs_table(after_op(a->of), a->of->kind) && told->refused != AFTER_ROUNDS)
+	if (split_expected(after_op(a->of), a->of->kind) && thp_split_allocates(a->of->kind) &&
+	    told->refused != AFTER_ROUNDS)
 		return thp_why(why, -EPROTO, "%d of %d rounds were refused", told->refused,
 			       AFTER_ROUNDS);
 	return 0;

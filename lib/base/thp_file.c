@@ -120,10 +120,13 @@ int thp_read_choice(const char *path, char *buf, size_t len)
 		return n;
 	open = strchr(text, '[');
 	close = open ? strchr(open, ']') : NULL;
-	if (!close || (size_t)(close - open) > len)
+	open = close ? open + 1 : text;
+	if (!close)
+		close = text + strcspn(text, "\n");
+	if ((size_t)(close - open) >= len)
 		return -EINVAL;
 	*close = '\0';
-	strcpy(buf, open + 1);
+	strcpy(buf, open);
 	return 0;
 }
 

@@ -38,7 +38,10 @@ int thp_field_u64(const char *text, const char *key, uint64_t *val);
 /* That line of a small file such as /proc/self/status, in its unit (kB); or -errno. */
 long long thp_read_field(const char *path, const char *key);
 
-/* The selected word of a sysfs choice like "always [madvise] never". */
+/*
+ * A setting: the selected word of a sysfs choice like "always [madvise] never", or the first
+ * line of any other file. 0 or -errno.
+ */
 int thp_read_choice(const char *path, char *buf, size_t len);
 
 bool thp_file_exists(const char *path);

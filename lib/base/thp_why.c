@@ -98,20 +98,17 @@ void thp_why_clear(struct thp_why *why)
 	__asm__ volatile("" : : "r"(&note) : "memory");
 }
 
-/* lib/ returns these two when the contract or the contents are broken. */
-static bool has_errno(const char *text, int ret)
-{
-	return ret == -EPROTO || ret == -EILSEQ || strstr(text, thp_errno_name(ret)) ||
-	       strstr(text, strerror(-ret));
-}
-
 void thp_why_line(char *buf, size_t len, const struct thp_why *why, int ret, const char *call,
 		  const char *file, int line)
 {
 	size_t name = strcspn(call, "(");
+	bool named;
 
 	if (!why->text[0] && note.why.text[0] && note.ret == ret)
 		why = &note.why;
+	/* lib/ returns -EPROTO and -EILSEQ when the contract or the contents are broken. */
+	named = !ret || ret == -EPROTO || ret == -EILSEQ ||
+		strstr(why->text, thp_errno_name(ret)) || strstr(why->text, strerror(-ret));
 	/* @call is a variable, not a call: its name tells nothing. */
 	if (!why->text[0] && !call[name])
 		snprintf(buf, len, "%s:%d: failed: %s (%s)", thp_basename(file), line,
@@ -119,7 +116,7 @@ void thp_why_line(char *buf, size_t len, const struct thp_why *why, int ret, con
 	else if (!why->text[0])
 		snprintf(buf, len, "%s:%d: %.*s: %s (%s)", thp_basename(file), line, (int)name,
 			 call, strerror(ret < 0 ? -ret : ret), thp_errno_name(ret));
-	else if (!ret || has_errno(why->text, ret))
+	else if (named)
 		snprintf(buf, len, "%s:%d: %s", why->file, why->line, why->text);
 	else
 		snprintf(buf, len, "%s:%d: %s (%s)", why->file, why->line, why->text,

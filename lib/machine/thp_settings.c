@@ -152,22 +152,6 @@ int thp_settings_open(struct thp_why *why)
 	return ret == -ENOENT ? 0 : ret;
 }
 
-static int read_setting(const char *path, char *old, size_t len)
-{
-	char *nl;
-	ssize_t n;
-
-	if (!thp_read_choice(path, old, len))
-		return 0;
-	n = thp_read_file(path, old, len);
-	if (n < 0)
-		return n;
-	nl = strchr(old, '\n');
-	if (nl)
-		*nl = '\0';
-	return 0;
-}
-
 int thp_settings_note(const char *path, const char *undo)
 {
 	char line[512];
@@ -218,7 +202,7 @@ int thp_settings_set(const char *path, const char *value)
 	char old[256];
 	int ret;
 
-	ret = read_setting(path, old, sizeof(old));
+	ret = thp_read_choice(path, old, sizeof(old));
 	if (ret)
 		return forbidden(path, ret);
 	return strcmp(old, value) ? thp_settings_set_undo(path, value, old) : 0;

@@ -18,11 +18,6 @@ struct victim {
 	long long tables;		/* VmPTE, bytes */
 };
 
-bool starve_needs_table(const struct split_op *op, enum thp_kind kind)
-{
-	return split_expected(op, kind) && thp_split_allocates(kind);
-}
-
 const char *starve_outcome(const struct starve_result *r)
 {
 	return r->waited ? "waited" : thp_errno_name(r->ret);
@@ -83,7 +78,8 @@ static int victim_judge(struct victim *v, struct thp_why *why)
 	struct starve_result *r = v->job->result;
 	const struct split_op *op = v->job->op;
 	/* Only the targeted injector refuses tables and nothing else. */
-	bool strict = v->job->by->refused && starve_needs_table(op, v->job->kind);
+	bool strict = v->job->by->refused && split_expected(op, v->m.kind) &&
+		      thp_split_allocates(v->m.kind);
 	int ret;
 
 	v->tables = thp_obs_vmpte(0) - v->tables;

@@ -97,9 +97,6 @@ int starve_victim(struct thp_chan *chan, void *arg);
  */
 int starve_rehearse(const struct split_op *op, enum thp_kind kind, struct thp_why *why);
 
-/* Whether a kernel under the expected contract needs a PTE table for this. */
-bool starve_needs_table(const struct split_op *op, enum thp_kind kind);
-
 /* "0", "ENOMEM", "waited": for people. */
 const char *starve_outcome(const struct starve_result *r);
 

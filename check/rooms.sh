@@ -46,6 +46,10 @@ grep -nE '(^|[^_[:alnum:]])(exit|ksft_[a-z_]+|TH_LOG|SKIP)\(' lib/*/*.c |
 	grep -v '^lib/machine/thp_guard.c:[0-9]*:[[:space:]]*exit(body(arg));$' |
 	none "lib/ neither exits nor gives a verdict" "these do"
 
+grep -n 'thp_inject_task(getpid()' ./*.c ./*/*.c lib/*/*.c check/*/*.c |
+	grep -v '^lib/machine/thp_inject.c:' |
+	none "whoever starves itself tells the guardian" "these call no thp_inject_own()"
+
 for file in lib/*/*; do
 	name=${file##*/}
 	# The map may name a unit without its ending.

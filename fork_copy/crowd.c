@@ -265,7 +265,7 @@ static int crowd_refused(const struct crowd_kth *r, const struct crowd_bill *bef
 		if (*fired || swapped() == (long)(thp_group.n * thp_env.nr))
 			break;
 	}
-	(void)thp_inject_task(getpid(), false);
+	(void)thp_inject_own(false);
 	if (ret)
 		return thp_why(why, ret, "%u tables cannot be granted: %s", r->k - 1,
 			       thp_errno_name(ret));

@@ -411,13 +411,13 @@ struct refused {
 static void refused_splitter(struct refused *s, struct thp_map *m, pid_t creator)
 {
 	long long end = thp_now_ms() + REFUSED_MS;
-	int ret = thp_inject_task(getpid(), true);
+	int ret = thp_inject_own(true);
 
 	while (!ret && getppid() == creator && thp_now_ms() < end) {
 		(void)thp_split_folios(getpid(), (unsigned long)m->thp, thp_env.pmd);
 		__atomic_add_fetch(&s->tries, 1, __ATOMIC_SEQ_CST);
 	}
-	(void)thp_inject_task(getpid(), false);
+	(void)thp_inject_own(false);
 	if (!ret)
 		ret = thp_map_check(m, 0, thp_env.nr, &s->why);
 	__atomic_store_n(&s->done, ret ? ret : 1, __ATOMIC_SEQ_CST);

@@ -104,12 +104,12 @@ static int fork_without_tables(const void *arg, struct thp_why *why)
 	TRY(thp_peers_prepare(1, why));
 	TRY(thp_inject_tables(why));
 	TRY(thp_meter_start(&m, 0, why));
-	if (thp_inject_task(getpid(), true))
+	if (thp_inject_own(true))
 		return thp_why(why, -EIO, "make-it-fail cannot be set");
 	if (c->pinned && thp_inject_drain(NULL))
 		return thp_why(why, -EIO, "PTE tables cannot be used up");
 	err = fork_and_reap(why, &ok);
-	if (thp_inject_task(getpid(), false))
+	if (thp_inject_own(false))
 		return thp_why(why, -EIO, "make-it-fail cannot be cleared");
 	TRY(thp_meter_read(&m, why));
 	/* A child needs tables for its base pages, whatever it does with the THP. */

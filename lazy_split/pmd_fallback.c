@@ -18,11 +18,11 @@ static int write_without_thp(const void *arg, struct thp_why *why)
 	TRY(thp_set_new(&set, THP_ZERO, why));
 	TRY(thp_inject_any(REFUSED_ORDER, why));
 	TRY(thp_meter_start(&meter, 0, why));
-	TRY(thp_inject_task(getpid(), true));
+	TRY(thp_inject_own(true));
 	for (i = 0; i < set.n; i++)
 		thp_touch(set.map[i].thp);
 	TRY(thp_meter_read(&meter, why));
-	TRY(thp_inject_task(getpid(), false));
+	TRY(thp_inject_own(false));
 	if (thp_meter_event(&meter, fault_fallback) <= 0)
 		return thp_why(why, -EPROTO,
 			       "the injector did not fire: thp_fault_fallback +0");
@@ -60,11 +60,11 @@ static int read_without_zero(const void *arg, struct thp_why *why)
 	/* The kernel frees it when no process maps it. */
 	TRY(thp_write_file("/proc/sys/vm/drop_caches", "2"));
 	TRY(thp_meter_start(&meter, 0, why));
-	TRY(thp_inject_task(getpid(), true));
+	TRY(thp_inject_own(true));
 	for (i = 0; i < set.n; i++)
 		(void)thp_peek(set.map[i].thp);
 	TRY(thp_meter_read(&meter, why));
-	TRY(thp_inject_task(getpid(), false));
+	TRY(thp_inject_own(false));
 	TRY(thp_obs_state(set.map[0].thp, thp_env.pmd, &state));
 	if (state == THP_STATE_PMD_ZERO && !thp_inject_fired())
 		return thp_skip(why, "needs a huge zero folio that nobody else uses");

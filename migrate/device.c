@@ -150,9 +150,9 @@ TEST_F(device, populate_starved)
 	THP_REQUIRE_OK(thp_set_new(&self->set, variant->kind, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_inject_tables(&self->why), &self->why);
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
-	thp_inject_task(getpid(), true);
+	thp_inject_own(true);
 	ret = set_to_device(&self->set, lazy ? 0 : -ENOENT, &self->why);
-	thp_inject_task(getpid(), false);
+	thp_inject_own(false);
 	THP_CHECK_RESULT(ret, &self->why);
 	THP_CHECK(lazy ? !thp_inject_fired() : thp_inject_fired() >= (long)self->set.n,
 		  "%ld tables refused, expected %s", thp_inject_fired(),

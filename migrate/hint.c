@@ -185,10 +185,10 @@ static int hint_meet(const void *arg, struct thp_why *why)
 	TRY(hint_place(h->m, why));
 	if (h->starved) {
 		TRY(thp_inject_tables(why));
-		thp_inject_task(getpid(), true);
+		thp_inject_own(true);
 		ret = thp_inject_drain(NULL);
 		if (ret) {
-			thp_inject_task(getpid(), false);
+			thp_inject_own(false);
 			return thp_why(why, ret, "PTE tables cannot be used up");
 		}
 	}
@@ -198,7 +198,7 @@ static int hint_meet(const void *arg, struct thp_why *why)
 	if (!ret)
 		ret = hint_round(h->meter, h->starved, why);
 	if (h->starved)
-		thp_inject_task(getpid(), false);
+		thp_inject_own(false);
 	return ret;
 }
 

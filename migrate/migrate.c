@@ -240,9 +240,9 @@ TEST_F(migrate, split_fallback)
 	THP_REQUIRE_OK(set_at_home(&self->set, &self->home, &self->away, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_inject_any(pmd_order(), &self->why), &self->why);
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
-	thp_inject_task(getpid(), true);
+	thp_inject_own(true);
 	ret = set_move(&self->set, &mover_one, self->away, &self->why);
-	thp_inject_task(getpid(), false);
+	thp_inject_own(false);
 	THP_CHECK_RESULT(ret, &self->why);
 	THP_CHECK_OK(thp_set_stop_split(&self->set, &self->meter,
 					"migration without free THPs", &self->why), &self->why);
@@ -276,10 +276,10 @@ TEST_F(migrate, split_fallback_shared)
 	vmpte = thp_obs_vmpte(self->child.pid);
 	THP_REQUIRE_OK(thp_inject_any(pmd_order(), &self->why), &self->why);
 	THP_REQUIRE_OK(thp_meter_start(&self->meter, 0, &self->why), &self->why);
-	thp_inject_task(getpid(), true);
+	thp_inject_own(true);
 	for (i = 0; i < self->set.n && !ret; i++)
 		ret = move_everywhere(&self->set.map[i], self->away, &status);
-	thp_inject_task(getpid(), false);
+	thp_inject_own(false);
 	THP_CHECK_OK(thp_meter_stop(&self->meter, n * thp_tables_split(THP_ANON), 2 * n,
 				    "migration without free THPs", &self->why), &self->why);
 	THP_CHECK(!thp_meter_event(&self->meter, split_page_failed),

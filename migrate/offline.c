@@ -156,10 +156,10 @@ TEST_F(offline, soft_starved)
 	before = corrupted_kb();
 	/* Another CPU may hold the folio for a moment; that is no refusal. */
 	for (try = 0; try < 10; try++) {
-		thp_inject_task(getpid(), true);
+		thp_inject_own(true);
 		THP_CHECK(!thp_inject_drain(NULL), "PTE tables cannot be used up");
 		ret = madvise(thp_page(m, bad), thp_env.page, MADV_SOFT_OFFLINE) ? -errno : 0;
-		thp_inject_task(getpid(), false);
+		thp_inject_own(false);
 		if (!ret || thp_inject_fired())
 			break;
 		thp_sleep_ms(20);

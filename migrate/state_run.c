@@ -439,9 +439,9 @@ static int state_starve(struct state *s, int (*run)(struct state *s, struct thp_
 	int ret;
 
 	TRY(thp_inject_tables(why));
-	TRY(thp_inject_task(getpid(), true));
+	TRY(thp_inject_own(true));
 	ret = run(s, why);
-	(void)thp_inject_task(getpid(), false);
+	(void)thp_inject_own(false);
 	if (thp_obs_state(s->m.thp, thp_env.pmd, &state) || state != THP_STATE_PMD)
 		return ret;
 	/* The PMD is whole: refused, if it was for want of a table, with an error or without. */

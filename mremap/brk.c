@@ -122,7 +122,7 @@ TEST_F(mremap, brk_shrink_starved)
 	THP_REQUIRE_OK(thp_inject_tables(&why), &why);
 	top = sbrk(0);
 	half = thp_page(&m, thp_env.nr / 2);
-	(void)thp_inject_task(getpid(), true);
+	(void)thp_inject_own(true);
 	THP_REQUIRE(!thp_inject_drain(NULL), "PTE tables cannot be used up");
 	/*
 	 * The system call returns the old end if it fails, which the C library
@@ -131,7 +131,7 @@ TEST_F(mremap, brk_shrink_starved)
 	err = brk(half) ? errno : 0;
 	if (!err && sbrk(0) != half)
 		err = ENOMEM;
-	(void)thp_inject_task(getpid(), false);
+	(void)thp_inject_own(false);
 	fired = thp_inject_fired();
 	thp_inject_report("targeted", lazy, fired, "%s", thp_errno_name(err));
 	if (lazy) {

@@ -114,15 +114,15 @@ static int uffd_move_second_starved(const void *arg, struct thp_why *why)
 		if (thp_obs_state(m->thp + i * pmd, pmd, &state) || state != THP_STATE_PMD)
 			return thp_skip(why, THP_FRAGMENTED);
 
-	(void)thp_inject_task(getpid(), true);
+	(void)thp_inject_own(true);
 	ret = thp_inject_drain(NULL);
 	if (ret) {
-		(void)thp_inject_task(getpid(), false);
+		(void)thp_inject_own(false);
 		return thp_why(why, ret, "PTE tables cannot be used up: %s", thp_errno_name(ret));
 	}
 	ret = thp_uffd_move(m->uffd, to, m->thp, pmd + pmd / 2, &moved);
 	ret2 = thp_uffd_move(m->uffd, to + pmd, m->thp + pmd, pmd / 2, NULL);
-	(void)thp_inject_task(getpid(), false);
+	(void)thp_inject_own(false);
 	if (moved == -EAGAIN)
 		return thp_why(why, -EAGAIN, "the first THP is in use");
 	if (moved < 0)

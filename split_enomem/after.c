@@ -249,7 +249,7 @@ static int after_round(const struct split_op *op, struct thp_map *m, struct thp_
 
 	TRY(thp_inject_self(why));
 	err = split_run(op, m);
-	(void)thp_inject_task(getpid(), false);
+	(void)thp_inject_own(false);
 	ret = thp_obs_state(m->thp, thp_env.pmd, &state);
 	if (ret)
 		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));

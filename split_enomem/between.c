@@ -144,7 +144,7 @@ static int between_once(const struct starve_job *job, struct thp_map *m, struct 
 	long fired;
 	int ret;
 
-	ret = thp_inject_task(getpid(), true);
+	ret = thp_inject_own(true);
 	if (!ret)
 		ret = thp_inject_grant(1);
 	fired = thp_inject_fired();
@@ -154,7 +154,7 @@ static int between_once(const struct starve_job *job, struct thp_map *m, struct 
 	thp_deadline_start(&d, getpid(), THP_RETURN_MS);
 	ret = split_run_at(op, m, m->area, m->area_len - thp_env.pmd / 2);
 	refaulter_set(REFAULT_REST);
-	(void)thp_inject_task(getpid(), false);
+	(void)thp_inject_own(false);
 	fired = thp_inject_fired() - fired;
 	job->result->ret = ret;
 	if (thp_deadline_over(&d))
@@ -176,7 +176,7 @@ static int between_try(const struct starve_job *job, int try, struct thp_why *wh
 	int ret;
 
 	/* Its preparation needs tables. */
-	ret = thp_inject_task(getpid(), false);
+	ret = thp_inject_own(false);
 	if (!ret)
 		ret = between_new(&m, run->between, why);
 	if (ret)

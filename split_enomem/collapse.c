@@ -83,7 +83,7 @@ static int collapse_once(struct thp_map *m, int *err, long *fired, struct thp_wh
 	TRY(thp_inject_self(why));
 	tables = thp_obs_vmpte(0);
 	*err = madvise(m->thp, thp_env.pmd, MADV_COLLAPSE) ? -errno : 0;
-	TRY(thp_inject_task(getpid(), false));
+	TRY(thp_inject_own(false));
 	*fired = thp_inject_fired();
 	return collapse_judge(m, *err, tables, why);
 }

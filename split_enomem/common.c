@@ -66,7 +66,7 @@ static int nth_with_thps(struct thp_why *why)
 static int drain_own_tables(struct thp_why *why)
 {
 	TRY(thp_inject_self(why));
-	return thp_inject_task(getpid(), false);
+	return thp_inject_own(false);
 }
 
 /*

@@ -296,7 +296,7 @@ static int leak_run(struct thp_map *m, const struct leak_of *of, int *op_ret,
 	if (of->nth)
 		return leak_shot(m, op, op_ret, why);
 	if (of->refused)
-		thp_inject_task(getpid(), true);
+		thp_inject_own(true);
 	if (of->edges) {
 		ret = thp_inject_grant(1);
 		if (ret)
@@ -308,7 +308,7 @@ static int leak_run(struct thp_map *m, const struct leak_of *of, int *op_ret,
 		*op_ret = of->rival ? run_raced(op, m) : split_run(op, m);
 	}
 	if (of->refused)
-		thp_inject_task(getpid(), false);
+		thp_inject_own(false);
 	return 0;
 }
 

@@ -98,7 +98,7 @@ static int remains_round(struct remains_job *job, int nth, struct thp_why *why)
 	if (job->of->every_table) {
 		TRY(thp_inject_self(why));
 		(void)split_run_at(op, &job->m, page, thp_env.page);
-		return thp_inject_task(getpid(), false) ? : 1;
+		return thp_inject_own(false) ? : 1;
 	}
 	/* Pages that are set aside are whole pages. */
 	ret = job->of->slabs ? 0 : thp_inject_nth_drain(job->fd);

@@ -189,9 +189,9 @@ static int starve_shrinker(const void *arg, struct thp_why *why)
 	TRY(thp_inject_tables(why));
 	TRY(drain_own_tables(why));
 	*unasked->starved = getpid();
-	TRY(thp_inject_task(getpid(), true));
+	TRY(thp_inject_own(true));
 	TRY(shrink_until_refused(&m, why));
-	TRY(thp_inject_task(getpid(), false));
+	TRY(thp_inject_own(false));
 	thp_obs_events(&e[1]);
 	TRY(refused_split("the shrinker", &m, why));
 	if (thp_env.contract == THP_EAGER && e[1].underused <= e[0].underused)

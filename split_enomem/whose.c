@@ -229,7 +229,7 @@ static int whose_starve(struct whose *w, struct thp_why *why)
 
 	TRY(thp_inject_self(why));
 	err = thp_uffd_wp(w->uffd, m->thp - thp_env.page, thp_env.page + thp_env.pmd / 2, 1);
-	(void)thp_inject_task(getpid(), false);
+	(void)thp_inject_own(false);
 	if (err != want)
 		return thp_why(why, -EPROTO, "by a starved monitor: %s, expected %s",
 			       thp_errno_name(err), thp_errno_name(want));

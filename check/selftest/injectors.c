@@ -23,9 +23,9 @@ TEST_F(oracle, injector_silent)
 	THP_NEEDS(THP_NEED_FAIL_PAGE);
 	THP_REQUIRE_OK(thp_inject_tables(&why), &why);
 	THP_CHECK(!thp_inject_fired(), "%ld failures before anything failed", thp_inject_fired());
-	THP_REQUIRE_OK(thp_inject_task(getpid(), true), &why);
+	THP_REQUIRE_OK(thp_inject_own(true), &why);
 	getppid();
-	THP_REQUIRE_OK(thp_inject_task(getpid(), false), &why);
+	THP_REQUIRE_OK(thp_inject_own(false), &why);
 	THP_CHECK(!thp_inject_fired(), "%ld failures of getppid()", thp_inject_fired());
 }
 
@@ -39,9 +39,9 @@ TEST_F(oracle, injector_hits)
 	THP_NEEDS(THP_NEED_FAIL_PAGE | THP_NEED_POPULATE);
 	THP_REQUIRE_OK(thp_map_create(m, THP_SMALL, &why), &why);
 	THP_REQUIRE_OK(thp_inject_tables(&why), &why);
-	THP_REQUIRE_OK(thp_inject_task(getpid(), true), &why);
+	THP_REQUIRE_OK(thp_inject_own(true), &why);
 	ret = madvise(m->thp, thp_env.page, MADV_POPULATE_WRITE) ? -errno : 0;
-	THP_REQUIRE_OK(thp_inject_task(getpid(), false), &why);
+	THP_REQUIRE_OK(thp_inject_own(false), &why);
 	THP_CHECK(ret == -ENOMEM, "MADV_POPULATE_WRITE without a table: %s, expected ENOMEM",
 		  thp_errno_name(ret));
 	THP_CHECK(thp_inject_fired() == 1, "%ld failures, expected 1", thp_inject_fired());

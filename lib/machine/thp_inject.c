@@ -276,9 +276,13 @@ int thp_inject_task(pid_t pid, bool fail)
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/make-it-fail", pid);
-	if (pid == getpid())
-		thp_run_starve(fail);
 	return thp_write_file(path, fail ? "1" : "0");
+}
+
+int thp_inject_own(bool fail)
+{
+	thp_run_starve(fail);
+	return thp_inject_task(getpid(), fail);
 }
 
 long thp_inject_fired(void)
@@ -376,13 +380,13 @@ int thp_inject_nth_drain(int fd)
 
 int thp_inject_self(struct thp_why *why)
 {
-	int ret = thp_inject_task(getpid(), true);
+	int ret = thp_inject_own(true);
 
 	if (ret)
 		return thp_why(why, ret, "make-it-fail: %s", thp_errno_name(ret));
 	ret = thp_inject_drain(why);
 	if (ret)
-		(void)thp_inject_task(getpid(), false);
+		(void)thp_inject_own(false);
 	return ret;
 }
 

@@ -46,8 +46,14 @@ int thp_inject_any(int min_order, struct thp_why *why);
  */
 int thp_inject_slabs(struct thp_why *why);
 
-/* Marks a task: from now on its allocations fail (or no longer). 0 or -errno. */
+/*
+ * Marks a task, which the caller watches: from now on its allocations fail (or no longer). 0
+ * or -errno.
+ */
 int thp_inject_task(pid_t pid, bool fail);
+
+/* The same of the calling task, which the guardian watches: see thp_run_starve(). */
+int thp_inject_own(bool fail);
 
 /* Failures since thp_inject_tables() or thp_inject_any(), or -errno. */
 long thp_inject_fired(void);
@@ -76,7 +82,7 @@ int thp_inject_nth_drain(int fd);
 
 /*
  * After thp_inject_tables(): from now on the calling task gets no PTE table, until
- * thp_inject_task(getpid(), false). 0; -errno with a cause: it is not failing.
+ * thp_inject_own(false). 0; -errno with a cause: it is not failing.
  */
 int thp_inject_self(struct thp_why *why);
 

@@ -235,7 +235,7 @@ static int move_slot(struct thp_move *mv, unsigned int slot)
 	if (mv->c.how == THP_MOVE_DONTUNMAP)
 		flags |= MREMAP_DONTUNMAP;
 	if (mv->starve) {
-		ret = thp_inject_task(getpid(), true);
+		ret = thp_inject_own(true);
 		if (!ret)
 			ret = thp_inject_drain(NULL);
 	}
@@ -268,7 +268,7 @@ static int move_slot(struct thp_move *mv, unsigned int slot)
 	if (mv->c.how != THP_MOVE_UFFD)
 		ret = p == MAP_FAILED ? -errno : p == want ? 0 : -EPROTO;
 	if (mv->starve)
-		(void)thp_inject_task(getpid(), false);
+		(void)thp_inject_own(false);
 	if (mv->nth_fd >= 0)
 		mv->fired = thp_inject_nth_disarm(mv->nth_fd);
 	return ret;

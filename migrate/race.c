@@ -70,7 +70,8 @@ static long swapped_pages(struct thp_race *r)
 	size_t i;
 
 	for (i = 0; i < thp_env.nr; i++)
-		found += !thp_obs_pagemap(thp_page(&r->map, i), &entry, 1) && entry & THP_PM_SWAPPED;
+		found += !thp_obs_pagemap(thp_page(&r->map, i), &entry, 1) &&
+			 entry & THP_PM_SWAPPED;
 	return found;
 }
 

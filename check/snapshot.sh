@@ -7,7 +7,7 @@
 settings()
 {
 	find /sys/kernel/mm/transparent_hugepage /sys/kernel/debug/fail* \
-		/sys/kernel/debug/hwpoison -type f 2>/dev/null |
+		/sys/kernel/debug/hwpoison /sys/module/zswap/parameters -type f 2>/dev/null |
 		grep -Ev '/(stats/.*|full_scans|pages_collapsed)$'
 	ls -d /proc/sys/vm/* /proc/sys/kernel/panic_on_* /proc/sys/kernel/printk \
 		/proc/sys/kernel/core_pattern /proc/sys/kernel/sched_*
@@ -20,6 +20,9 @@ sed 's/^/mount: /' /proc/mounts
 find /sys/fs/cgroup /sys/kernel/debug -name 'thp*' -type d 2>/dev/null |
 	sed 's/^/directory: /'
 awk 'NR > 1 { print "swap: " $1 }' /proc/swaps
+for zram in /sys/block/zram*; do
+	[ ! -e "$zram" ] || echo "zram: $zram"
+done
 for loop in /sys/block/loop*/loop/backing_file; do
 	[ ! -e "$loop" ] || echo "loop device: $(cat "$loop")"
 done

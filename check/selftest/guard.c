@@ -223,4 +223,11 @@ TEST_F(lib, settings)
 	THP_CHECK_OK(thp_settings_restore(mark, &why), &why);
 	THP_CHECK_OK(thp_settings_note(THP_SETTINGS_MODULE "no_such", "1"), &why);
 	THP_CHECK(thp_settings_restore(mark, &why) == -ENOENT, "a file of a module was unloaded");
+	/* So does a file that is not swapped to; others are not written. */
+	thp_why_clear(&why);
+	THP_CHECK_OK(thp_settings_note("/dev/null", THP_SETTINGS_SWAPOFF), &why);
+	THP_CHECK_OK(thp_settings_note("/no/such/area", THP_SETTINGS_SWAPOFF), &why);
+	THP_CHECK_OK(thp_settings_restore(mark, &why), &why);
+	THP_CHECK_OK(thp_settings_note("/no/such/area", "swapon"), &why);
+	THP_CHECK(thp_settings_restore(mark, &why) == -ENOENT, "an area was swapped to");
 }

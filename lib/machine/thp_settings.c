@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -249,6 +250,9 @@ static int restore_line(char *line, struct thp_why *why)
 	if (!strncmp(line, THP_SETTINGS_MODULE, strlen(THP_SETTINGS_MODULE)) &&
 	    !strcmp(tab + 1, THP_SETTINGS_UNLOAD))
 		ret = unload(line + strlen(THP_SETTINGS_MODULE));
+	else if (!strcmp(tab + 1, THP_SETTINGS_SWAPOFF))
+		/* EINVAL: a test has done so. */
+		ret = swapoff(line) && errno != EINVAL && errno != ENOENT ? -errno : 0;
 	else
 		ret = thp_write_file(line, tab + 1);
 	if (ret)

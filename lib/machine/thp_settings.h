@@ -33,12 +33,14 @@ int thp_settings_set_undo(const char *path, const char *value, const char *undo)
 
 /*
  * Records how to undo a change that the caller makes itself; 0 or -errno. With the sysfs
- * directory of a module and THP_SETTINGS_UNLOAD, restoring unloads the module.
+ * directory of a module and THP_SETTINGS_UNLOAD, restoring unloads the module; with a swap
+ * area and THP_SETTINGS_SWAPOFF, it is swapped to no longer.
  */
 int thp_settings_note(const char *path, const char *undo);
 
 #define THP_SETTINGS_MODULE "/sys/module/"
 #define THP_SETTINGS_UNLOAD "unload"
+#define THP_SETTINGS_SWAPOFF "swapoff"
 
 /* Position in the state file, for thp_settings_restore(); bytes. */
 long thp_settings_mark(void);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
+#include <stdio.h>
+#include <sys/mman.h>
 
 #include "thp_contract.h"
 #include "thp_swap.h"
@@ -55,7 +57,7 @@ int thp_swapped_expect(const struct thp_meter *m, const struct thp_swapped *here
 					    what, why);
 }
 
-bool thp_swap_by_zswap(void)
+static bool zswap_enabled(void)
 {
 	char text[8];
 
@@ -63,11 +65,61 @@ bool thp_swap_by_zswap(void)
 	       text[0] == 'Y';
 }
 
+bool thp_swap_by_zswap(void)
+{
+	char path[192];
+
+	snprintf(path, sizeof(path), "%s/zswap", thp_env.debugfs);
+	return zswap_enabled() || (thp_env.debugfs[0] && thp_file_exists(path));
+}
+
+/* Pages of a THP in swap that mincore() finds in the swap cache; all, if it fails. */
+static size_t cached(const char *thp)
+{
+	static unsigned char vec[256];
+	size_t first, n, i, in = 0;
+
+	for (first = 0; first < thp_env.nr; first += n) {
+		n = thp_env.nr - first < sizeof(vec) ? thp_env.nr - first : sizeof(vec);
+		if (mincore((char *)thp + first * thp_env.page, n * thp_env.page, vec))
+			return thp_env.nr;
+		for (i = 0; i < n; i++)
+			in += vec[i] & 1;
+	}
+	return in;
+}
+
+/* The guests of the lab have two. */
+#define DROP_NODES 2
+
+int thp_swap_drop(const char *thp, struct thp_why *why)
+{
+	char path[64];
+	size_t left;
+	int try, node;
+
+	for (try = 0; (left = cached(thp)) && try < 20; try++) {
+		for (node = 0; node < DROP_NODES; node++) {
+			snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/reclaim",
+				 node);
+			(void)thp_write_file(path, "2M swappiness=max");
+		}
+	}
+	if (left)
+		return thp_why(why, -EAGAIN, "%zu pages are still in the swap cache", left);
+	return 0;
+}
+
+enum thp_state thp_swap_state_in(void)
+{
+	return thp_swap_by_zswap() ? THP_STATE_PTE : THP_STATE_PMD;
+}
+
 bool thp_swap_owes_entries(void)
 {
 	long long total = thp_read_field("/proc/meminfo", "SwapTotal");
 	long long free = thp_read_field("/proc/meminfo", "SwapFree");
 
-	return !thp_env_missing(THP_NEED_PMD_SWAP) && !thp_swap_by_zswap() && free > 0 &&
+	return !thp_env_missing(THP_NEED_PMD_SWAP) && !zswap_enabled() && free > 0 &&
 	       free >= total / 4 * 3;
 }

@@ -50,9 +50,21 @@ int thp_swapped_expect(const struct thp_meter *m, const struct thp_swapped *here
 
 /*
  * Whether zswap may take part, which stores base pages only: then a kernel that swaps a
- * THP in splits its entry.
+ * THP in splits its entry. That goes on after zswap was disabled, as it may still have
+ * pages (zswap_never_enabled()): its folder in debugfs tells that it was enabled since boot.
  */
 bool thp_swap_by_zswap(void);
+
+/*
+ * Gets a THP in swap out of the swap cache: reclaim leaves it there if its I/O is not over
+ * when it looks, or if somebody has a reference, and takes it the next time. This asks every
+ * node for a little reclaim, for which only root may (Linux 6.17). 0; -EAGAIN with a cause if
+ * pages of it are still cached.
+ */
+int thp_swap_drop(const char *thp, struct thp_why *why);
+
+/* How an entry is mapped after all of it was read: by a PMD, or PTEs if zswap may take part. */
+enum thp_state thp_swap_state_in(void);
 
 /*
  * Whether a kernel that knows entries has no excuse for making none: no zswap, and at

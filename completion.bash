@@ -67,11 +67,12 @@ _thp_lazy_pte_lab()
 		else
 			case ${COMP_WORDS[1]} in
 			run | shell | build | compare | report)
-				words="stock reference $(sed -n 's/^kernel[[:space:]]*//p' \
+				words="stock reference pmdswap $(sed -n 's/^kernel[[:space:]]*//p' \
 					"$dir/kernels")";;
 			mutants | baseline)
-				words=$(sed -n 's/^\([a-z][a-z0-9_]*\) | .*/\1/p' \
-					"$dir/kernel/mutants/list" 2>/dev/null);;
+				words="pmdswap $(sed -n 's/^\([a-z][a-z0-9_]*\) | .*/\1/p' \
+					"$dir/kernel/mutants/list" \
+					"$dir/kernel/pmdswap/mutants/list" 2>/dev/null)";;
 			evidence)
 				words='runs mutants reverts coverage baseline';;
 			esac

@@ -15,6 +15,8 @@ for tool in qemu-system-x86_64 cpio flex bison; do
 done
 
 try "list and patches name the same mutants" lab/kernel/mutants/verify
+try "list and patches of PMD swap entries name the same mutants" \
+	lab/kernel/mutants/verify lab/kernel/pmdswap/mutants
 
 # shellcheck disable=SC2086 # a list
 lab/lab mutants --output "$work/campaign" $sample > "$work/out" 2> "$log" </dev/null

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The cases of a campaign (see lib/campaign.sh) from the list of mutants: first each
-# kernel without any. -v names: the mutants wanted, or blank for all.
+# kernel without any. -v names: the mutants wanted, "pmdswap" for all of PMD swap entries,
+# or blank for all others.
 
-names ~ /^ *$/ || index(names, " " $1 " ") {
+(names ~ /^ *$/ ? $2 !~ /^pmdswap-/ : index(names, " " $1 " ") ||
+ ($2 ~ /^pmdswap-/ && index(names, " pmdswap "))) {
 	kernel = "mutants-" $2
 	if (!seen[kernel]++)
 		first = first "none-" $2 "\t" kernel \

@@ -7,8 +7,8 @@
 # $key and the C_* that differ, for the cases that the arguments name.
 
 campaign_mutants() {
-	lab_rows_check "$LAB_MUTANTS" mutant "$@" || exit
-	campaign_kernel mutants-x86_64
+	lab_mutants_check "$@" || exit
+	campaign_kernel "$(lab_mutants_kernel "$@")"
 }
 
 campaign_reverts() {

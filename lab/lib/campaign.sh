@@ -11,6 +11,7 @@
 # again, so a campaign can be taken up again.
 
 LAB_MUTANTS=$LAB_DIR/kernel/mutants/list
+LAB_MUTANTS_PMDSWAP=$LAB_DIR/kernel/pmdswap/mutants/list
 LAB_TAB=$(printf '\t')
 
 LAB_REVERTS=$LAB_DIR/kernel/reverts/list
@@ -34,6 +35,27 @@ lab_rows_check() (
 # Fields: name, arch, kind, patch, place, bug, harm, program, note
 lab_mutants() (
 	lab_rows "$LAB_MUTANTS"
+	lab_rows "$LAB_MUTANTS_PMDSWAP"
+)
+
+# Whether each NAME is a mutant, or "pmdswap" for all of that list.
+lab_mutants_check() (
+	for name; do
+		[ "$name" = pmdswap ] || lab_mutants | cut -f 1 | grep -qxF "$name" ||
+			lab_die "no mutant '$name' in $LAB_MUTANTS"
+	done
+)
+
+# The kernel that names the campaign of these mutants.
+lab_mutants_kernel() (
+	kernel=mutants-x86_64
+	for name; do
+		if [ "$name" = pmdswap ] || lab_rows "$LAB_MUTANTS_PMDSWAP" |
+			cut -f 1 | grep -qxF "$name"; then
+			kernel=mutants-pmdswap-x86_64
+		fi
+	done
+	echo "$kernel"
 )
 
 # Fields: number, kernel, program, note
@@ -245,7 +267,8 @@ lab_mutants_table() (
 	awk -F '\t' -f "$LAB_AWK/mutants-table.awk" "$1/results" "$1/mutants"
 )
 
-# The cases of the mutants named, or of all: first the kernel without any.
+# The cases of the mutants named, or of all but those of PMD swap entries: first the
+# kernel without any.
 lab_mutants_cases() (
 	lab_mutants >"$1/mutants"
 	awk -F '\t' -v names=" $2 " -f "$LAB_AWK/mutants-cases.awk" \

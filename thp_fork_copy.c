@@ -47,6 +47,7 @@
 #include "fork_copy/race_rmap.c"
 #include "fork_copy/device.c"
 #include "fork_copy/zero_life.c"
+#include "fork_copy/swapped.c"
 
 static void init(void)
 {

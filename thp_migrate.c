@@ -31,6 +31,7 @@
 #include "thp_race.h"
 #include "thp_set.h"
 #include "thp_swap.h"
+#include "thp_swapdev.h"
 #include "thp_uapi.h"
 #include "thp_uffd.h"
 
@@ -55,6 +56,9 @@
 #include "migrate/state_set.c"
 #include "migrate/state_look.c"
 #include "migrate/state.c"
+#include "migrate/slots.c"
+#include "migrate/swapin.c"
+#include "migrate/zswap.c"
 
 static void init(void)
 {

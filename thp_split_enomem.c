@@ -26,6 +26,8 @@
 #include "thp_move.h"
 #include "thp_proc.h"
 #include "thp_race.h"
+#include "thp_swap.h"
+#include "thp_swapdev.h"
 #include "thp_uapi.h"
 #include "thp_uffd.h"
 
@@ -46,5 +48,6 @@
 #include "split_enomem/collapse.c"
 #include "split_enomem/room.c"
 #include "split_enomem/whose.c"
+#include "split_enomem/swapped.c"
 
 THP_MAIN_INIT("thp_split_enomem", split_register_variants);

@@ -316,7 +316,7 @@ TEST_F(entry, met)
 
 	THP_SKIP_IF(race_missing(&variant->set));
 	THP_REQUIRE_OK(thp_obs_events(&self->before), &self->why);
-	THP_REQUIRE_OK(run_race(&variant->set, &self->report, &self->why), &self->why);
+	THP_REQUIRE_OK(run_race(&variant->set, NULL, &self->report, &self->why), &self->why);
 	THP_REQUIRE_OK(thp_obs_events(&self->after), &self->why);
 	splits = self->after.split_pmd - self->before.split_pmd;
 	/* If the target could not be a THP, migration itself has split. */

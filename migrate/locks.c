@@ -49,7 +49,7 @@ TEST_F(locks, reclaim_split)
 	for (i = 0; i < 2 && node_reclaim[i][0]; i++)
 		(void)thp_write_file(node_reclaim[i], "32M swappiness=max");
 	THP_SKIP_IF(race_missing(&set));
-	THP_REQUIRE_OK(run_race(&set, &self->report, &self->why), &self->why);
+	THP_REQUIRE_OK(run_race(&set, NULL, &self->report, &self->why), &self->why);
 	if (!self->report.hits[0] || !self->report.hits[1])
 		THP_SKIP("needs memory to swap out, and a huge page to split meanwhile");
 }

@@ -9,6 +9,9 @@ struct race_set {
 	struct thp_actor actors[THP_RACE_ACTORS];
 	uint64_t needs;
 	bool words;		/* an actor zaps: the pattern is lost */
+	bool swaps;		/* an actor swaps the THP out: judge_swapped() */
+	bool limited;		/* ... into half the swap that it needs, so its folio is split */
+	bool off;		/* an actor turns a swap area off, which is the suite's own */
 	int ms;
 	long min_hits;
 };
@@ -25,6 +28,7 @@ struct race_report {
 struct race_arg {
 	const struct race_set *set;
 	struct race_report *report;	/* shared */
+	const struct thp_cg *cg;	/* of its process; NULL: that of the test */
 };
 
 /* Unmaps everything: the tables of the range match its state. */
@@ -163,6 +167,8 @@ static int race_body(struct thp_chan *chan, void *arg)
 	 * descriptor.
 	 */
 	pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (ra->cg && thp_cg_join(ra->cg, getpid()))
+		return thp_why(why, -EIO, "control group cannot be joined");
 	base = thp_obs_vmpte(0);
 	TRY(thp_map_new(&race.map, THP_ANON, why));
 	TRY(prove_actors(&race, actors, n, why));
@@ -178,11 +184,35 @@ static int race_body(struct thp_chan *chan, void *arg)
 	return ret ? ret : settle(&race, base, why);
 }
 
+/*
+ * Whether swap-out did in the race what it is there for: it makes PMD swap entries if the
+ * kernel knows them, and splits the folio, and the PMD with it, if there is no room for one.
+ */
+static int judge_swapped(const struct race_set *set, const struct thp_events *before,
+			 struct thp_why *why)
+{
+	long long entries, fallbacks;
+	struct thp_events after;
+
+	thp_obs_events(&after);
+	entries = thp_difference(before->swpout_pmd, after.swpout_pmd);
+	fallbacks = thp_difference(before->swpout_fallback, after.swpout_fallback);
+	printf("# swapped out: %lld PMD swap entries, %lld folios split\n", entries, fallbacks);
+	if (set->limited && fallbacks <= 0)
+		return thp_skip(why, "needs a kernel that splits a THP for which swap has no room");
+	if (!set->limited && thp_swap_owes_entries() && entries <= 0)
+		return thp_why(why, -EPROTO,
+			       "no PMD swap entry was made, but the kernel has thp_swpout_pmd and swap is free");
+	return 0;
+}
+
 /* Runs a race in a child; *@report has the results of its actors. */
-static int run_race(const struct race_set *set, struct race_report *report, struct thp_why *why)
+static int run_race(const struct race_set *set, const struct thp_cg *cg,
+		    struct race_report *report, struct thp_why *why)
 {
 	int limit = THP_RACE_ACTORS * (THP_MEET_MS + 5 * set->ms * (int)thp_env.scale), ret, i;
-	struct race_arg arg = { .set = set };
+	struct race_arg arg = { .set = set, .cg = cg };
+	struct thp_events before;
 	struct thp_map map;
 	long long residue;
 
@@ -194,12 +224,15 @@ static int run_race(const struct race_set *set, struct race_report *report, stru
 	TRY(thp_map_new(&map, THP_ANON, why));
 	thp_map_destroy(&map);
 	TRY(thp_race_residue(&residue));
+	thp_obs_events(&before);
 	ret = thp_child_run(race_body, &arg, limit, why);
 	if (!ret)
 		ret = thp_race_no_residue(residue, SLACK_KB, why);
 	for (i = 0; i < THP_RACE_ACTORS && set->actors[i].step; i++)
 		printf("# %s: %ld steps, %ld hits\n", set->actors[i].name,
 		       arg.report->loops[i], arg.report->hits[i]);
+	if (!ret && set->swaps)
+		ret = judge_swapped(set, &before, why);
 	*report = *arg.report;
 	munmap(arg.report, sizeof(*arg.report));
 	return ret;
@@ -214,6 +247,7 @@ static const char *race_missing(const struct race_set *set)
 
 FIXTURE(race) {
 	struct race_report report;
+	struct thp_cg cg;
 	struct thp_why why;
 };
 
@@ -235,6 +269,7 @@ FIXTURE_VARIANT(race) {
 #define PIN	{ .name = "pin", .step = act_pin }
 #define MOVE	{ .name = "move", .step = act_move }
 #define RECLAIM	{ .name = "reclaim", .step = act_reclaim }
+#define SWAPOFF	{ .name = "swapoff", .step = act_swapoff }
 
 FIXTURE_VARIANT_ADD(race, split_collapse) {
 	.set = {
@@ -301,14 +336,56 @@ FIXTURE_VARIANT_ADD(race, zap_fork) {
 FIXTURE_VARIANT_ADD(race, pageout_split) {
 	.set = {
 		.actors = { PAGEOUT, SPLIT, COLLAPSE, TOUCH },
-		.needs = THP_NEED_SWAP | THP_NEED_COLLAPSE, .ms = RACE_MS,
+		.needs = THP_NEED_SWAP | THP_NEED_COLLAPSE, .swaps = true, .ms = RACE_MS,
 	},
 };
 
 FIXTURE_VARIANT_ADD(race, pageout_fork) {
 	.set = {
 		.actors = { PAGEOUT, FORK, COLLAPSE },
-		.needs = THP_NEED_SWAP | THP_NEED_COLLAPSE, .ms = RACE_MS,
+		.needs = THP_NEED_SWAP | THP_NEED_COLLAPSE, .swaps = true, .ms = RACE_MS,
+	},
+};
+
+/* The same with so little swap that the folio is split, on any kernel. */
+FIXTURE_VARIANT_ADD(race, pageout_limited) {
+	.set = {
+		.actors = { PAGEOUT, SPLIT, COLLAPSE, TOUCH },
+		.needs = THP_NEED_SWAP | THP_NEED_COLLAPSE | THP_NEED_MEMCG, .swaps = true,
+		.limited = true, .ms = RACE_MS,
+	},
+};
+
+/* PMD swap entries are copied, faulted in, and split; all of them at the same time. */
+FIXTURE_VARIANT_ADD(race, entry_fork) {
+	.set = {
+		.actors = { PAGEOUT, FORK, SPLIT, TOUCH },
+		.needs = THP_NEED_SWAP | THP_NEED_PMD_SWAP, .swaps = true, .ms = RACE_MS,
+	},
+};
+
+/* swapoff finds entries that others split, fault in, copy, and give up. */
+FIXTURE_VARIANT_ADD(race, entry_swapoff) {
+	.set = {
+		.actors = { PAGEOUT, SWAPOFF, FORK, TOUCH },
+		.needs = THP_NEED_SWAP | THP_NEED_PMD_SWAP | THP_NEED_SWAPDEV, .swaps = true,
+		.off = true, .ms = 2 * RACE_MS,
+	},
+};
+
+FIXTURE_VARIANT_ADD(race, entry_swapoff_split) {
+	.set = {
+		.actors = { PAGEOUT, SWAPOFF, SPLIT, COLLAPSE },
+		.needs = THP_NEED_SWAP | THP_NEED_PMD_SWAP | THP_NEED_SWAPDEV | THP_NEED_COLLAPSE,
+		.swaps = true, .off = true, .ms = 2 * RACE_MS,
+	},
+};
+
+FIXTURE_VARIANT_ADD(race, entry_zap) {
+	.set = {
+		.actors = { PAGEOUT, ZAP, SPLIT_W, TOUCH_W },
+		.needs = THP_NEED_SWAP | THP_NEED_PMD_SWAP, .words = true, .swaps = true,
+		.ms = RACE_MS,
 	},
 };
 
@@ -348,12 +425,30 @@ FIXTURE_SETUP(race)
 
 FIXTURE_TEARDOWN_PARENT(race)
 {
+	THP_CHECK(!thp_cg_destroy(&self->cg), "control group cannot be removed");
 	thp_teardown(_metadata);
+}
+
+/* A control group that may swap half a THP: version 1 has no such limit. */
+static int race_limit(struct thp_cg *cg, struct thp_why *why)
+{
+	char path[256];
+
+	if (thp_env.memcg != 2)
+		return thp_skip(why, "needs the memory controller of cgroup v2");
+	TRY(thp_cg_create(cg, "race", why));
+	snprintf(path, sizeof(path), "%s/memory.swap.max", cg->path);
+	return thp_write_fmt(path, "%zu", thp_env.pmd / 2);
 }
 
 THP_COVERS(race, bounded, "race-split race-fault race-fork race-zap race-collapse");
 TEST_F(race, bounded)
 {
 	THP_SKIP_IF(race_missing(&variant->set));
-	THP_REQUIRE_OK(run_race(&variant->set, &self->report, &self->why), &self->why);
+	if (variant->set.limited)
+		THP_REQUIRE_OK(race_limit(&self->cg, &self->why), &self->why);
+	if (variant->set.off)
+		THP_REQUIRE_OK(thp_swapdev_on(&race_swapdev, 64UL << 20, &self->why), &self->why);
+	THP_REQUIRE_OK(run_race(&variant->set, variant->set.limited ? &self->cg : NULL,
+				&self->report, &self->why), &self->why);
 }

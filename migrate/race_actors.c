@@ -280,6 +280,21 @@ static int act_pageout(struct thp_race *r, struct thp_actor *a, struct thp_why *
 	return 0;
 }
 
+static struct thp_swapdev race_swapdev;
+
+/* Without enough memory, or with a signal, the area is swapped to as before. */
+static int act_swapoff(struct thp_race *r, struct thp_actor *a, struct thp_why *why)
+{
+	int ret = thp_swapdev_off(&race_swapdev);
+
+	(void)r;
+	if (ret && ret != -ENOMEM && ret != -EINTR)
+		return thp_why(why, ret, "swapoff: %s", thp_errno_name(ret));
+	a->hits += !ret;
+	ret = ret ? 0 : thp_swapdev_again(&race_swapdev);
+	return ret ? thp_why(why, ret, "swapon: %s", thp_errno_name(ret)) : 0;
+}
+
 /* Files that reclaim from the nodes with memory; the second may be empty. */
 static char node_reclaim[2][64];
 

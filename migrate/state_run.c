@@ -365,7 +365,7 @@ static int state_swap_in(struct state *s, struct thp_why *why)
 	for (i = 0; i < thp_env.nr && !ret && s->bit != BIT_DIRTY; i++)
 		(void)thp_peek(thp_page(&s->m, i));
 	if (s->after == THP_STATE_PMD_SWAP && s->bit != BIT_DIRTY)
-		s->after = thp_swap_by_zswap() ? THP_STATE_PTE : THP_STATE_PMD;
+		s->after = thp_swap_state_in();
 	return ret;
 }
 
@@ -411,6 +411,25 @@ static int state_uffd_move_swapped(struct state *s, struct thp_why *why)
 
 	/* Discarded pages cannot be moved. */
 	return ret || s->after == THP_STATE_NONE ? ret : state_uffd_move(s, why);
+}
+
+/* swapoff reads all of it back, and maps what was one entry by a PMD. */
+static int state_off_swapped(struct state *s, struct thp_why *why)
+{
+	static struct thp_swapdev dev;
+	int ret;
+
+	if (!dev.path[0])
+		TRY(thp_swapdev_on(&dev, 64UL << 20, why));
+	else
+		(void)thp_swapdev_again(&dev);
+	TRY(state_swap(s, why));
+	ret = thp_swapdev_off(&dev);
+	if (ret)
+		return state_errno(why, ret, "swapoff");
+	if (s->after == THP_STATE_PMD_SWAP)
+		s->after = thp_swap_state_in();
+	return 0;
 }
 
 /* Collapse refuses protected pages (SCAN_PTE_UFFD). */

@@ -99,7 +99,7 @@ THP_COVERS(vma, split_fault, "race-vma-split split-mprotect");
 TEST_F(vma, split_fault)
 {
 	THP_SKIP_IF(race_missing(&vma_race));
-	THP_REQUIRE_OK(run_race(&vma_race, &self->report, &self->why), &self->why);
+	THP_REQUIRE_OK(run_race(&vma_race, NULL, &self->report, &self->why), &self->why);
 	/* Then the CPUs were too busy to meet, and the test proves nothing about the kernel. */
 	if (!self->report.hits[0])
 		THP_SKIP("needs CPUs that are free for a fault to meet a VMA split");

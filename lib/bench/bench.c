@@ -10,6 +10,7 @@
 #include "bench_print.h"
 #include "bench_row.h"
 #include "bench_clock.h"
+#include "thp_clock.h"
 #include "thp_needs.h"
 #include "thp_run.h"
 #include "thp_settings.h"
@@ -38,8 +39,9 @@ struct figures {
 struct job {
 	struct bench bench;
 	char id[BENCH_ID];
-	unsigned int wanted;		/* rounds */
+	unsigned int wanted, least;	/* rounds */
 	unsigned int rounds;		/* that count */
+	long long ms;			/* that these took, with what is not measured */
 	bool counted;
 	struct figures round[ROUNDS_MAX];
 };
@@ -51,6 +53,7 @@ struct run {
 	struct job *job;
 	long mark;	/* of the settings, before the first */
 	unsigned int found, measured, noisy;
+	double ms_per_thp;	/* of a round of the row with less THPs; 0: not known */
 };
 
 static long long vmpte_of(struct bench *b)
@@ -99,22 +102,70 @@ static int try_once(struct bench *b, bool empty, struct bench_clock *clock, stru
 	return ret;
 }
 
+/* The least of several tries: what disturbs a process makes it longer, and never shorter. */
+static int try_least(struct bench *b, bool empty, struct bench_clock *clock, struct figures *least,
+		     struct thp_why *why)
+{
+	struct figures f;
+	unsigned int i;
+
+	TRY(try_once(b, empty, clock, least, why));
+	for (i = 1; i < (b->row->once ? 1 : BENCH_PAIRS); i++) {
+		TRY(try_once(b, empty, clock, &f, why));
+		if (f.ns < least->ns)
+			least->ns = f.ns;
+		if (f.instructions < least->instructions)
+			least->instructions = f.instructions;
+	}
+	return 0;
+}
+
 /* One round; the figures are those of all its THPs. */
 static int do_round(struct bench *b, struct bench_clock *clock, struct figures *f,
 		    struct thp_why *why)
 {
 	struct figures alone;
 
-	if (b->row->paired)
-		TRY(try_once(b, true, clock, &alone, why));
-	TRY(try_once(b, false, clock, f, why));
-	if (b->row->paired) {
-		f->ns -= alone.ns;
-		f->instructions -= alone.instructions;
-		f->bytes -= alone.bytes;
-		f->splits -= alone.splits;
-	}
+	if (!b->row->paired)
+		return try_once(b, false, clock, f, why);
+	TRY(try_least(b, true, clock, &alone, why));
+	TRY(try_least(b, false, clock, f, why));
+	f->ns -= alone.ns;
+	f->instructions -= alone.instructions;
+	f->bytes -= alone.bytes;
+	f->splits -= alone.splits;
 	return 0;
+}
+
+/* Whether one more round is wanted. */
+static bool goes_on(const struct job *job)
+{
+	return job->rounds < job->least ||
+	       (job->rounds < job->wanted && job->ms < (long long)BENCH_MS * thp_env.scale);
+}
+
+static int make_rounds(struct job *job, struct bench_clock *clock, struct thp_chan *chan)
+{
+	bool once = job->bench.row->once;
+	struct figures f;
+	long long begin = 0;
+	unsigned int try;
+	int ret = 0;
+
+	for (try = 0; try <= 2 * job->wanted && goes_on(job); try++) {
+		memset(&chan->why, 0, sizeof(chan->why));
+		ret = do_round(&job->bench, clock, &f, &chan->why);
+		if (ret && ret != -EAGAIN)
+			return ret;
+		/* The first one finds caches cold and allocates what later ones reuse. */
+		if (!ret && (try || once))
+			job->round[job->rounds++] = f;
+		if (!try)
+			begin = thp_now_ms();
+		job->ms = thp_now_ms() - begin;
+		thp_chan_beat(chan);
+	}
+	return job->rounds >= job->least ? 0 : ret ? ret : -EAGAIN;
 }
 
 /* The process of one measurement: all rounds, until enough of them count. */
@@ -122,9 +173,7 @@ static int all_rounds(struct thp_chan *chan, void *arg)
 {
 	struct bench_clock clock;
 	struct job *job = arg;
-	struct figures f;
-	unsigned int try;
-	int ret = 0;
+	int ret;
 
 	setpgid(0, 0);
 	if (!thp_run_begin(job->id, 60 * thp_env.scale))
@@ -132,18 +181,9 @@ static int all_rounds(struct thp_chan *chan, void *arg)
 	job->counted = !bench_clock_open(&clock);
 	thp_warm_up();
 	thp_own_pages();
-	for (try = 0; try <= 2 * job->wanted && job->rounds < job->wanted; try++) {
-		memset(&chan->why, 0, sizeof(chan->why));
-		ret = do_round(&job->bench, &clock, &f, &chan->why);
-		if (ret && ret != -EAGAIN)
-			break;
-		/* The first one finds caches cold and allocates what later ones reuse. */
-		if (!ret && try)
-			job->round[job->rounds++] = f;
-		thp_chan_beat(chan);
-	}
+	ret = make_rounds(job, &clock, chan);
 	bench_clock_close(&clock);
-	return job->rounds == job->wanted ? 0 : ret ? ret : -EAGAIN;
+	return ret;
 }
 
 /* The statistics of one column. */
@@ -185,6 +225,12 @@ static const char *missing(const struct bench *b)
 	return thp_env_missing(b->op ? needs | b->op->needs : needs);
 }
 
+/* How long the least rounds, and the first, will take with the THPs of @b, if that is known. */
+static long long expected_ms(const struct run *run, const struct bench *b)
+{
+	return run->ms_per_thp * b->n * (BENCH_LEAST + 1);
+}
+
 /* Settings that an operation has changed are restored: none is left for the next one. */
 static void do_job(const struct run *run, struct job *job, struct bench_result *r)
 {
@@ -193,6 +239,11 @@ static void do_job(const struct run *run, struct job *job, struct bench_result *
 
 	if (reason) {
 		(void)thp_skip(&r->why, reason);
+		return;
+	}
+	if (expected_ms(run, &job->bench) > BENCH_LONG_MS) {
+		(void)thp_skip(&r->why, "needs a faster machine", "%lld s for %u rounds",
+			       expected_ms(run, &job->bench) / 1000, BENCH_LEAST + 1);
 		return;
 	}
 	ret = thp_child_run(all_rounds, job, THP_LONG_MS, &r->why);
@@ -221,6 +272,11 @@ static bool is_selected(const char *id, const char *patterns)
 	return false;
 }
 
+static unsigned int up_to(unsigned int n, unsigned int most)
+{
+	return n < most ? n : most;
+}
+
 static void one_case(struct run *run, const struct bench *b)
 {
 	struct bench_result r = {
@@ -240,15 +296,28 @@ static void one_case(struct run *run, const struct bench *b)
 	}
 	memset(job, 0, sizeof(*job));
 	job->bench = *b;
-	job->wanted = BENCH_ROUNDS * thp_env.scale;
-	if (job->wanted > ROUNDS_MAX)
-		job->wanted = ROUNDS_MAX;
+	job->wanted = b->row->once ? 1 : up_to(BENCH_ROUNDS * thp_env.scale, ROUNDS_MAX);
+	job->least = b->row->once ? 1 : up_to(BENCH_LEAST * thp_env.scale, ROUNDS_MAX);
 	memcpy(job->id, r.id, sizeof(job->id));
 	do_job(run, job, &r);
+	if (job->rounds && !b->row->once)
+		run->ms_per_thp = (double)job->ms / job->rounds / b->n;
 	run->measured += r.rounds > 0;
 	run->noisy += r.ns.noisy;
 	(run->format == BENCH_JSON ? bench_print_json : bench_print_line)(&r);
 	fflush(stdout);
+}
+
+/* The THPs of size @i of a row, 0 behind the last. */
+static unsigned int size_at(const struct bench_row *row, size_t i)
+{
+	uint64_t thps;
+
+	if (i >= BENCH_SIZES || !row->mib[i])
+		return i < BENCH_SIZES ? row->thps[i] : 0;
+	/* The list of names is made before the size is known. */
+	thps = thp_env.pmd ? ((uint64_t)row->mib[i] << 20) / thp_env.pmd : 1;
+	return thps ?: 1;
 }
 
 /* All sizes of a row, for one kind. */
@@ -257,8 +326,8 @@ static void all_sizes(struct run *run, struct bench *b)
 	const struct bench_row *row = b->row;
 	size_t t, p;
 
-	for (t = 0; t < ARRAY_SIZE(row->thps) && row->thps[t]; t++) {
-		b->n = row->thps[t];
+	run->ms_per_thp = 0;
+	for (t = 0; (b->n = size_at(row, t)); t++) {
 		for (p = 0; p < ARRAY_SIZE(row->procs) && (!p || row->procs[p]); p++) {
 			b->procs = row->procs[p] ?: 1;
 			one_case(run, b);

@@ -73,6 +73,7 @@ void bench_print_json(const struct bench_result *r)
 	printf(",\"arch\":%s", bench_quote(text, sizeof(text), u.machine));
 	printf(",\"mode\":\"%s\",\"program\":\"%s\",\"row\":\"%s\",\"kind\":\"%s\"",
 	       thp_mode_name(thp_env.measured), r->program, r->id, thp_kind_name(r->kind));
+	printf(",\"thp_bytes\":%zu,\"table_bytes\":%zu", thp_env.pmd, thp_env.table);
 	printf(",\"thps\":%u,\"procs\":%u,\"rounds\":%u", r->thps, r->procs, r->rounds);
 	if (!r->rounds) {
 		printf(",\"%s\":%s}\n", r->why.skip ? "skipped" : "failed",

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -7,18 +8,29 @@
 
 #define FAULT_TRIES 4
 
-int bench_range_new(struct bench_range *r, unsigned int n, struct thp_why *why)
+int bench_range_map(struct bench_range *r, unsigned int n, size_t bytes, struct thp_why *why)
 {
-	size_t pmd = thp_env.pmd;
+	int ret;
 
-	/* As much again for copies, and for what the kernel still has to free. */
-	if (!thp_env_room(2 * n * pmd))
-		return thp_skip(why, "needs more free memory", "%zu MiB", 2 * n * pmd >> 20);
+	if (n > SIZE_MAX / 4 / thp_env.pmd)
+		return thp_skip(why, "needs a 64-bit address space");
+	if (!thp_env_room(bytes))
+		return thp_skip(why, "needs more free memory", "%zu MiB", bytes >> 20);
 	r->n = n;
-	TRY(thp_map_area(n, &r->area, &r->area_len, &r->thps, why));
+	ret = thp_map_area(n, &r->area, &r->area_len, &r->thps, why);
+	if (ret == -ENOMEM)
+		return thp_skip(why, "needs more address space, or overcommit", "%zu MiB",
+				n * thp_env.pmd >> 20);
+	TRY(ret);
 	if (madvise(r->area, r->area_len, MADV_HUGEPAGE))
 		return thp_why(why, -errno, "MADV_HUGEPAGE: %s", strerror(errno));
 	return 0;
+}
+
+int bench_range_new(struct bench_range *r, unsigned int n, struct thp_why *why)
+{
+	/* As much again for copies, and for what the kernel still has to free. */
+	return bench_range_map(r, n, 2 * n * thp_env.pmd, why);
 }
 
 void bench_range_free(struct bench_range *r)
@@ -96,4 +108,24 @@ int bench_range_expect(const struct bench_range *r, enum thp_state want, struct 
 		return 0;
 	return thp_why(why, -EAGAIN, "%u THPs are %s, expected %s", r->n, thp_state_name(got),
 		       thp_state_name(want));
+}
+
+#define SAMPLE 32
+
+int bench_range_sample(const struct bench_range *r, enum thp_state want, struct thp_why *why)
+{
+	enum thp_state got;
+	unsigned int i, at;
+	int ret;
+
+	for (i = 0; i < SAMPLE; i++) {
+		at = (uint64_t)(r->n - 1) * i / (SAMPLE - 1);
+		ret = thp_obs_state(r->thps + at * thp_env.pmd, thp_env.pmd, &got);
+		if (ret)
+			return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
+		if (got != want && got != THP_STATE_UNKNOWN)
+			return thp_why(why, -EAGAIN, "THP %u of %u is %s, expected %s", at, r->n,
+				       thp_state_name(got), thp_state_name(want));
+	}
+	return 0;
 }

@@ -22,6 +22,9 @@ struct bench_range {
 
 /* Maps it; no THP is there yet. 0, -ENOTSUP without the memory for @n THPs, or -errno. */
 int bench_range_new(struct bench_range *r, unsigned int n, struct thp_why *why);
+
+/* The same for THPs that take @bytes of memory in all, tables included. */
+int bench_range_map(struct bench_range *r, unsigned int n, size_t bytes, struct thp_why *why);
 void bench_range_free(struct bench_range *r);
 
 /* The first access to THP @i: a read for THP_ZERO, else a write. */
@@ -35,6 +38,9 @@ int bench_range_state(const struct bench_range *r, enum thp_state *state, struct
 
 /* 0 if all of them are @want, or if nobody can tell; -EAGAIN with a cause if not. */
 int bench_range_expect(const struct bench_range *r, enum thp_state want, struct thp_why *why);
+
+/* The same of a sample: the first, the last, and some between them. */
+int bench_range_sample(const struct bench_range *r, enum thp_state want, struct thp_why *why);
 
 /* The bytes of the THPs. */
 static inline size_t bench_range_len(const struct bench_range *r)

@@ -9,7 +9,17 @@
 #include "bench_range.h"
 #include "split_ops.h"
 
-#define BENCH_ROUNDS	15	/* times thp_env.scale */
+/*
+ * A measurement has BENCH_ROUNDS rounds, or as many as BENCH_MS allows, but BENCH_LEAST; if
+ * these would take longer than BENCH_LONG_MS, to judge by a smaller number of THPs, it is not
+ * made. All of it times thp_env.scale.
+ */
+#define BENCH_ROUNDS	15
+#define BENCH_LEAST	5
+#define BENCH_MS	500
+#define BENCH_LONG_MS	8000
+#define BENCH_SIZES	8
+#define BENCH_PAIRS	5
 #define BENCH_PROCS	32
 #define BENCH_OPS	4	/* THPs of one round with the table of operations */
 
@@ -34,11 +44,15 @@ struct bench_row {
 	const char *program;		/* that measures it */
 	unsigned int kinds;		/* enum thp_kind */
 	uint64_t needs;			/* enum thp_need */
-	unsigned int thps[4];		/* up to the first 0 */
-	unsigned int procs[4];		/* the same; none: 1 */
+	unsigned int thps[BENCH_SIZES];	/* up to the first 0 */
+	unsigned int mib[BENCH_SIZES];	/* or how much memory, rounded up to one THP */
+	unsigned int procs[BENCH_SIZES];	/* the same; none: 1 */
+	/* It is about bytes, the same in every round: there is one, and no other before it. */
+	bool once;
 	/*
 	 * The cost of the call itself, or of a process, is not that of the THPs: every
-	 * round is run without them as well, and that result is subtracted.
+	 * round is run without them as well, and that result is subtracted. Each of the
+	 * two is the least of BENCH_PAIRS, as a difference adds up what disturbs either.
 	 */
 	bool paired;
 	/* Before the operation, not measured. 0; -ENOTSUP, see thp_skip(); -errno. */

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# After cost-read.awk, of the mutants kernel without a mutant, and then of one that does
+# needless work: whether the measurement says so of the rows that this work is in, and of no
+# other. -v name: the mutant. -v wanted: patterns of these rows, with blanks between them, or
+# "splits" for those that split a PMD. -v relative, absolute: a row that got dearer by less
+# than either is as it was.
+
+function matches(text, patterns,	p, i, count, re) {
+	count = split(patterns, p, " ")
+	for (i = 1; i <= count; i++) {
+		re = p[i]
+		gsub(/\*/, ".*", re)
+		if (text ~ "^" re "$")
+			return 1
+	}
+	return 0
+}
+function is_wanted(id) {
+	if (wanted == "splits")
+		return splits[1, id] > 0
+	return matches(part(id, "name"), wanted)
+}
+function complain(text) {
+	print name ": " text
+	bad = 1
+}
+END {
+	for (i = 1; i <= rows; i++) {
+		id = order[i]
+		if (!((1, id) in cost) && !((2, id) in cost))
+			continue
+		label = part(id, "label")
+		if (!((1, id) in cost) || !((2, id) in cost)) {
+			complain(label ": measured with" ((1, id) in cost ? "out" : "") \
+				" the mutant only")
+			continue
+		}
+		more = cost[2, id] - cost[1, id]
+		dearer = more > absolute && more > relative * cost[1, id]
+		figure = sprintf("%s: %.0f, without the mutant %.0f", label, cost[2, id],
+			cost[1, id])
+		if (is_wanted(id)) {
+			asked++
+			told += dearer
+			if (!dearer)
+				complain(figure ": no dearer")
+			if (!least || more < least)
+				least = more
+			if (more > greatest)
+				greatest = more
+		} else {
+			others++
+			if (dearer)
+				complain(figure ": dearer, and it should not be")
+			else if (cost[1, id] > 0 && more / cost[1, id] > drift)
+				drift = more / cost[1, id]
+		}
+	}
+	if (!asked)
+		complain("no row of " wanted " was measured")
+	if (!others)
+		complain("no other row was measured")
+	printf "%s: %d of %d rows of %s are dearer, by %d to %d instructions; " \
+		"the %d others by %.1f%% at most\n",
+		name, told, asked, wanted, least, greatest, others, drift * 100
+	exit bad
+}

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Reads the costs of several kernels, the JSON of run_tests.sh -B, one object a line, after a
+# line "@ KERNEL" for each. For the programs that follow it on awk's command line:
+#	n, kernel[k]		kernels, from 1 on
+#	arch[k], thp[k]		of its first line; thp: bytes of a THP
+#	rows, order[i], part(id, "name" | "thps" | "procs" | "label")
+#				what was measured on any of them
+#	cost[k, id]		instructions, per THP like all of these
+#	bytes[k, id], splits[k, id], rounds[k, id]
+#	noisy[k, id]		"~" or ""
+#	why[k, id]		the reason, where there are no figures
+
+# The value of a field of this line; its strings have no quotes in them.
+function field(key,	at, text) {
+	at = index($0, "\"" key "\":")
+	if (!at)
+		return ""
+	text = substr($0, at + length(key) + 3)
+	if (substr(text, 1, 1) == "\"") {
+		text = substr(text, 2)
+		return substr(text, 1, index(text, "\"") - 1)
+	}
+	sub(/[,}].*/, "", text)
+	return text
+}
+function part(id, what,	p) {
+	split(id, p, SUBSEP)
+	if (what == "name")
+		return p[1]
+	if (what == "label")
+		return p[1] " " p[2] (p[3] > 1 ? " x" p[3] : "")
+	return (what == "thps" ? p[2] : p[3]) + 0
+}
+# Of kernel k, as a multiple of what it is on kernel base.
+function ratio(base, k, id, none) {
+	if (!((base, id) in cost) || !((k, id) in cost) || cost[base, id] <= 0 || cost[k, id] <= 0)
+		return none
+	return sprintf("%.2f", cost[k, id] / cost[base, id])
+}
+# The first kernel of the architecture of kernel k.
+function first(k,	i) {
+	for (i = 1; arch[i] != arch[k]; i++)
+		;
+	return i
+}
+/^@ / {
+	n++
+	kernel[n] = $2
+	next
+}
+{
+	id = field("row") SUBSEP field("thps") SUBSEP field("procs")
+	if (!(id in known))
+		order[++rows] = id
+	known[id] = 1
+	if (!(n in arch)) {
+		arch[n] = field("arch")
+		thp[n] = field("thp_bytes") + 0
+	}
+	if (field("rounds") + 0) {
+		cost[n, id] = field("ns") + 0
+		bytes[n, id] = field("bytes") + 0
+		splits[n, id] = field("splits") + 0
+		rounds[n, id] = field("rounds") + 0
+		noisy[n, id] = field("noisy") == "true" ? "~" : ""
+	} else {
+		why[n, id] = field("skipped") field("failed")
+		if (why[n, id] == "")
+			why[n, id] = "no reason"
+	}
+}

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# run_tests.sh -b and -B: three rows, measured on this machine. Not the times, which are
+# run_tests.sh -b and -B: some rows, measured on this machine. Not the times, which are
 # those of the machine, but their form, and the tables, which the contract knows.
 
 . check/lib.sh
@@ -16,7 +16,7 @@ cat > "$work/judge.py" <<'END'
 import json, math, sys
 
 text = ["kernel", "arch", "mode", "program", "row", "kind"]
-counts = ["thps", "procs", "rounds"]
+counts = ["thp_bytes", "table_bytes", "thps", "procs", "rounds"]
 
 def refuse(constant):
     raise ValueError(constant + " is no JSON")
@@ -34,7 +34,8 @@ def judge(r):
     if not r["rounds"]:
         assert ("skipped" in r) != ("failed" in r), "no figures, and no reason"
         return
-    assert r["rounds"] >= 5, "less than 5 rounds"
+    curve = r["row"].startswith("tables_")
+    assert r["rounds"] == 1 if curve else r["rounds"] >= 5, "rounds"
     columns(r, "ns")
     assert r["noisy"] is (r["ns_spread"] > 0.2), "noisy does not fit the spread"
     if r["instructions"] is not None:
@@ -43,6 +44,9 @@ def judge(r):
     if r["row"].startswith("fault_"):
         assert r["tables"] == want and r["splits"] == 0, "tables of a fault"
         assert (r["bytes"] > 0) == (want > 0), "bytes of a fault"
+    if curve:
+        tables = want * max(r["procs"] - 1, 1)
+        assert tables <= r["tables"] < tables + 0.01, "tables of a curve"
     if r["row"] == "munmap_mid_anon":
         assert r["tables"] == 1 - want and r["splits"] == 1, "tables of a split"
 
@@ -63,21 +67,21 @@ judge()
 }
 
 OUTPUT=$OUTPUT ./run_tests.sh -B -t 'thp_lazy_split:fault_*,munmap_mid_anon' \
-	> "$work/json" 2> "$log"
+	-t 'thp_fork_copy:tables_forks_zero' > "$work/json" 2> "$log"
 status=$?
 if [ $status -ne 0 ]; then
-	fail "three rows are measured" "exit=$status"
+	fail "four rows are measured" "exit=$status"
 else
-	pass "three rows are measured"
+	pass "four rows are measured"
 fi
-judge 7 < "$work/json" | none "each is a JSON object, with the right tables" "these are not"
+judge 12 < "$work/json" | none "each is a JSON object, with the right tables" "these are not"
 
 # One line of each kind, for the table of kernels below
 grep -E '"row":"fault_anon".*"thps":1,|"row":"munmap_mid_anon"' "$work/json" > "$work/rows"
 
 # The judge itself: each of these changes is one that it has to see.
 while IFS='|' read -r what change; do
-	sed "$change" "$work/json" | judge 7 > "$log"
+	sed "$change" "$work/json" | judge 12 > "$log"
 	if [ -s "$log" ]; then
 		pass "judge: $what"
 	else
@@ -93,9 +97,11 @@ a count that is none|1s/"thps":1/"thps":1.5/
 a median that is none|1s/"ns":[0-9.]*/"ns":0.0/
 a spread that is none|1s/"ns_spread":[0-9.]*/"ns_spread":12.5/
 noise that is not said|1s/"ns_spread":[0-9.]*,"noisy":[a-z]*/"ns_spread":0.3,"noisy":false/
-too few rounds|1s/"rounds":15/"rounds":3/
-no reason|1s/"rounds":15/"rounds":0/
+too few rounds|1s/"rounds":[0-9]*/"rounds":3/
+no reason|1s/"rounds":[0-9]*/"rounds":0/
 the tables of the other contract|1s/"mode":"lazy"/"mode":"x"/; 1s/"mode":"eager"/"mode":"lazy"/; 1s/"mode":"x"/"mode":"eager"/
+the tables of fewer children|/tables/s/"tables":[0-9]*/"tables":9/
+more than one round of a curve|/tables/s/"rounds":1,/"rounds":2,/
 a split that did not take place|/munmap/s/"splits":[0-9.]*/"splits":0/
 END
 
@@ -134,31 +140,110 @@ else
 	judge 1 < "$work/json" | none "... as JSON" "it is not"
 fi
 
-# The table of several kernels, of lab/lab cost
-sed 's/"ns":[0-9.]*/"ns":200.0/; s/"bytes":[0-9.]*/"bytes":4096.0/' "$work/rows" > "$work/eager"
-sed 's/"ns":[0-9.]*/"ns":150.0/; s/"bytes":[0-9.]*/"bytes":0.0/' "$work/rows" |
-	sed '/munmap/s/"rounds":.*/"rounds":0,"skipped":"needs more"}/' > "$work/lazy"
+# Several kernels side by side, by lab/lab cost. Its input, changed by $2 (for sed), as the
+# figures of kernel $1:
+figures()
 {
-	echo '@ a'
-	cat "$work/eager"
-	echo '@ b'
-	cat "$work/lazy"
-} > "$work/both"
-cat > "$work/wanted" <<'END'
-instructions per THP THPs procs a B b B ratio
-fault_anon 1 1 200 +4096 150 +0 0.75
-munmap_mid_anon 4 1 200 +4096 - - -
-not measured on b: munmap_mid_anon: needs more
-END
+	echo "@ $1"
+	sed -e 's/"ns":[0-9.]*/"ns":2000.0/; s/"noisy":true/"noisy":false/' \
+		-e 's/"bytes":[-0-9.]*/"bytes":4096.0/; s/"arch":"[^"]*"/"arch":"one"/' \
+		-e 's/"thp_bytes":[0-9]*/"thp_bytes":2097152/' "$work/rows" | sed "$2"
+}
+
+# by_awk PROGRAM OPTION...: what lab/awk/cost-PROGRAM.awk makes of the figures on stdin
+by_awk()
+{
+	program=$1
+	shift
+	# shellcheck disable=SC2086 # a command with its options
+	$awk "$@" -f lab/awk/cost-read.awk -f "lab/awk/cost-$program.awk"
+}
+
+# gives NAME PROGRAM OPTION...: on the figures in $work/both it gives what is in $work/wanted
+gives()
+{
+	name=$1
+	shift
+	by_awk "$@" < "$work/both" | sed 's/  */ /g' | diff "$work/wanted" - |
+		none "$name, by $awk" "< is right"
+}
+
+# judges NAME STATUS PROGRAM OPTION...: it ends with STATUS
+judges()
+{
+	name=$1
+	want=$2
+	shift 2
+	by_awk "$@" < "$work/both" > "$log"
+	status=$?
+	try "$name, by $awk" test $status -eq "$want"
+}
+
 for awk in awk mawk gawk 'busybox awk'; do
 	have "${awk%% *}" || continue
-	# shellcheck disable=SC2086 # a command with its options
-	$awk -v form=table -f lab/awk/cost-table.awk "$work/both" | sed 's/  */ /g; s/~//g' > "$work/table"
-	diff "$work/wanted" "$work/table" | none "kernels side by side, by $awk" "< is right"
+	{
+		figures a ''
+		figures b 's/"ns":[0-9.]*/"ns":1500.0/; s/"bytes":[0-9.]*/"bytes":0.0/
+			/munmap/s/"rounds":.*/"rounds":0,"skipped":"needs more"}/'
+		figures c 's/"arch":"one"/"arch":"two"/; s/"noisy":false/"noisy":true/'
+	} > "$work/both"
+	cat > "$work/wanted" <<-'END'
+		instructions per THP, one THPs procs a B b B ratio
+		fault_anon 1 1 2000 +4096 1500 +0 0.75
+		munmap_mid_anon 4 1 2000 +4096 - - -
+
+		instructions per THP, two THPs procs c B
+		fault_anon 1 1 ~2000 +4096
+		munmap_mid_anon 4 1 ~2000 +4096
+		not measured on b: needs more: munmap_mid_anon
+	END
+	gives "kernels side by side" table
+	printf '"fault_anon 1"\t1.00\t0.75\t1.00\n"munmap_mid_anon 4"\t1.00\tNaN\t1.00\n' \
+		> "$work/wanted"
+	gives "... their ratios" plot -v form=ratios
+	printf '"fault_anon 1"\t2000\t1500\t2000\n' > "$work/wanted"
+	gives "... bars" plot -v form=bars
+	{
+		figures a 's/fault_anon/tables_anon/; s/"thps":1,/"thps":512,/; s/munmap_mid/fault/'
+		figures b 's/fault_anon/tables_forks_zero/; s/"procs":1,/"procs":3,/'
+	} > "$work/both"
+	printf '"a, anon"\n1\t2\n\n\n' > "$work/wanted"
+	gives "... page tables of a size" plot -v form=tables
+	printf '"b, zero"\n2\t4\n\n\n' > "$work/wanted"
+	gives "... page tables of children" plot -v form=forks
+
+	{ figures a ''; figures a ''; figures a 's/"ns":2000/"ns":2019/'; } > "$work/both"
+	judges "runs that agree" 0 spread -v most=0.01
+	{ figures a ''; figures a ''; figures a '/fault/s/"ns":2000/"ns":2021/'; } > "$work/both"
+	judges "a run that differs" 1 spread -v most=0.01
+	{ figures a ''; figures a '/fault/d'; } > "$work/both"
+	judges "a run without a figure" 1 spread -v most=0.01
+	{ echo '@ a'; echo '@ a'; } > "$work/both"
+	judges "runs without figures" 1 spread -v most=0.01
+
+	known='known -v name=mutant -v relative=0.02 -v absolute=30'
+	{ figures none ''; figures mutant '/fault/s/"ns":2000/"ns":2050/'; } > "$work/both"
+	# shellcheck disable=SC2086 # a program and its options
+	{
+		judges "a mutant of faults" 0 $known -v wanted='fork_* fault_*'
+		judges "... is none of forks" 1 $known -v wanted='fork_*'
+		judges "... is none of splits" 1 $known -v wanted=splits
+		judges "... is no other's as well" 1 $known -v wanted='*'
+		judges "... as a fraction" 1 $known -v wanted='fault_*' -v relative=0.03
+		judges "... in instructions" 1 $known -v wanted='fault_*' -v absolute=60
+	}
+	{ figures none ''; figures mutant '/munmap/s/"ns":2000/"ns":2050/'; } > "$work/both"
 	# shellcheck disable=SC2086
-	$awk -v form=ratios -f lab/awk/cost-table.awk "$work/both" > "$work/ratios"
-	printf '"fault_anon 1 1"\t0.75\n"munmap_mid_anon 4 1"\tNaN\n' |
-		diff - "$work/ratios" | none "... and their ratios" "< is right"
+	{
+		judges "a mutant of splits" 0 $known -v wanted=splits
+		judges "... is none of faults" 1 $known -v wanted='fault_*'
+	}
+	{ figures none ''; figures mutant ''; } > "$work/both"
+	# shellcheck disable=SC2086
+	judges "a mutant that costs nothing" 1 $known -v wanted='fault_*'
+	{ figures none ''; figures mutant '/munmap/d; s/"ns":2000/"ns":2050/'; } > "$work/both"
+	# shellcheck disable=SC2086
+	judges "a mutant without a figure" 1 $known -v wanted='fault_*'
 done
 
 # A signal ends it like a run of the tests.

@@ -45,6 +45,9 @@ unset THP_LAZY_EXPECT
 refuses "unknown mutant" "no mutant 'none-such'" mutants none-such
 refuses "an option of run" "mutants takes no --loop" mutants --loop 5
 refuses "costs in another emulator" 'cost takes no --accel' cost --accel kvm v7-x86_64
+refuses "known costs of another kernel" '--known is about mutants-x86_64' \
+	cost --known v7-x86_64
+refuses "known costs of tests" 'only cost takes --known' run --known v7-x86_64
 refuses "more memory than there is" 'MB of memory available' \
 	run --memory 99999744 v7-x86_64
 

@@ -1,7 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
-# The costs of several kernels, from the JSON of run_tests.sh -B: side by side, and as a
-# picture.
+# The costs of several kernels, from the JSON of run_tests.sh -B: side by side, as pictures,
+# and against what is known of them.
+
+LAB_COSTS=$LAB_DIR/kernel/mutants/cost
+
+# How much the figures of two runs of the same suite and kernel may differ.
+LAB_COST_SPREAD=0.01
+
+# A row of a mutant that is dearer by no more than the fraction, or the instructions, is as
+# it was: another command line moves what the kernel allocates at boot.
+LAB_COST_RELATIVE=0.02 LAB_COST_ABSOLUTE=1500
 
 # The JSON of the run in folder $1, as a file of its own.
 lab_cost_figures() (
@@ -9,41 +18,89 @@ lab_cost_figures() (
 	grep '^{' "$1/ktap" >"$1/costs.json"
 )
 
-# lab_cost_sum FOLDER table|ratios NAME...: all kernels in one, see the awk program.
+# lab_cost_sum PROGRAM FOLDER... [-- -v NAME=VALUE...]: the figures in these folders, by
+# lab/awk/cost-PROGRAM.awk.
 lab_cost_sum() (
-	top=$1 form=$2
-	shift 2
-	for name; do
-		echo "@ $name"
-		[ ! -r "$top/$name/costs.json" ] || cat "$top/$name/costs.json"
-	done | awk -v form="$form" -f "$LAB_AWK/cost-table.awk"
+	program=$1
+	shift
+	folders=''
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do
+		folders="$folders $1"
+		shift
+	done
+	[ $# -eq 0 ] || shift
+	for folder in $folders; do
+		echo "@ ${folder##*/}"
+		[ ! -r "$folder/costs.json" ] || cat "$folder/costs.json"
+	done | awk "$@" -f "$LAB_AWK/cost-read.awk" -f "$LAB_AWK/cost-$program.awk"
 )
 
-# lab_cost_picture FOLDER NAME...: the ratios of several kernels as FOLDER/costs.svg, a line
-# for each row and a point for each kernel.
-lab_cost_picture() (
+# The runs of kernel $2 in folder $1, all folders that "run --repeat" has made.
+lab_cost_runs() (
+	copy=1 dir=$1/$2
+	while [ -e "$dir" ]; do
+		echo "$dir"
+		copy=$((copy + 1)) dir=$1/$2-$copy
+	done
+)
+
+# Whether the runs of kernel $2 in folder $1 agree; says by how much they differ.
+lab_cost_agrees() (
+	# shellcheck disable=SC2046 # a list of words
+	lab_cost_sum spread $(lab_cost_runs "$1" "$2") -- \
+		-v name="$2" -v most="$LAB_COST_SPREAD"
+)
+
+# The start of a drawing, in file $1, of height $2 and title $3.
+lab_cost_canvas() {
+	cat <<-EOF
+		set terminal svg size 800,$2 font 'sans-serif,11' background 'white'
+		set output '$1'
+		set title '$3' noenhanced
+		set key top outside horizontal noenhanced
+	EOF
+}
+
+# lab_cost_bars FOLDER KERNEL...: what operations cost on each kernel, as bars.
+lab_cost_bars() (
+	top=$1
+	shift
+	rows=$(wc -l <"$top/bars")
+	lab_cost_canvas "$top/costs.svg" $((rows * 11 * ($# + 1) + 110)) 'instructions per THP'
+	bars='' column=2
+	for name; do
+		# One above the other, around the place of the row's name.
+		at="\$0 + ($column - 2 - ($# - 1) / 2.0) * 0.8 / $#"
+		bars="$bars${bars:+, }'$top/bars' using $column:($at):(100):$column:($at - 0.4 / $#)"
+		bars="$bars:($at + 0.4 / $#) with boxxyerror title '$name'"
+		column=$((column + 1))
+	done
+	cat <<-EOF
+		set ytics noenhanced
+		set logscale x
+		set xrange [100:*]
+		set format x '10^{%T}'
+		set yrange [$rows - 0.5:-0.5]
+		set grid x
+		set style fill solid 0.8
+		plot $bars, '$top/bars' using (100):0:ytic(1) with dots notitle
+	EOF
+)
+
+# lab_cost_ratios FOLDER KERNEL...: of every row, a point for each kernel but the first.
+lab_cost_ratios() (
 	top=$1 first=$2
-	[ $# -gt 2 ] || exit 0
-	if ! command -v gnuplot >/dev/null 2>&1; then
-		lab_say "no picture: gnuplot not found: install gnuplot-nox"
-		exit 0
-	fi
-	shift
-	lab_cost_sum "$top" ratios "$@" >"$top/ratios"
-	[ -s "$top/ratios" ] || exit 0
+	shift 2
 	rows=$(wc -l <"$top/ratios")
-	shift
-	points='' column=2
+	lab_cost_canvas "$top/ratios.svg" $((rows * 16 + 120)) \
+		"instructions, as a multiple of those of $first"
+	points='' column=3
 	for name; do
 		points="$points${points:+, }'$top/ratios' using $column:0:ytic(1)"
 		points="$points with points pointtype 7 title '$name'"
 		column=$((column + 1))
 	done
-	gnuplot <<-EOF || lab_say "no picture: gnuplot failed"
-		set terminal svg size 800,$((rows * 16 + 120)) font 'sans-serif,11'
-		set output '$top/costs.svg'
-		set title 'instructions, as a multiple of $first' noenhanced
-		set key top outside horizontal noenhanced
+	cat <<-EOF
 		set ytics noenhanced
 		set xrange [0:*]
 		set yrange [$rows:-1]
@@ -51,4 +108,100 @@ lab_cost_picture() (
 		set arrow from 1, graph 0 to 1, graph 1 nohead linewidth 2
 		plot $points
 	EOF
+)
+
+# lab_cost_curves FOLDER DATA TITLE X Y SCALES: the blocks of file FOLDER/DATA; SCALES are
+# those that are logarithmic.
+lab_cost_curves() (
+	blocks=$(grep -c '^"' "$1/$2")
+	lab_cost_canvas "$1/$2.svg" 480 "$3"
+	cat <<-EOF
+		set xlabel '$4'
+		set ylabel '$5'
+		set logscale $6 2
+		set grid
+		plot for [i=0:$((blocks - 1))] '$1/$2' index i using 1:2 with linespoints \
+			pointtype i + 4 title columnheader(1)
+	EOF
+)
+
+# lab_cost_pictures FOLDER NAME...: costs.svg, tables.svg, forks.svg and, of several kernels,
+# ratios.svg, each if there are figures for it.
+lab_cost_pictures() (
+	top=$1
+	shift
+	folders=''
+	for name; do
+		folders="$folders $top/$name"
+	done
+	if ! command -v gnuplot >/dev/null 2>&1; then
+		lab_say "no pictures: gnuplot not found: install gnuplot-nox"
+		exit 0
+	fi
+	for form in bars ratios tables forks; do
+		# shellcheck disable=SC2086 # a list of words
+		lab_cost_sum plot $folders -- -v form=$form >"$top/$form"
+		[ -s "$top/$form" ] || continue
+		case $form in
+		bars)	lab_cost_bars "$top" "$@" ;;
+		ratios)	[ $# -eq 1 ] || lab_cost_ratios "$top" "$@" ;;
+		tables)	lab_cost_curves "$top" tables 'page tables of what is mapped' \
+				'GiB mapped by huge PMDs' 'MiB of page tables (0 is not shown)' xy ;;
+		forks)	lab_cost_curves "$top" forks 'page tables of children, 64 THPs' \
+				'children' 'KiB of page tables of all of them' x ;;
+		esac >"$top/gnuplot"
+		gnuplot "$top/gnuplot" || lab_say "no picture of $form: gnuplot failed"
+	done
+	rm -f "$top/gnuplot"
+)
+
+# --- known answers ---
+
+# Fields: name, arch, place, cost, rows
+lab_cost_mutants() (
+	lab_rows "$LAB_COSTS"
+)
+
+# The cases, see lib/campaign.sh: the mutants, and before them the kernel without any.
+lab_cost_cases() (
+	{
+		echo none
+		lab_cost_mutants | cut -f 1
+	} | sed 's/.*/&\tmutants-x86_64\t-\t-\tthp_lazy_mutant=&/' >"$1/cases"
+)
+
+# A case, as lab_case() is called: measures, with the options of the suite in C_ROWS.
+lab_cost_case() {
+	dir=$1 name=$2 kernel=$3 append=$6
+	begin=$(date +%s)
+	lab_kernel_load "$kernel"
+	rm -rf "${dir:?}/$name"
+	mkdir -p "$dir/$name"
+	# shellcheck disable=SC2086 # a list of words
+	LAB_ICOUNT=1 "$LAB_DIR/lab" run --output "$dir/$name" --suite "$dir/suite-$K_ARCH" \
+		--boot-timeout 900 --timeout "$C_TIMEOUT" ${LAB_OFFLINE:+--offline} \
+		--memory "$C_MEMORY" --append "$append" "$kernel" -- -B $C_ROWS \
+		</dev/null >"$dir/$name/output" 2>&1 &
+	echo $! >"$dir/$name.running"
+	wait $!
+	outcome=measured
+	lab_cost_figures "$dir/$name/$kernel"
+	mv "$dir/$name/$kernel/costs.json" "$dir/$name/costs.json" 2>/dev/null
+	[ -s "$dir/$name/costs.json" ] || outcome=error
+	rm -f "$dir/$name"/*/initramfs
+	printf '%s\t%s\t%s\t%s\t-\n' "$name" "$outcome" $(($(date +%s) - begin)) \
+		"$(sed -n 's/^status //p' "$dir/$name/$kernel/summary" 2>/dev/null)" \
+		>"$dir/$name.result"
+}
+
+# Whether the figures in folder $1 say of each mutant what is known.
+lab_cost_known() (
+	bad=0
+	lab_cost_mutants >"$1/mutants"
+	while IFS=$LAB_TAB read -r name _ _ _ rows; do
+		lab_cost_sum known "$1/none" "$1/$name" -- -v name="$name" -v wanted="$rows" \
+			-v relative="$LAB_COST_RELATIVE" -v absolute="$LAB_COST_ABSOLUTE" ||
+			bad=1
+	done <"$1/mutants"
+	exit $bad
 )

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
-# shellcheck disable=SC2034 # the O_ and LAB_ variables are used by the other files
+# shellcheck disable=SC2034,SC2154 # the O_ and LAB_ variables are shared with other files
 # The command line of lab: options and names, and their effect on a kernel.
 
 # Parses the command line into O_* and $names. With O_RAW, a command, the names
@@ -8,7 +8,7 @@
 parse_options() {
 	O_KERNEL='' O_ARCH='' O_CONFIG='' O_MODULES='' O_MMU='' O_CGROUP=''
 	O_APPEND='' O_MEMORY='' O_CPUS='' O_EXPECT='' O_JOBS=2 O_REPEAT='' O_LOOP=0
-	O_OUTPUT='' O_REMOTE='' O_TREE='' O_SERIES='' O_BASE='' O_EACH=''
+	O_OUTPUT='' O_REMOTE='' O_TREE='' O_SERIES='' O_BASE='' O_EACH='' O_KNOWN=''
 	LAB_FORMATS='' O_VERBOSE=''
 	LAB_TIMEOUT=1200 LAB_BOOT_TIMEOUT=180 LAB_SUITE='' LAB_OFFLINE='' LAB_ACCEL=''
 	names='' shift_by=0
@@ -22,6 +22,9 @@ parse_options() {
 		--each)
 			[ -z "$O_RAW" ] || lab_die "$O_RAW takes no $1: see $LAB_ME -h"
 			O_EACH=1 ;;
+		--known)
+			[ "$command" = cost ] || lab_die "only cost takes $1: see $LAB_ME -h"
+			O_KNOWN=1 ;;
 		-v|--verbose)
 			O_VERBOSE=1 ;;
 		-h|--help)
@@ -61,7 +64,7 @@ parse_options() {
 		[ -z "$names" ] || lab_die "--kernel and names at once"
 		check_image
 		names=own
-	elif [ -z "$names" ]; then
+	elif [ -z "$names$O_KNOWN" ]; then
 		lab_die "no kernel: a name of '$LAB_ME list' or --kernel IMAGE"
 	elif [ -n "$O_ARCH$O_CONFIG$O_MODULES$O_MMU" ]; then
 		lab_die "--arch, --config, --modules and --mmu go with --kernel"

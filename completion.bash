@@ -66,7 +66,7 @@ _thp_lazy_pte_lab()
 			words=$(_thp_lazy_pte_options "${COMP_WORDS[0]}")
 		else
 			case ${COMP_WORDS[1]} in
-			run | shell | build | compare | report)
+			run | shell | build | compare | report | cost)
 				words="stock reference pmdswap $(sed -n 's/^kernel[[:space:]]*//p' \
 					"$dir/kernels")";;
 			mutants | baseline)

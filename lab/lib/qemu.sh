@@ -84,6 +84,8 @@ lab_qemu_run() {
 	if [ -n "$LAB_ICOUNT" ]; then
 		icount=$LAB_ICOUNT_ARGS K_CPUS=1
 		[ "$accel" != kvm ] || accel=tcg machine=$(lab_arch machine "$K_ARCH")
+		counted=$(lab_arch icount "$K_ARCH")
+		machine=${counted:-$machine}
 	fi
 	[ "$(lab_arch nodes "$K_ARCH")" = 1 ] || nodes=$(lab_qemu_nodes)
 	# shellcheck disable=SC2086 # lists of words

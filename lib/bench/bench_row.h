@@ -16,10 +16,10 @@
  */
 #define BENCH_ROUNDS	15
 #define BENCH_LEAST	5
-#define BENCH_MS	500
+#define BENCH_MS	100
 #define BENCH_LONG_MS	8000
 #define BENCH_SIZES	8
-#define BENCH_PAIRS	5
+#define BENCH_PAIRS	5	/* so many; of 64 THPs, 2 */
 #define BENCH_PROCS	32
 #define BENCH_OPS	4	/* THPs of one round with the table of operations */
 
@@ -52,7 +52,7 @@ struct bench_row {
 	/*
 	 * The cost of the call itself, or of a process, is not that of the THPs: every
 	 * round is run without them as well, and that result is subtracted. Each of the
-	 * two is the least of BENCH_PAIRS, as a difference adds up what disturbs either.
+	 * two is the least of several, as a difference adds up what disturbs either.
 	 */
 	bool paired;
 	/* Before the operation, not measured. 0; -ENOTSUP, see thp_skip(); -errno. */

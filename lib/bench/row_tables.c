@@ -74,7 +74,7 @@ static const struct bench_row tables_rows[] = {
 		.teardown = bench_clear,
 	}, {
 		.name = "tables", .program = "thp_lazy_split", .kinds = THP_ZERO, .once = true,
-		.mib = { 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576 },
+		.mib = { 64, 512, 4096, 32768, 131072, 1048576 },
 		.setup = setup_tables, .run = run_tables, .done = done_tables,
 		.teardown = bench_clear,
 	}, {

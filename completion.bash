@@ -74,7 +74,7 @@ _thp_lazy_pte_lab()
 					"$dir/kernel/mutants/list" \
 					"$dir/kernel/pmdswap/mutants/list" 2>/dev/null)";;
 			evidence)
-				words='runs mutants reverts coverage baseline';;
+				words='runs mutants reverts coverage baseline cost';;
 			esac
 		fi;;
 	esac

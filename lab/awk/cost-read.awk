@@ -6,7 +6,8 @@
 #	arch[k], thp[k]		of its first line; thp: bytes of a THP
 #	rows, order[i], part(id, "name" | "thps" | "procs" | "label")
 #				what was measured on any of them
-#	cost[k, id]		instructions, per THP like all of these
+#	cost[k, id]		instructions, per THP like all of these: the median
+#	least[k, id]		and what no interrupt has added to
 #	bytes[k, id], splits[k, id], rounds[k, id]
 #	noisy[k, id]		"~" or ""
 #	why[k, id]		the reason, where there are no figures
@@ -60,6 +61,7 @@ function first(k,	i) {
 	}
 	if (field("rounds") + 0) {
 		cost[n, id] = field("ns") + 0
+		least[n, id] = field("ns_min") + 0
 		bytes[n, id] = field("bytes") + 0
 		splits[n, id] = field("splits") + 0
 		rounds[n, id] = field("rounds") + 0

@@ -4,16 +4,16 @@
 # between them. Fails if one does by more than -v most, a fraction, or is not in every run.
 # -v name: the kernel.
 
-function spread_of(id,	k, least, greatest) {
+function spread_of(id,	k, low, high) {
 	for (k = 1; k <= n; k++) {
 		if (!((k, id) in cost))
 			return -1
-		if (k == 1 || cost[k, id] < least)
-			least = cost[k, id]
-		if (k == 1 || cost[k, id] > greatest)
-			greatest = cost[k, id]
+		if (k == 1 || cost[k, id] < low)
+			low = cost[k, id]
+		if (k == 1 || cost[k, id] > high)
+			high = cost[k, id]
 	}
-	return least > 0 ? greatest / least - 1 : greatest > least
+	return low > 0 ? high / low - 1 : high > low
 }
 END {
 	for (i = 1; i <= rows; i++) {

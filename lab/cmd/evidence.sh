@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 # shellcheck disable=SC2034,SC2153,SC2154 # shared with lib/, see lib/options.sh
-# lab evidence: all that docs/evidence.md shows.
+# lab evidence: all that docs/evidence.md shows, and docs/cost.md.
 
 # Measures all parts of docs/evidence.md, or the named ones, and writes them; the
 # other parts stay.
@@ -27,9 +27,12 @@ cmd_evidence() {
 			lab_evidence_part "$top" baseline baseline \
 				--jobs "$O_JOBS" $(lab_baseline_sample) ||
 				status=1 ;;
+		cost)	lab_evidence_cost "$top" || status=1
+			continue ;;
 		*)	lab_die "evidence has no part '$name'" ;;
 		esac
 	done
+	[ "${names# }" != cost ] || exit "$status"
 	lab_evidence_write "$top" >"$LAB_EVIDENCE.new" &&
 	mv "$LAB_EVIDENCE.new" "$LAB_EVIDENCE" || exit 2
 	lab_say "written: $LAB_EVIDENCE"

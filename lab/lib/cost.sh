@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
+# shellcheck disable=SC2034 # shared with evidence.sh
 # The costs of several kernels, from the JSON of run_tests.sh -B: side by side, as pictures,
 # and against what is known of them.
 
 LAB_COSTS=$LAB_DIR/kernel/mutants/cost
+
+# Those of the documentation: one image with two MMUs is the other architecture.
+LAB_COST_KERNELS='eager-x86_64 lazy-x86_64 lazy-ppc64le-hash lazy-ppc64le-radix'
 
 # How much the figures of two runs of the same suite and kernel may differ.
 LAB_COST_SPREAD=0.01
 
 # A row of a mutant that is dearer by no more than the fraction, or the instructions, is as
 # it was: another command line moves what the kernel allocates at boot.
-LAB_COST_RELATIVE=0.02 LAB_COST_ABSOLUTE=1500
+LAB_COST_RELATIVE=0.02 LAB_COST_ABSOLUTE=3000
 
 # The JSON of the run in folder $1, as a file of its own.
 lab_cost_figures() (
@@ -153,6 +157,90 @@ lab_cost_pictures() (
 		gnuplot "$top/gnuplot" || lab_say "no picture of $form: gnuplot failed"
 	done
 	rm -f "$top/gnuplot"
+)
+
+# --- docs/cost.md ---
+
+LAB_COST_DOC=$LAB_SUITE_SRC/docs/cost.md
+LAB_COST_REASONS=$LAB_DIR/kernel/dearer
+
+# The pages from the runs in folder $1 of the kernels that follow: docs/cost.md, and the
+# pictures beside it.
+lab_cost_write() {
+	for picture in costs ratios tables forks; do
+		[ ! -s "$1/$picture.svg" ] ||
+			cp "$1/$picture.svg" "${LAB_COST_DOC%.md}-$picture.svg" || return
+	done
+	lab_cost_document "$@" >"$LAB_COST_DOC.new" && mv "$LAB_COST_DOC.new" "$LAB_COST_DOC"
+}
+
+# A picture of the document, if it was made: of name $1, described by $2.
+lab_cost_show() (
+	name=${LAB_COST_DOC%.md}-$1.svg
+	[ ! -s "$name" ] || printf '![%s](%s)\n' "$2" "${name##*/}"
+)
+
+lab_cost_document() (
+	top=$1
+	shift
+	folders=''
+	for name; do
+		folders="$folders $top/$name"
+	done
+	# shellcheck disable=SC2086 # lists of words
+	cat <<-EOF
+	# What lazy tables cost and save
+
+	Measured with \`lab/lab evidence cost\`, which has written this page and its pictures: it
+	runs \`lab/lab cost $*\`, that is
+	\`run_tests.sh -b\` in guests whose clock is the number of instructions. Written by hand
+	are only the reasons in \`lab/kernel/dearer\`. The kernels have the debugging options of
+	\`lab/kernel/config-*\`, so ratios say more than figures do; each is compared with the
+	first of its architecture. $(lab_evidence_stamp /dev/null | head -n 1)
+
+	* [Page tables](#page-tables)
+	* [Operations](#operations)
+	* [What costs more](#what-costs-more)
+	* [All figures](#all-figures)
+
+	## Page tables
+
+	$(lab_cost_show tables "Page tables against what is mapped, the table below in a picture")
+
+	MiB of page tables of a process that maps so much memory with huge PMDs, and KiB of page
+	tables of all children together that inherit 64 THPs. Those of PMDs, 4 KiB for each GiB on
+	x86-64, are there on either kernel.
+
+	$(lab_cost_sum curves $folders -- -v form=tables)
+
+	$(lab_cost_show forks "Page tables against children, the table below in a picture")
+
+	$(lab_cost_sum curves $folders -- -v form=forks)
+
+	## Operations
+
+	Instructions per THP; the table is under [All figures](#all-figures).
+
+	$(lab_cost_show costs "What operations cost on each kernel, as bars")
+
+	As multiples of what the first kernel of the architecture takes:
+
+	$(lab_cost_show ratios "Ratios of all rows, as points")
+
+	## What costs more
+
+	By more than 2%:
+	$(lab_cost_sum dearer $folders -- -v reasons="$LAB_COST_REASONS" \
+		-v relative="$LAB_COST_RELATIVE" -v absolute=0)
+
+	## All figures
+
+	*B* is what the page tables of the process gain per THP.
+
+	\`\`\`
+	$(lab_cost_sum table $folders)
+	\`\`\`
+	EOF
 )
 
 # --- known answers ---

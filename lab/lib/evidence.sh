@@ -48,6 +48,18 @@ lab_evidence_refusals() (
 	awk -F '\t' -f "$LAB_AWK/evidence-refusals.awk" "$1"
 )
 
+# The costs of eager and lazy kernels of two architectures, in a document of their own.
+lab_evidence_cost() {
+	rm -rf "$1/cost.d"
+	# shellcheck disable=SC2086 # a list of words
+	lab_evidence_part "$1" cost cost --jobs "$O_JOBS" --output "$1/cost.d" $LAB_COST_KERNELS
+	code=$?
+	# shellcheck disable=SC2086 # a list of words
+	lab_cost_write "$1/cost.d" $LAB_COST_KERNELS || code=1
+	lab_say "written: $LAB_COST_DOC"
+	return "$code"
+}
+
 # How many of the baseline's mutants had outcome $2 in the table $1 of the suite.
 lab_evidence_both() (
 	for name in $(lab_baseline_sample); do

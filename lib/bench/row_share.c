@@ -82,7 +82,7 @@ static const struct bench_row share_rows[] = {
 		.teardown = bench_clear,
 	}, {
 		.name = "shared_split", .program = "thp_fork_copy", .kinds = THP_ANON,
-		.needs = THP_NEED_DEBUGFS, .thps = { 8 }, .procs = { 1, 8, 32 },
+		.needs = THP_NEED_DEBUGFS, .thps = { 2 }, .procs = { 1, 8, 32 },
 		.setup = setup_shared, .run = run_split, .done = done_split,
 		.vmpte = vmpte_shared, .teardown = bench_clear,
 	},

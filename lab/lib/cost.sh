@@ -14,7 +14,7 @@ LAB_COST_SPREAD=0.01
 
 # A row of a mutant that is dearer by no more than the fraction, or the instructions, is as
 # it was: another command line moves what the kernel allocates at boot.
-LAB_COST_RELATIVE=0.02 LAB_COST_ABSOLUTE=3000
+LAB_COST_RELATIVE=0.015 LAB_COST_ABSOLUTE=3000
 
 # The JSON of the run in folder $1, as a file of its own.
 lab_cost_figures() (

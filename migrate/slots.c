@@ -112,6 +112,53 @@ TEST_F(slots, rewritten)
 	THP_SCENARIO(slots_written_again, NULL);
 }
 
+/* Pages of the THP that pagemap calls soft-dirty, or -errno. */
+static long slots_soft_dirty(const struct thp_map *m)
+{
+	uint64_t entry;
+	long n = 0;
+	size_t i;
+
+	for (i = 0; i < thp_env.nr; i++) {
+		TRY(thp_obs_pagemap(thp_page(m, i), &entry, 1));
+		n += !!(entry & THP_PM_SOFT_DIRTY);
+	}
+	return n;
+}
+
+/* clear_refs clears the bit of an entry, too, and leaves the rest of it alone. */
+static int slots_cleared(const void *arg, struct thp_why *why)
+{
+	struct thp_map m;
+	long n;
+
+	(void)arg;
+	TRY(thp_map_new(&m, THP_SWAPPED, why));
+	n = slots_soft_dirty(&m);
+	if (n != (long)thp_env.nr)
+		return thp_why(why, -EPROTO, "%ld pages of a new THP in swap are soft-dirty", n);
+	TRY(thp_write_file("/proc/self/clear_refs", "4"));
+	n = slots_soft_dirty(&m);
+	if (n)
+		return thp_why(why, -EPROTO, "%ld pages are soft-dirty after clear_refs", n);
+	TRY(thp_map_expect(&m, THP_STATE_PMD_SWAP, why));
+	TRY(thp_map_check(&m, 0, thp_env.nr, why));
+	thp_map_destroy(&m);
+	return 0;
+}
+
+THP_COVERS(slots, clear_refs, "swap-entry-split");
+TEST_F(slots, clear_refs)
+{
+	uint64_t entry;
+
+	(void)self;
+	THP_NEEDS(THP_NEED_SWAP | THP_NEED_PMD_SWAP);
+	if (thp_obs_pagemap(&entry, &entry, 1) || !(entry & THP_PM_SOFT_DIRTY))
+		THP_SKIP(SOFT_DIRTY_MISSING);
+	THP_SCENARIO(slots_cleared, NULL);
+}
+
 /* ---------------------------------------------------------------- given back */
 
 /* Gives up a THP in swap in one of many ways; @m is unmapped afterwards. */
@@ -331,8 +378,9 @@ static int moved_maps(struct thp_map *from, struct thp_map *to, struct thp_why *
 }
 
 /*
- * The folio is in the swap cache: it has to learn where it belongs now, otherwise nobody
- * finds it to unmap it, and it can never be swapped out again.
+ * A folio in the swap cache moves along. One that has been mapped has to learn where it
+ * belongs now; MADV_WILLNEED reads one that has not. After the move it can be swapped out
+ * again.
  */
 static int moved_with_folio(const void *arg, struct thp_why *why)
 {
@@ -341,7 +389,6 @@ static int moved_with_folio(const void *arg, struct thp_why *why)
 
 	(void)arg;
 	TRY(moved_maps(&m, &to, why));
-	/* Read and swapped out again, so that the folio knows its old place. */
 	TRY(thp_map_check(&m, 0, thp_env.nr, why));
 	thp_map_return(&m);
 	if (madvise(m.thp, thp_env.pmd, MADV_WILLNEED))

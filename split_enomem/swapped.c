@@ -184,6 +184,8 @@ static int swapped_run(const void *arg, struct thp_why *why)
 	if (!ret)
 		ret = swapped_judge(job.way, victim.chan->val[0], victim.chan->val[1], waited,
 				    fired, why);
+	else if (ret == -ECHILD)
+		ret = thp_child_join(&victim, THP_STEP_MS, why);
 	else
 		ret = thp_why(why, -EPROTO, "without a page table it does not return");
 	if (ret == -EPROTO) {

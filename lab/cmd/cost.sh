@@ -54,6 +54,7 @@ cost_run() {
 		fi
 	done
 	[ -n "$found" ] || set -- "$@" -- -B
+	lab_say "measuring, which takes minutes for each kernel: see $top/output"
 	LAB_ICOUNT=1 "$LAB_DIR/lab" run --boot-timeout 900 --timeout 5400 \
 		--memory "$COST_MEMORY" --output "$top" "$@" >"$top/output"
 }

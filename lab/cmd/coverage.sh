@@ -14,6 +14,7 @@ cmd_coverage() {
 	kernel=coverage-x86_64
 	top=${O_OUTPUT:-$LAB_CACHE/coverage/$(date +%Y%m%d-%H%M%S)-$$}
 	mkdir -p "$top" || lab_die "$top: cannot be made"
+	lab_say "the whole suite on $kernel: see $top/output"
 	"$LAB_DIR/lab" run --output "$top" --timeout "$LAB_TIMEOUT" \
 		${LAB_OFFLINE:+--offline} ${LAB_ACCEL:+--accel "$LAB_ACCEL"} \
 		"$kernel" >"$top/output" ||

@@ -190,6 +190,7 @@ lab_baseline_case() {
 		boot=$((boot + 1))
 		out=$dir/$name/$boot
 		mkdir -p "$out"
+		lab_say "$name: boot $boot, $(echo "$todo" | wc -w) programs to run"
 		# shellcheck disable=SC2046,SC2086 # lists of words
 		"$LAB_DIR/lab" run --output "$out" \
 			--suite "$dir/suite-$K_ARCH" --cpus "$C_CPUS" \

@@ -85,10 +85,12 @@ lab_case() {
 	esac
 	[ ! -s "$hint" ] || tests=$(cat "$hint")
 	if [ -n "$tests" ]; then
+		lab_say "$name: ${revert:+building without patch $revert, then }$tests"
 		lab_case_run -t "$tests"
 		outcome=$(cut -f 2 "$dir/$name.new")
 	fi
 	if [ "$outcome" != killed ]; then
+		lab_say "$name: ${outcome:+$outcome; }the whole suite, $program first"
 		# shellcheck disable=SC2046 # a list of words
 		lab_case_run $(lab_first_program "$program")
 		mkdir -p "$LAB_CACHE/hints"

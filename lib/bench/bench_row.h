@@ -16,7 +16,7 @@
  */
 #define BENCH_ROUNDS	15
 #define BENCH_LEAST	5
-#define BENCH_MS	100
+#define BENCH_MS	50
 #define BENCH_LONG_MS	8000
 #define BENCH_SIZES	8
 #define BENCH_PAIRS	5	/* so many; of 64 THPs, 2 */

@@ -31,7 +31,7 @@ struct crowd_bill {
 struct crowd_case {
 	const char *name;
 	struct crowd_groups *g;
-	unsigned int sizes[4];	/* of the crowds, ascending; 0: no more */
+	unsigned int sizes[8];	/* of the crowds, ascending; 0: no more */
 	size_t spared;		/* bytes of the THPs for which the group has no swap */
 };
 
@@ -84,7 +84,7 @@ static long long crowd_want(const struct crowd_case *c)
 /* Whether reclaim has to get the THPs: it needs no tables, or at most half a THP of pages. */
 static bool crowd_owed(void)
 {
-	return crowd.n * thp_env.page * thp_tables_split(THP_ANON) <= thp_env.pmd / 2;
+	return (crowd.n + 1) * thp_env.page * thp_tables_split(THP_ANON) <= thp_env.pmd / 2;
 }
 
 /* Rounds without effect after which reclaim is taken to leave the THPs alone. */
@@ -214,7 +214,7 @@ TEST_F_TIMEOUT(crowd, net, 240)
 {
 	const struct crowd_case c = {
 		.name = "crowd.net", .g = &self->g,
-		.sizes = { CROWD_MIN, 300, 600, CROWD_MAX },
+		.sizes = { 1, 8, CROWD_MIN, 255, 300, 512, 600, CROWD_MAX },
 	};
 	struct thp_why why = { 0 };
 

@@ -189,7 +189,7 @@ static unsigned int crowd_fits(unsigned int n)
 
 /*
  * @n processes that map the group, or as many as the machine allows (crowd.short_of). 0;
- * -ENOTSUP if these are fewer than CROWD_MIN; -errno.
+ * -ENOTSUP if these are fewer than CROWD_MIN, too; -errno.
  */
 static int crowd_gather(unsigned int n, struct thp_why *why)
 {
@@ -214,7 +214,7 @@ static int crowd_gather(unsigned int n, struct thp_why *why)
 		crowd.pid[crowd.n] = pid;
 	}
 	crowd.short_of = crowd.n < n;
-	if (crowd.n < CROWD_MIN)
+	if (crowd.n < n && crowd.n < CROWD_MIN)
 		return thp_skip(why, CROWD_NEEDS, "%u", crowd.n);
 	return crowd_await(why);
 }

@@ -20,6 +20,7 @@ cmd_shell() {
 	trap 'exit 130' INT TERM HUP
 	prepare_guest "$run" || exit
 	lab_initramfs "$run/initramfs" shell || exit 2
+	lab_qemu_disk "$run/initramfs" || exit 2
 	lab_say "booting $K_ORIGIN; leave with 'reboot -f' or Ctrl-A X"
 	lab_qemu_run shell_qemu "$run/initramfs" \
 		"stdio,id=console,mux=on,signal=off" "null,id=channel"

@@ -24,6 +24,7 @@ lab_again() (
 		cgroup $O_CGROUP
 		append $O_APPEND
 		memory $O_MEMORY
+		swap $O_SWAP
 		cpus $O_CPUS
 		accel $LAB_ACCEL
 		suite $LAB_SUITE

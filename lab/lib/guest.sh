@@ -93,6 +93,7 @@ lab_initramfs() (
 		LAB_MODE=$mode
 		LAB_CHANNEL=$(lab_arch channel "$K_ARCH")
 		LAB_CGROUP=$K_CGROUP
+		LAB_SWAP=${O_SWAP:+disk}
 		LAB_LOOP=$((O_LOOP * 60))
 	EOF
 	: >"$tree/lab/options"

@@ -7,7 +7,7 @@
 # are not those of kernels, and of the options with a value it takes O_TAKES only.
 parse_options() {
 	O_KERNEL='' O_ARCH='' O_CONFIG='' O_MODULES='' O_MMU='' O_CGROUP=''
-	O_APPEND='' O_MEMORY='' O_CPUS='' O_EXPECT='' O_JOBS=2 O_REPEAT='' O_LOOP=0
+	O_APPEND='' O_MEMORY='' O_SWAP='' O_CPUS='' O_EXPECT='' O_JOBS=2 O_REPEAT='' O_LOOP=0
 	O_OUTPUT='' O_REMOTE='' O_TREE='' O_SERIES='' O_BASE='' O_EACH='' O_KNOWN=''
 	LAB_FORMATS='' O_VERBOSE=''
 	LAB_TIMEOUT=1200 LAB_BOOT_TIMEOUT=180 LAB_SUITE='' LAB_OFFLINE='' LAB_ACCEL=''
@@ -31,7 +31,7 @@ parse_options() {
 			usage
 			exit 0 ;;
 		--kernel|--arch|--config|--modules|--mmu|--cgroup|--append|\
-		--memory|--cpus|--expect|--accel|--timeout|--boot-timeout|--jobs|--repeat|\
+		--memory|--swap|--cpus|--expect|--accel|--timeout|--boot-timeout|--jobs|--repeat|\
 		--loop|--suite|--output|--format|--remote|--tree|--series|--base)
 			[ $# -ge 2 ] || lab_die "$1 needs a value"
 			case " ${O_TAKES:-$1} " in
@@ -92,6 +92,7 @@ parse_value() {
 			lab_die "--format $2: ${cause#*: }"
 		LAB_FORMATS="$LAB_FORMATS $2" ;;
 	--memory)	lab_need_number "$@"; O_MEMORY=$2 ;;
+	--swap)		lab_need_number "$@"; O_SWAP=$2 ;;
 	--cpus)		lab_need_number "$@"; O_CPUS=$2 ;;
 	--timeout)	lab_need_number "$@"; LAB_TIMEOUT=$2 ;;
 	--boot-timeout)	lab_need_number "$@"; LAB_BOOT_TIMEOUT=$2 ;;
@@ -125,7 +126,7 @@ parse_where() {
 		lab_die "--base and --each go with --series"
 	names=${first#--}
 	if [ -n "$O_REMOTE" ]; then
-		[ -z "$O_ARCH$O_CONFIG$O_MODULES$O_MMU$O_CGROUP$O_APPEND$O_MEMORY$O_CPUS$LAB_ACCEL" ] ||
+		[ -z "$O_ARCH$O_CONFIG$O_MODULES$O_MMU$O_CGROUP$O_APPEND$O_MEMORY$O_SWAP$O_CPUS$LAB_ACCEL" ] ||
 			lab_die "--remote: of the options that say what to boot none helps"
 	fi
 }

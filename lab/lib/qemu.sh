@@ -69,6 +69,18 @@ lab_qemu_nodes() (
 	done
 )
 
+# A disk in file $1, which lab_qemu_disk() makes. Nothing on it outlives the guest, so the
+# host need not write it to its own disk.
+lab_qemu_swap() (
+	printf 'if=virtio,format=raw,cache=unsafe,file=%s\n' \
+		"$(printf '%s' "$1" | sed 's/,/,,/g')"
+)
+
+# The disk that the guest with initramfs $1 swaps to: --swap MiB, sparse, zeroes at first.
+lab_qemu_disk() {
+	[ -z "$O_SWAP" ] || truncate -s "${O_SWAP}M" "$1.swap"
+}
+
 # lab_qemu_run FUNCTION INITRAMFS CONSOLE CHANNEL: hands QEMU's arguments to
 # FUNCTION. CONSOLE and CHANNEL are character devices in QEMU's words.
 lab_qemu_run() {
@@ -95,6 +107,7 @@ lab_qemu_run() {
 		$icount -nodefaults -no-reboot -display none \
 		-chardev "$console" -serial chardev:console \
 		-chardev "$channel" ${serial:--serial chardev:channel} \
+		${O_SWAP:+-drive} ${O_SWAP:+"$(lab_qemu_swap "$initramfs.swap")"} \
 		-kernel "$K_IMAGE" -initrd "$initramfs" \
 		-append "$(lab_qemu_append)"
 }
@@ -132,10 +145,14 @@ lab_last_test() (
 lab_qemu_guard() {
 	dir=$1
 	: >"$dir/console.log"
+	lab_qemu_disk "$dir/initramfs" || {
+		echo "no disk of $O_SWAP MiB in $dir" >"$dir/trouble"
+		return
+	}
 	lab_qemu_run lab_qemu_print "$dir/initramfs" \
 		"$(lab_qemu_file console "$dir/console.log")" \
 		"$(lab_qemu_file channel "$dir/channel.log")" >"$dir/command"
-	trap '[ -z "$qemu" ] || kill "$qemu" 2>/dev/null' EXIT
+	trap '[ -z "$qemu" ] || kill "$qemu" 2>/dev/null; rm -f "$dir/initramfs.swap"' EXIT
 	trap 'exit 130' INT TERM HUP
 	lab_qemu_run lab_qemu_exec "$dir/initramfs" \
 		"$(lab_qemu_file console "$dir/console.log")" \
@@ -178,6 +195,7 @@ lab_qemu_guard() {
 	kill "$qemu" 2>/dev/null
 	wait "$qemu" 2>/dev/null
 	qemu=
+	rm -f "$dir/initramfs.swap"
 	[ -s "$dir/trouble" ] || grep -q '^@lab exit' "$dir/channel.log" ||
 		lab_end_trouble "$dir" >"$dir/trouble"
 }

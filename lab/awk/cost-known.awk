@@ -4,9 +4,10 @@
 # needless work: whether the measurement says so of the rows that this work is in, and of no
 # other. Rows that are too noisy to tell do not count, nor do those that are about bytes of
 # page tables. Both the median and the least of a row have to be dearer: the one alone moves
-# with the interrupts of the guest's timer. -v name: the mutant. -v wanted: patterns of these rows, with blanks between them, or
-# "splits" for those that split a PMD into a table, as those of files do not. -v relative, absolute: a row that got dearer by less
-# than either is as it was.
+# with the interrupts of the guest's timer. -v name: the mutant. -v wanted: patterns of
+# these rows, with blanks between them, or "splits" for those that split a PMD into a table,
+# as those of files do not. -v relative, absolute: a row that got dearer by less than either
+# is as it was.
 
 function matches(text, patterns,	p, i, count, re) {
 	count = split(patterns, p, " ")

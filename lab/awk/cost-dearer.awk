@@ -3,18 +3,8 @@
 # After cost-read.awk: the rows that cost more than on the first kernel of the architecture,
 # by more than -v relative, a fraction, and -v absolute, instructions; with the reasons in
 # file -v reasons, lines of "patterns | reason", of which the first that fits is it. The
-# pattern "splits" is a row that splits a PMD, as often on either kernel.
+# pattern "splits" is a row that splits a PMD into a table, as often on either kernel.
 
-function matches(text, patterns,	p, i, count, re) {
-	count = split(patterns, p, " ")
-	for (i = 1; i <= count; i++) {
-		re = p[i]
-		gsub(/\*/, ".*", re)
-		if (text ~ "^" re "$")
-			return 1
-	}
-	return 0
-}
 function read_reasons(	line, at) {
 	while ((getline line < reasons) > 0) {
 		at = index(line, " | ")
@@ -26,7 +16,7 @@ function read_reasons(	line, at) {
 }
 function reason_of(base, k, id,	i) {
 	for (i = 1; i <= known_reasons; i++)
-		if (pattern[i] == "splits" ? splits[k, id] > 0 && splits[k, id] == splits[base, id] \
+		if (pattern[i] == "splits" ? splits_into_table(k, id) && splits[k, id] == splits[base, id] \
 		    : matches(part(id, "name"), pattern[i]))
 			return i
 	return 0

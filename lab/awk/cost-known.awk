@@ -9,19 +9,9 @@
 # as those of files do not. -v relative, absolute: a row that got dearer by less than either
 # is as it was.
 
-function matches(text, patterns,	p, i, count, re) {
-	count = split(patterns, p, " ")
-	for (i = 1; i <= count; i++) {
-		re = p[i]
-		gsub(/\*/, ".*", re)
-		if (text ~ "^" re "$")
-			return 1
-	}
-	return 0
-}
 function is_wanted(id) {
 	if (wanted == "splits")
-		return splits[1, id] > 0 && part(id, "name") !~ /_shmem$/
+		return splits_into_table(1, id)
 	return matches(part(id, "name"), wanted)
 }
 function complain(text) {

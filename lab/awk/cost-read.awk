@@ -33,6 +33,21 @@ function part(id, what,	p) {
 		return p[1] " " p[2] (p[3] > 1 ? " x" p[3] : "")
 	return (what == "thps" ? p[2] : p[3]) + 0
 }
+# Whether a row splits a PMD into a table: of files, the split only unmaps it.
+function splits_into_table(k, id) {
+	return splits[k, id] > 0 && part(id, "name") !~ /_shmem$/
+}
+# Whether a text is one of several patterns, with blanks between them.
+function matches(text, patterns,	p, i, count, re) {
+	count = split(patterns, p, " ")
+	for (i = 1; i <= count; i++) {
+		re = p[i]
+		gsub(/\*/, ".*", re)
+		if (text ~ "^" re "$")
+			return 1
+	}
+	return 0
+}
 # Of kernel k, as a multiple of what it is on kernel base.
 function ratio(base, k, id, none) {
 	if (!((base, id) in cost) || !((k, id) in cost) || cost[base, id] <= 0 || cost[k, id] <= 0)

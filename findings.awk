@@ -19,7 +19,8 @@
 #  3. the same kernel function that a cause names;
 #  4. the same cause nearly everywhere where such tests ran: in all of them, or at the
 #     call sites of one section of call-sites.md. That is common code, not its callers;
-#  5. the same call site, whatever the causes.
+#  5. the same call site, whatever the causes;
+#  6. call sites in the same kernel functions, if a cause is the same.
 
 # The cause without what differs between two tests of one thing: numbers, the names of
 # operations and of kinds of mappings. Of numbers with a sign the sign stays.
@@ -93,7 +94,7 @@ function effect(cause) {
 
 # Whether the kernel itself has spoken, or has taken the test with it
 function complaint(cause) {
-	return cause ~ /kernel log: |the kernel has crashed|kernel taint/
+	return cause ~ /kernel log: |the kernel has crashed|crashed inside the kernel|kernel taint/
 }
 
 # Whether a cause is wrong on every kernel, whatever its contract
@@ -203,13 +204,24 @@ function alone(i,	s, text) {
 	} else if (wrong && !damage(text) && (id_of[i] ~ /:/ || text ~ /^exit=/)) {
 		join(i, "0")
 	} else if (id_of[i] !~ /:/) {
-		join(i, "2 " s)
+		if (text !~ /the kernel is broken: see the first failure/)
+			join(i, "2 " s)
 	} else if (s ~ /expected .* by [a-z_0-9N]+\(\)/) {
 		# One bit of the PMD is what both protections use.
 		gsub(/uffd-rwp/, "uffd-wp", s)
 		sub(/ on N of N pages.* on;/, ";", s)
 		join(i, "2 " s)
 	}
+}
+
+# A program that ends because the kernel is broken goes to the complaint that broke it.
+function ended(	i, j, key) {
+	for (j = 1; j <= nkeys && key == ""; j++)
+		if (keys[j] ~ /^1 /)
+			key = keys[j]
+	for (i = 1; i <= nf; i++)
+		if (!(i in finding) && id_of[i] !~ /:/)
+			join(i, key == "" ? "2 " shape_of[i] : key)
 }
 
 # Step 4. For each shape: where it failed, and where its kin ran.
@@ -363,6 +375,39 @@ function by_site(	i, j, n, part, weight, best, op, p) {
 	}
 }
 
+# Step 6
+function by_function(	i, j, k, f, old, first) {
+	for (i = 1; i <= nf; i++) {
+		old = finding[i]
+		f = old ~ /^4 / ? functions_of[substr(old, 3)] : ""
+		if (f == "")
+			continue
+		k = f SUBSEP shape_of[i]
+		if (!(k in first))
+			first[k] = old
+		if (first[k] == old)
+			continue
+		for (j = 1; j <= nf; j++)
+			if (finding[j] == old)
+				move(j, first[k])
+		for (j in first)
+			if (first[j] == old)
+				first[j] = first[k]
+	}
+}
+
+# Failure i leaves its finding, which disappears with the last, for another.
+function move(i, key,	j, n) {
+	if (!--members[finding[i]]) {
+		for (j = 1; j <= nkeys; j++)
+			if (keys[j] != finding[i])
+				keys[++n] = keys[j]
+		nkeys = n
+		delete members[finding[i]]
+	}
+	join(i, key)
+}
+
 # Call sites of a finding: those of all its tests, or how many there are
 function where(key,	i, j, n, m, part, count, order, total, out, s, same) {
 	for (i = 1; i <= nf; i++) {
@@ -379,10 +424,14 @@ function where(key,	i, j, n, m, part, count, order, total, out, s, same) {
 			s = functions_of[order[j]]
 			return order[j] (s ? ", " s : "")
 		}
-	for (j = 1; j <= m && m < 4; j++)
+	s = functions_of[order[1]]
+	for (j = 1; j <= m && m < 4; j++) {
 		out = out (j > 1 ? ", " : "") order[j]
+		if (functions_of[order[j]] != s)
+			s = ""
+	}
 	if (m < 4)
-		return out
+		return out (s ? ", " s : "")
 	same = section_of[order[1]]
 	for (j = 2; j <= m; j++)
 		if (section_of[order[j]] != same)
@@ -438,9 +487,11 @@ END {
 		exit
 	for (i = 1; i <= nf; i++)
 		alone(i)
+	ended()
 	common()
 	absorb()
 	by_site()
+	by_function()
 	# The expectation, the kernel's complaints, then the others by their weight
 	for (i = 1; i <= nkeys; i++)
 		for (j = i; j > 1 && before(keys[j], keys[j - 1]); j--) {

@@ -191,6 +191,31 @@ check_rules()
 	finds "one complaint of the kernel" 2 '1. 3 failures' './run_tests.sh -t thp_mremap'
 
 	begin
+	for site in cow-write cow-extra-ref; do
+		for kind in anon zero; do
+			failed thp_split_enomem:split.${site}_mid_$kind.targeted $site \
+				'thp_child.c:189: child killed by SIGBUS'
+		done
+	done
+	others_pass
+	finds "call sites in one function with the same cause" 1 \
+		'1. 4 tests, cow-write, cow-extra-ref, do_huge_pmd_wp_page(): '
+	failed thp_split_enomem:split.cow-extra-ref_half_anon.targeted cow-extra-ref \
+		'starve_judge.c:77: cow returned success'
+	finds "... and with others" 1 '1. 5 tests, ' 'SIGBUS (and 1 other cause)'
+
+	begin
+	zap_ignored
+	others_pass
+	failed thp_split_enomem:split.madv_dontdump_mid_device.targeted split-madvise-flags \
+		'thp_child.c:183: child 2895 crashed inside the kernel'
+	echo 'thp_split_enomem: after the tests: the kernel is broken: see the first failure' \
+		>> "$work/failed"
+	finds "a crash, and what ends with it" 2 \
+		'1. 2 failures, split-madvise-flags, ' ': child 2895 crashed inside the kernel' \
+		'-t thp_split_enomem:split.madv_dontdump_mid_device.targeted'
+
+	begin
 	zap_ignored
 	retries guard_install zap-guard
 	: > "$work/covers"

@@ -229,7 +229,7 @@ lab_cost_document() (
 
 	## What costs more
 
-	By more than 2%:
+	By more than $(awk "BEGIN { print 100 * $LAB_COST_RELATIVE }")%:
 	$(lab_cost_sum dearer $folders -- -v reasons="$LAB_COST_REASONS" \
 		-v relative="$LAB_COST_RELATIVE" -v absolute=0)
 

@@ -70,7 +70,7 @@ refused()
 {
 	if [ "$2" -ne 2 ]; then
 		fail "$1" "exit=$2, not 2"
-	elif [ "$(wc -l < "$log")" -ne 1 ] || ! grep -Eq "$3" "$log"; then
+	elif [ "$(wc -l < "$log")" -ne 1 ] || ! grep -Eq -e "$3" "$log"; then
 		fail "$1" "not one line like $3"
 	else
 		pass "$1"

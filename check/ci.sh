@@ -31,7 +31,7 @@ anchors:
   - &collabora-arm64-platforms [ x ]
 END
 
-if python yaml; then
+if python_with yaml; then
 	for file in "$work"/yaml.*; do
 		name=$(sed -n 's/^# file: //p' "$file")
 		cat "$work/anchors" "$file" > "$work/$name"
@@ -52,7 +52,7 @@ else
 	skip "YAML" "needs python3-yaml"
 fi
 
-if python lava_common.schemas; then
+if python_with lava_common.schemas; then
 	try "LAVA: its schema takes the job" "$python" -c 'import sys, yaml
 from lava_common.schemas import validate
 validate(yaml.safe_load(open(sys.argv[1])), strict=True)' "$work"/yaml.3

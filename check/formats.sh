@@ -154,7 +154,7 @@ for file in "$work"/in/*.ktap; do
 	fi
 	tests=$(sed -n 's/^# Tests: pass:\([0-9]*\) fail:\([0-9]*\) skip:\([0-9]*\)/\1 \2 \3/p' "$file")
 	tests=${tests:-$(sed -n 's/^# //p' "$file" | tests_of)}
-	if python json && $convert json "$file" > "$work/json" 2> "$log"; then
+	if python_with json && $convert json "$file" > "$work/json" 2> "$log"; then
 		agree "$input: json has no other tests" "$tests" \
 			"$("$python" -c 'import json, sys
 cases = [x for g in json.load(open(sys.argv[1]))["sub_groups"] for x in g["test_cases"]]
@@ -174,15 +174,15 @@ print(*(sum(x["status"] == s and not x["name"].startswith("thp_") for x in cases
 	else
 		skip "$input: tap-parser" "needs node-tap-parser"
 	fi
-	if python tap.parser; then
+	if python_with tap.parser; then
 		tappy=$python
 		check_tappy "$input"
 	else
 		skip "$input: tap.parser" "needs python3-tap"
 	fi
-	if python junit_xml; then
+	if python_with junit_xml; then
 		junit=$python
-		python json
+		python_with json
 		try "$input: junit" sh -c "$convert junit $file > $work/junit"
 		check_junit "$input" "$file"
 	else
@@ -213,7 +213,7 @@ for shell in dash 'busybox sh' bash; do
 	try "$shell: exit code of a run that failed" test $status -eq 1
 	try "$shell: -o tap" cmp "$work/out" "$work/run.tap"
 	try "$shell: -o ktap" grep -qx '    not ok 2 b # 3 tables, not 4' "$work/run.ktap"
-	if python json; then
+	if python_with json; then
 		cp "$work/run.json" "$work/json" 2>/dev/null
 		agree "$shell: -o json" "5 5" "$(ours passed) $(ours failed)"
 	fi

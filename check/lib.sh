@@ -16,6 +16,7 @@ log=$work/log
 # shellcheck disable=SC2034 # for the steps
 cores=$(nproc)
 . check/programs.sh
+. report/python.sh
 rm -rf "$work"
 mkdir -p "$work" || exit
 
@@ -75,15 +76,6 @@ refused()
 	else
 		pass "$1"
 	fi
-}
-
-# python MODULE: sets $python to one that has it
-python()
-{
-	for python in python3 /usr/bin/python3; do
-		"$python" -c "import $1" 2>/dev/null && return
-	done
-	return 1
 }
 
 # fake_programs DIR: scripts in place of all programs, stdin is their text

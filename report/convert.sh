@@ -6,14 +6,8 @@
 
 here=$(cd "$(dirname "$0")" && pwd) || exit 2
 
-# The Python that has module $1: another one may hide that of the distribution.
-python_with()
-{
-	for python in python3 /usr/bin/python3; do
-		"$python" -c "import $1" 2>/dev/null && return
-	done
-	return 1
-}
+# shellcheck source=report/python.sh
+. "$here/python.sh"
 
 usage()
 {

@@ -96,7 +96,7 @@ lab_each_want() {
 	S_STEP="$*"
 	grep -q ':' "$S_EACH/wanted" || return 0
 	lab_outcomes "$end/ktap" "$S_EACH/end"
-	lab_each_findings "$S_EACH/end" >/dev/null
+	lab_findings_list "$S_EACH/end" run_tests.sh >/dev/null
 	if [ "$(wc -l <"$S_EACH/wanted")" -gt "$LAB_EACH_TESTS" ]; then
 		lab_say "$(wc -l <"$S_EACH/wanted") failures: some of each finding" \
 			"stand for the others"
@@ -232,14 +232,6 @@ lab_each_text() (
 	printf '%s\n' "$text"
 )
 
-# The findings from the outcomes in directory $1, whose members go into a file there.
-lab_each_findings() (
-	: >"$1/members"
-	awk -v into="$1/members" -v command=run_tests.sh -f "$LAB_SUITE_SRC/findings.awk" \
-		kind=sites "$LAB_SUITE_SRC/docs/call-sites.md" kind=covers "$1/covers" \
-		kind=passed "$1/passed" kind=failed "$1/failed"
-)
-
 # The outcomes of the state where the failures of patch $1 were seen, as a new directory,
 # which it prints: of what failed only the tests that begin to fail with the patch.
 lab_each_outcomes() (
@@ -272,7 +264,7 @@ lab_each_about() (
 lab_each_shown() (
 	# shellcheck disable=SC2030 # the state of the tree is not that of the series
 	again=$(O_SERIES=$S_SERIES; lab_again | sed 's/[\\&|]/\\&/g')
-	lab_each_findings "$1" | sed -e 1d -e 's/^#//' \
+	lab_findings_list "$1" run_tests.sh | sed -e 1d -e 's/^#//' \
 		-e "s|^  *run_tests.sh\( .*\)|       $again --\1|"
 )
 

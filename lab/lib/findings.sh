@@ -52,9 +52,11 @@ lab_outcomes() (
 		kind=covers "$2/covers" kind=ktap "$1"
 )
 
-# The findings from the files of lab_outcomes in directory $1; $2 is the command that runs tests.
+# The findings from the files of lab_outcomes in directory $1; $2 is the command that runs
+# tests. The file members there gets the number of its finding for each failure.
 lab_findings_list() (
-	awk -v command="$2" -f "$LAB_SUITE_SRC/findings.awk" \
+	: >"$1/members"
+	awk -v into="$1/members" -v command="$2" -f "$LAB_SUITE_SRC/findings.awk" \
 		kind=sites "$LAB_SUITE_SRC/docs/call-sites.md" kind=covers "$1/covers" \
 		kind=passed "$1/passed" kind=failed "$1/failed"
 )

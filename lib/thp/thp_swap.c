@@ -110,6 +110,17 @@ int thp_swap_drop(const char *thp, struct thp_why *why)
 	return 0;
 }
 
+long long thp_swap_lost(long long free_kb, long long allowed_kb, int ms)
+{
+	long long lost = free_kb - thp_read_field("/proc/meminfo", "SwapFree");
+
+	for (; lost > allowed_kb && ms > 0; ms -= 10) {
+		thp_sleep_ms(10);
+		lost = free_kb - thp_read_field("/proc/meminfo", "SwapFree");
+	}
+	return lost;
+}
+
 enum thp_state thp_swap_state_in(void)
 {
 	return thp_swap_by_zswap() ? THP_STATE_PTE : THP_STATE_PMD;

@@ -63,6 +63,12 @@ bool thp_swap_by_zswap(void);
  */
 int thp_swap_drop(const char *thp, struct thp_why *why);
 
+/*
+ * kB of swap that are used now and were free when SwapFree of /proc/meminfo was @free_kb;
+ * slots come back with a delay, so it waits up to @ms milliseconds for @allowed_kb or less.
+ */
+long long thp_swap_lost(long long free_kb, long long allowed_kb, int ms);
+
 /* How an entry is mapped after all of it was read: by a PMD, or PTEs if zswap may take part. */
 enum thp_state thp_swap_state_in(void);
 

@@ -211,16 +211,14 @@ TEST_F(shared, ignored_advice)
 /* Pages of the group that are in swap, or -errno. */
 static long swapped(void)
 {
-	uint64_t entry;
 	unsigned int i;
-	long n = 0;
-	size_t p;
+	long n = 0, got;
 
 	for (i = 0; i < thp_group.n; i++) {
-		for (p = 0; p < thp_env.nr; p++) {
-			TRY(thp_obs_pagemap(thp_page(&thp_group.map[i], p), &entry, 1));
-			n += !!(entry & THP_PM_SWAPPED);
-		}
+		got = thp_obs_pages(thp_group.map[i].thp, thp_env.pmd, THP_PM_SWAPPED);
+		if (got < 0)
+			return got;
+		n += got;
 	}
 	return n;
 }

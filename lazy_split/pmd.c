@@ -222,7 +222,7 @@ static int fault_missing(const void *arg, struct thp_why *why)
 	TRY(thp_uffd_copy(m.uffd, m.thp, page, thp_env.page));
 	pthread_join(thread, NULL);
 	TRY(thp_map_expect(&m, THP_STATE_PTE, why));
-	populated = thp_obs_populated(m.thp, thp_env.pmd);
+	populated = thp_obs_pages(m.thp, thp_env.pmd, THP_PM_POPULATED);
 	if (populated != 1)
 		return thp_why(why, -EPROTO, "%ld pages populated by UFFDIO_COPY of 1",
 			       populated);

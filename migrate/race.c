@@ -67,18 +67,6 @@ static int settle(struct thp_race *r, long long base, struct thp_why *why)
 	return 0;
 }
 
-static long swapped_pages(struct thp_race *r)
-{
-	uint64_t entry;
-	long found = 0;
-	size_t i;
-
-	for (i = 0; i < thp_env.nr; i++)
-		found += !thp_obs_pagemap(thp_page(&r->map, i), &entry, 1) &&
-			 entry & THP_PM_SWAPPED;
-	return found;
-}
-
 /*
  * Runs each actor alone, once: a race between operations without effect proves nothing. In
  * a race an operation may fail for passing reasons; alone it has to succeed.
@@ -99,7 +87,7 @@ static int prove_actor(struct thp_race *r, struct thp_actor *a, struct thp_why *
 	if (step == act_pageout) {
 		for (try = 0; try < 20; try++) {
 			ret = step(r, a, why);
-			if (ret || swapped_pages(r) > 0)
+			if (ret || thp_obs_pages(r->map.thp, thp_env.pmd, THP_PM_SWAPPED) > 0)
 				return ret;
 		}
 		return thp_why(why, -EPROTO, "MADV_PAGEOUT alone: nothing swapped in %d tries",
@@ -448,7 +436,7 @@ TEST_F(race, bounded)
 	if (variant->set.limited)
 		THP_REQUIRE_OK(race_limit(&self->cg, &self->why), &self->why);
 	if (variant->set.off)
-		THP_REQUIRE_OK(thp_swapdev_on(&race_swapdev, 64UL << 20, &self->why), &self->why);
+		THP_REQUIRE_OK(thp_swapdev_on(&race_swapdev, &self->why), &self->why);
 	THP_REQUIRE_OK(run_race(&variant->set, variant->set.limited ? &self->cg : NULL,
 				&self->report, &self->why), &self->why);
 }

@@ -112,20 +112,6 @@ TEST_F(slots, rewritten)
 	THP_SCENARIO(slots_written_again, NULL);
 }
 
-/* Pages of the THP that pagemap calls soft-dirty, or -errno. */
-static long slots_soft_dirty(const struct thp_map *m)
-{
-	uint64_t entry;
-	long n = 0;
-	size_t i;
-
-	for (i = 0; i < thp_env.nr; i++) {
-		TRY(thp_obs_pagemap(thp_page(m, i), &entry, 1));
-		n += !!(entry & THP_PM_SOFT_DIRTY);
-	}
-	return n;
-}
-
 /* clear_refs clears the bit of an entry, too, and leaves the rest of it alone. */
 static int slots_cleared(const void *arg, struct thp_why *why)
 {
@@ -134,11 +120,11 @@ static int slots_cleared(const void *arg, struct thp_why *why)
 
 	(void)arg;
 	TRY(thp_map_new(&m, THP_SWAPPED, why));
-	n = slots_soft_dirty(&m);
+	n = thp_obs_pages(m.thp, thp_env.pmd, THP_PM_SOFT_DIRTY);
 	if (n != (long)thp_env.nr)
 		return thp_why(why, -EPROTO, "%ld pages of a new THP in swap are soft-dirty", n);
 	TRY(thp_write_file("/proc/self/clear_refs", "4"));
-	n = slots_soft_dirty(&m);
+	n = thp_obs_pages(m.thp, thp_env.pmd, THP_PM_SOFT_DIRTY);
 	if (n)
 		return thp_why(why, -EPROTO, "%ld pages are soft-dirty after clear_refs", n);
 	TRY(thp_map_expect(&m, THP_STATE_PMD_SWAP, why));
@@ -269,24 +255,28 @@ static int slots_many(struct thp_map *m, struct thp_why *why)
 	return ret;
 }
 
+struct returned_how {
+	slots_giver give;
+	int rounds;
+};
+
 FIXTURE(returned) {
 	struct thp_why why;
 };
 
 FIXTURE_VARIANT(returned) {
-	slots_giver give;
-	int rounds;
+	struct returned_how how;
 };
 
-FIXTURE_VARIANT_ADD(returned, munmap) { .give = slots_munmap, .rounds = 8 };
-FIXTURE_VARIANT_ADD(returned, dontneed) { .give = slots_dontneed, .rounds = 8 };
-FIXTURE_VARIANT_ADD(returned, dontneed_half) { .give = slots_dontneed_half, .rounds = 8 };
-FIXTURE_VARIANT_ADD(returned, free) { .give = slots_free, .rounds = 8 };
-FIXTURE_VARIANT_ADD(returned, free_half) { .give = slots_free_half, .rounds = 8 };
-FIXTURE_VARIANT_ADD(returned, split) { .give = slots_split, .rounds = 8 };
-FIXTURE_VARIANT_ADD(returned, write) { .give = slots_write, .rounds = 8 };
-FIXTURE_VARIANT_ADD(returned, exit) { .give = slots_exit, .rounds = 8 };
-FIXTURE_VARIANT_ADD(returned, many) { .give = slots_many, .rounds = 4 };
+FIXTURE_VARIANT_ADD(returned, munmap) { .how = { slots_munmap, 8 } };
+FIXTURE_VARIANT_ADD(returned, dontneed) { .how = { slots_dontneed, 8 } };
+FIXTURE_VARIANT_ADD(returned, dontneed_half) { .how = { slots_dontneed_half, 8 } };
+FIXTURE_VARIANT_ADD(returned, free) { .how = { slots_free, 8 } };
+FIXTURE_VARIANT_ADD(returned, free_half) { .how = { slots_free_half, 8 } };
+FIXTURE_VARIANT_ADD(returned, split) { .how = { slots_split, 8 } };
+FIXTURE_VARIANT_ADD(returned, write) { .how = { slots_write, 8 } };
+FIXTURE_VARIANT_ADD(returned, exit) { .how = { slots_exit, 8 } };
+FIXTURE_VARIANT_ADD(returned, many) { .how = { slots_many, 4 } };
 
 FIXTURE_SETUP(returned)
 {
@@ -298,20 +288,14 @@ FIXTURE_TEARDOWN_PARENT(returned)
 	thp_teardown(_metadata);
 }
 
-struct returned_how {
-	slots_giver give;
-	int rounds;
-};
-
 /*
  * THPs are swapped out and given up, one after the other: at the end swap is as free as at
  * first. A count that is not released costs a THP in each round; others may swap, too.
  */
 static int slots_returned(const void *arg, struct thp_why *why)
 {
-	long long before = thp_read_field("/proc/meminfo", "SwapFree"), after = 0;
+	long long before = thp_read_field("/proc/meminfo", "SwapFree"), allowed, lost;
 	const struct returned_how *how = arg;
-	long long lost = 0, pmd_kb = thp_env.pmd / 1024;
 	struct thp_map m;
 	int i;
 
@@ -320,25 +304,20 @@ static int slots_returned(const void *arg, struct thp_why *why)
 		TRY(how->give(&m, why));
 		thp_map_destroy(&m);
 	}
-	for (i = 0; i < 20; i++) {
-		after = thp_read_field("/proc/meminfo", "SwapFree");
-		lost = before - after;
-		if (lost < how->rounds * pmd_kb / 4)
-			return 0;
-		thp_sleep_ms(10);
-	}
-	return thp_why(why, -EAGAIN, "%d THPs in swap were given up, SwapFree %+lld kB",
-		       how->rounds, after - before);
+	allowed = how->rounds * (long long)thp_env.pmd / 1024 / 4 - 1;
+	lost = thp_swap_lost(before, allowed, 200);
+	if (lost > allowed)
+		return thp_why(why, -EAGAIN, "%d THPs in swap were given up, SwapFree %+lld kB",
+			       how->rounds, -lost);
+	return 0;
 }
 
 THP_COVERS(returned, slots, "swap-entry-zap");
 TEST_F(returned, slots)
 {
-	const struct returned_how how = { variant->give, variant->rounds };
-
 	(void)self;
 	THP_NEEDS(THP_NEED_SWAP | THP_NEED_PMD_SWAP);
-	THP_SCENARIO(slots_returned, &how);
+	THP_SCENARIO(slots_returned, &variant->how);
 }
 
 /* ---------------------------------------------------------------- UFFDIO_MOVE */

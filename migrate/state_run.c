@@ -420,7 +420,7 @@ static int state_off_swapped(struct state *s, struct thp_why *why)
 	int ret;
 
 	if (!dev.path[0])
-		TRY(thp_swapdev_on(&dev, 64UL << 20, why));
+		TRY(thp_swapdev_on(&dev, why));
 	else
 		(void)thp_swapdev_again(&dev);
 	TRY(state_swap(s, why));

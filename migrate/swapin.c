@@ -344,6 +344,9 @@ FIXTURE_VARIANT(swapin) {
 	struct swapin_op op;
 };
 
+/* Of all of them; those of an operation are its own. */
+#define SWAPIN_NEEDS	(THP_NEED_SWAP | THP_NEED_PMD_SWAP | THP_NEED_ROOT)
+
 #define SWAPIN_READ	{ .run = swapin_read }
 #define SWAPIN_WRITE	{ .run = swapin_write, .writes = true }
 #define SWAPIN_GUP	{ .run = swapin_gup, .writes = true }
@@ -364,7 +367,10 @@ FIXTURE_VARIANT_ADD(swapin, swapoff) { .op = SWAPIN_OFF };
 
 FIXTURE_SETUP(swapin)
 {
+	THP_NEEDS(SWAPIN_NEEDS | variant->op.needs);
 	thp_warm_up();
+	if (variant->op.off)
+		THP_REQUIRE_OK(thp_swapdev_on(&self->dev, &self->why), &self->why);
 }
 
 FIXTURE_TEARDOWN_PARENT(swapin)
@@ -372,23 +378,11 @@ FIXTURE_TEARDOWN_PARENT(swapin)
 	thp_teardown(_metadata);
 }
 
-#define SWAPDEV_BYTES	(64UL << 20)
-
-/* The needs of all tests, and the swap area of those that turn it off. */
-#define SWAPIN_START() do {							\
-	THP_NEEDS(THP_NEED_SWAP | THP_NEED_PMD_SWAP | THP_NEED_ROOT |		\
-		  variant->op.needs);						\
-	if (variant->op.off)							\
-		THP_REQUIRE_OK(thp_swapdev_on(&self->dev, SWAPDEV_BYTES,	\
-					      &self->why), &self->why);		\
-} while (0)
-
 THP_COVERS(swapin, alone, "swapin-pmd swapoff-pmd");
 TEST_F(swapin, alone)
 {
 	const struct swapin_case c = { &variant->op, CACHE_NONE, &self->dev };
 
-	SWAPIN_START();
 	THP_SCENARIO(swapin_run, &c);
 }
 
@@ -397,7 +391,6 @@ TEST_F(swapin, shared)
 {
 	const struct swapin_case c = { &variant->op, CACHE_SHARED, &self->dev };
 
-	SWAPIN_START();
 	THP_SCENARIO(swapin_run, &c);
 }
 
@@ -406,7 +399,6 @@ TEST_F(swapin, small_cached)
 {
 	const struct swapin_case c = { &variant->op, CACHE_SMALL, &self->dev };
 
-	SWAPIN_START();
 	THP_SCENARIO(swapin_run, &c);
 }
 
@@ -415,7 +407,6 @@ TEST_F(swapin, folio_split)
 {
 	const struct swapin_case c = { &variant->op, CACHE_SPLIT, &self->dev };
 
-	SWAPIN_START();
 	THP_NEEDS(THP_NEED_DEBUGFS);
 	if (thp_swap_by_zswap())
 		THP_SKIP("needs a kernel on which zswap was not enabled since boot");

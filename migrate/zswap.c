@@ -24,7 +24,11 @@ FIXTURE_VARIANT_ADD(zswap, swapoff) { .op = SWAPIN_OFF };
 
 FIXTURE_SETUP(zswap)
 {
+	THP_NEEDS(THP_NEED_ZSWAP | THP_NEED_DEBUGFS);
+	THP_NEEDS(SWAPIN_NEEDS | variant->op.needs);
 	thp_warm_up();
+	if (variant->op.off)
+		THP_REQUIRE_OK(thp_swapdev_on(&self->dev, &self->why), &self->why);
 }
 
 FIXTURE_TEARDOWN_PARENT(zswap)
@@ -55,8 +59,6 @@ TEST_F(zswap, entry)
 {
 	const struct swapin_case c = { &variant->op, CACHE_ZSWAP, &self->dev };
 
-	THP_NEEDS(THP_NEED_ZSWAP | THP_NEED_DEBUGFS);
-	SWAPIN_START();
 	THP_REQUIRE_OK(thp_settings_set("/sys/module/zswap/parameters/enabled", "Y"), &self->why);
 	THP_SCENARIO(zswap_run, &c);
 }

@@ -10,18 +10,6 @@ static char *move_page(struct thp_map *m, size_t from)
 		      MREMAP_MAYMOVE | MREMAP_FIXED, m->thp + thp_env.pmd + 8 * thp_env.page);
 }
 
-static int pagemap_bits(const char *addr, size_t n, uint64_t bit)
-{
-	uint64_t entry;
-	int set = 0;
-	size_t i;
-
-	for (i = 0; i < n; i++)
-		if (!thp_obs_pagemap(addr + i * thp_env.page, &entry, 1))
-			set += !!(entry & bit);
-	return set;
-}
-
 /*
  * A change is never forgotten: one write makes a whole PMD soft-dirty, a split passes that
  * on, and a moved page counts as changed anyway.
@@ -37,14 +25,15 @@ TEST_F(mremap, soft_dirty)
 
 	(void)self;
 	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
-	got = pagemap_bits(m->thp, 1, THP_PM_SOFT_DIRTY);
+	got = thp_obs_pages(m->thp, thp_env.page, THP_PM_SOFT_DIRTY);
 	if (!got || thp_write_file("/proc/self/clear_refs", "4"))
 		THP_SKIP("needs CONFIG_MEM_SOFT_DIRTY");
-	got = pagemap_bits(m->thp, nr, THP_PM_SOFT_DIRTY);
+	got = thp_obs_pages(m->thp, nr * thp_env.page, THP_PM_SOFT_DIRTY);
 	THP_CHECK(!got, "%d pages are dirty after clearing, expected 0", got);
 	to = move_page(m, nr - 1);
 	THP_REQUIRE(to != MAP_FAILED, "mremap: %s", strerror(errno));
-	THP_CHECK(pagemap_bits(to, 1, THP_PM_SOFT_DIRTY) == 1, "the page that moved is clean");
+	THP_CHECK(thp_obs_pages(to, thp_env.page, THP_PM_SOFT_DIRTY) == 1,
+		  "the page that moved is clean");
 
 	thp_map_destroy(m);
 	THP_REQUIRE_OK(thp_map_new(m, THP_ANON, &why), &why);
@@ -53,9 +42,9 @@ TEST_F(mremap, soft_dirty)
 	thp_touch(m->thp);
 	to = move_page(m, nr - 1);
 	THP_REQUIRE(to != MAP_FAILED, "mremap: %s", strerror(errno));
-	got = pagemap_bits(m->thp, nr - 1, THP_PM_SOFT_DIRTY);
+	got = thp_obs_pages(m->thp, (nr - 1) * thp_env.page, THP_PM_SOFT_DIRTY);
 	THP_CHECK(got == (int)nr - 1, "%d pages that stayed are dirty, expected %zu", got, nr - 1);
-	got = pagemap_bits(to, 1, THP_PM_SOFT_DIRTY);
+	got = thp_obs_pages(to, thp_env.page, THP_PM_SOFT_DIRTY);
 	THP_CHECK(got == 1, "the page that moved is clean");
 	thp_map_destroy(m);
 }
@@ -78,11 +67,11 @@ TEST_F(mremap, uffd_wp)
 	THP_REQUIRE_OK(thp_uffd_register(m->uffd, m->thp, thp_env.pmd, UFFDIO_REGISTER_MODE_WP),
 		       &why);
 	THP_REQUIRE_OK(thp_uffd_wp(m->uffd, m->thp, thp_env.pmd, 1), &why);
-	got = pagemap_bits(m->thp, nr, THP_PM_UFFD_WP);
+	got = thp_obs_pages(m->thp, thp_env.pmd, THP_PM_UFFD_WP);
 	THP_REQUIRE(got == (int)nr, "%d pages are write-protected, expected %zu", got, nr);
 	to = move_page(m, nr - 1);
 	THP_REQUIRE(to != MAP_FAILED, "mremap: %s", strerror(errno));
-	got = pagemap_bits(m->thp, nr - 1, THP_PM_UFFD_WP);
+	got = thp_obs_pages(m->thp, (nr - 1) * thp_env.page, THP_PM_UFFD_WP);
 	THP_CHECK(got == (int)nr - 1, "%d pages that stayed are write-protected, expected %zu",
 		  got, nr - 1);
 	THP_CHECK_OK(thp_map_check(m, 0, nr - 1, &why), &why);

@@ -58,7 +58,7 @@ static int brk_into_thp(struct thp_map *m, struct thp_why *why)
 			       vmpte, -dep);
 	TRY(thp_map_check(m, 0, thp_env.nr / 2, why));
 	TRY(thp_map_expect(m, THP_STATE_PTE, why));
-	if (thp_obs_populated(half, thp_env.pmd / 2))
+	if (thp_obs_pages(half, thp_env.pmd / 2, THP_PM_POPULATED))
 		return thp_why(why, -EPROTO, "pages beyond the end of heap");
 	/* The heap grows again: the part that was cut off reads as zeroes. */
 	if (brk(m->thp + thp_env.pmd))

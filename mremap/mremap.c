@@ -154,7 +154,7 @@ static int grow_elsewhere(const void *arg, struct thp_why *why)
 		ret = thp_map_expect(&to, THP_STATE_PMD, why);
 	if (!ret)
 		ret = thp_map_check(&to, 0, thp_env.nr, why);
-	if (!ret && thp_obs_populated(to.thp + pmd, pmd))
+	if (!ret && thp_obs_pages(to.thp + pmd, pmd, THP_PM_POPULATED))
 		ret = thp_why(why, -EPROTO, "pages in the part that is new");
 	munmap(to.thp, 2 * pmd);
 	return ret ? ret : splits;

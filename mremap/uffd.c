@@ -49,7 +49,7 @@ static int uffd_move_shared(const void *arg, struct thp_why *why)
 		return thp_child_join(child, 0, why) ?: -EPROTO;
 	TRY(uffd_refused(thp_env.pmd, -EBUSY, "whole shared THP", why));
 	TRY(uffd_refused(thp_env.page, -EBUSY, "page of a shared THP", why));
-	if (thp_obs_populated(target.thp, thp_env.pmd))
+	if (thp_obs_pages(target.thp, thp_env.pmd, THP_PM_POPULATED))
 		return thp_why(why, -EPROTO, "refused, but the destination has pages");
 	thp_chan_post_child(child->chan, LOOK);
 	return thp_child_join(child, THP_STEP_MS, why);
@@ -134,7 +134,7 @@ static int uffd_move_second_starved(const void *arg, struct thp_why *why)
 	if (ret2 != -ENOMEM)
 		return thp_why(why, -EPROTO, "the rest: %s, expected ENOMEM",
 			       thp_errno_name(ret2));
-	if (thp_obs_populated(m->thp, pmd))
+	if (thp_obs_pages(m->thp, pmd, THP_PM_POPULATED))
 		return thp_why(why, -EPROTO, "the first THP was moved and is still there");
 	TRY(thp_check(to, m->seed, 0, nr, why));
 	return thp_map_check(m, nr, nr, why);

@@ -210,6 +210,6 @@ TEST_F(swapped, targeted)
 		THP_SKIP("needs PTE tables of at least 1 kB");
 	swapped_dev.path[0] = '\0';
 	if (variant->way.needs & THP_NEED_SWAPDEV)
-		THP_REQUIRE_OK(thp_swapdev_on(&swapped_dev, 64UL << 20, &self->why), &self->why);
+		THP_REQUIRE_OK(thp_swapdev_on(&swapped_dev, &self->why), &self->why);
 	THP_SCENARIO(swapped_run, &variant->way);
 }

@@ -213,7 +213,7 @@ static int whose_split_all(struct whose *w, struct thp_why *why)
 			       "VmPTE of the target: %+ld tables (%+lld B), expected %+d", got,
 			       theirs, want);
 	for (i = 0; i < WHOSE_THPS; i++)
-		if (thp_obs_populated(w->maps[i].thp, thp_env.pmd))
+		if (thp_obs_pages(w->maps[i].thp, thp_env.pmd, THP_PM_POPULATED))
 			return thp_why(why, -EPROTO, "the monitor has memory in range %d", i);
 	return 0;
 }

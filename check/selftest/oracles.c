@@ -42,8 +42,8 @@ TEST_F(oracle, state)
 	THP_REQUIRE(!madvise(thp_page(m, 1), thp_env.page, MADV_DONTNEED), "MADV_DONTNEED");
 	THP_CHECK_OK(thp_map_expect(m, THP_STATE_PTE, &why), &why);
 	EXPECT_CAUSE(thp_map_expect(m, THP_STATE_PMD, WHY), "PTE-mapped, expected PMD-mapped");
-	THP_CHECK(thp_obs_populated(m->thp, thp_env.pmd) == (long)thp_env.nr - 1,
-		  "%ld pages populated", thp_obs_populated(m->thp, thp_env.pmd));
+	THP_CHECK(thp_obs_pages(m->thp, thp_env.pmd, THP_PM_POPULATED) == (long)thp_env.nr - 1,
+		  "%ld pages populated", thp_obs_pages(m->thp, thp_env.pmd, THP_PM_POPULATED));
 	THP_CHECK_OK(thp_obs_smaps(0, m->area, m->area_len, &sm), &why);
 	THP_CHECK(!sm.anon_huge_kb, "AnonHugePages %llu kB after a split",
 		  (unsigned long long)sm.anon_huge_kb);

@@ -285,7 +285,7 @@ static bool is_spent(const struct thp_deadline *d)
 	return d->pid && d->cpu > scaled(d->ms, shared->cpu_slow);
 }
 
-/* Adds the time since the last look. */
+/* Adds the time since the last look: is one of the limits used up? */
 static bool is_over(struct thp_deadline *d)
 {
 	long long now = thp_now_ms(), cpu = cpu_ms(d->pid), wall = now - d->last, spent = 0;

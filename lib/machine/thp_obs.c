@@ -121,7 +121,7 @@ int thp_obs_pagemap(const void *addr, uint64_t *entries, size_t pages)
 	return (size_t)n == pages * 8 ? 0 : -EIO;
 }
 
-long thp_obs_populated(const void *addr, size_t len)
+long thp_obs_pages(const void *addr, size_t len, uint64_t bits)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
 	const char *p = addr;
@@ -136,7 +136,7 @@ long thp_obs_populated(const void *addr, size_t len)
 		if (ret)
 			return ret;
 		for (i = 0; i < n; i++)
-			found += !!(ent[i] & (THP_PM_PRESENT | THP_PM_SWAPPED));
+			found += !!(ent[i] & bits);
 		p += n * page;
 		len -= n * page;
 	}
@@ -316,7 +316,7 @@ int thp_obs_state(const void *addr, size_t len, enum thp_state *state)
 			return look_closer(addr, len, state);
 		return 0;
 	}
-	n = thp_obs_populated(addr, len);
+	n = thp_obs_pages(addr, len, THP_PM_POPULATED);
 	if (n < 0)
 		return n;
 	if (!n) {

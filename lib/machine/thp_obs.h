@@ -88,8 +88,8 @@ extern uint64_t thp_obs_scan_mask;
 
 const char *thp_state_name(enum thp_state state);
 
-/* Base pages of [addr, addr + len) that are present or swapped, or -errno. */
-long thp_obs_populated(const void *addr, size_t len);
+/* Base pages of [addr, addr + len) whose pagemap entries have one of @bits, or -errno. */
+long thp_obs_pages(const void *addr, size_t len, uint64_t bits);
 
 /* Raw /proc/self/pagemap entries of @pages consecutive base pages; 0 or -errno. */
 int thp_obs_pagemap(const void *addr, uint64_t *entries, size_t pages);
@@ -107,6 +107,7 @@ int thp_obs_kpageflags(uint64_t entry, uint64_t *flags);
 #define THP_PM_GUARD		(1ULL << 58)	/* Linux 6.15 */
 #define THP_PM_SWAPPED		(1ULL << 62)
 #define THP_PM_PRESENT		(1ULL << 63)
+#define THP_PM_POPULATED	(THP_PM_PRESENT | THP_PM_SWAPPED)
 
 /* Sums over the smaps entries of @pid (0: self) that overlap a range, in kB. */
 struct thp_smaps {

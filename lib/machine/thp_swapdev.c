@@ -16,6 +16,8 @@
 
 #define ZRAM_CONTROL "/sys/class/zram-control/"
 
+#define BYTES	(64UL << 20)
+
 /* Above the priorities that the kernel chooses, which are negative, and those of people. */
 #define PRIORITY (SWAP_FLAG_PREFER | SWAP_FLAG_PRIO_MASK)
 
@@ -29,7 +31,7 @@ struct swap_header {
 	char label[16];
 };
 
-static int write_header(const char *path, size_t bytes)
+static int write_header(const char *path)
 {
 	static const char magic[] = "SWAPSPACE2";
 	struct swap_header *h = calloc(1, thp_env.page);
@@ -38,7 +40,7 @@ static int write_header(const char *path, size_t bytes)
 	if (!h)
 		return -ENOMEM;
 	h->version = 1;
-	h->last_page = bytes / thp_env.page - 1;
+	h->last_page = BYTES / thp_env.page - 1;
 	memcpy((char *)h + thp_env.page - strlen(magic), magic, strlen(magic));
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
@@ -70,7 +72,7 @@ static int make_node(const struct thp_swapdev *s)
 }
 
 /* The new device, with its size; restoring removes it. */
-static int add_device(struct thp_swapdev *s, size_t bytes, struct thp_why *why)
+static int add_device(struct thp_swapdev *s, struct thp_why *why)
 {
 	char id[16], path[64];
 	ssize_t n = thp_read_file(ZRAM_CONTROL "hot_add", id, sizeof(id));
@@ -83,7 +85,7 @@ static int add_device(struct thp_swapdev *s, size_t bytes, struct thp_why *why)
 	ret = thp_settings_note(ZRAM_CONTROL "hot_remove", id);
 	snprintf(path, sizeof(path), "/sys/block/zram%d/disksize", s->id);
 	if (!ret)
-		ret = thp_write_fmt(path, "%zu", bytes);
+		ret = thp_write_fmt(path, "%lu", BYTES);
 	snprintf(s->path, sizeof(s->path), "/dev/zram%d", s->id);
 	if (!ret)
 		ret = make_node(s);
@@ -95,13 +97,13 @@ int thp_swapdev_again(const struct thp_swapdev *s)
 	return swapon(s->path, PRIORITY) ? -errno : 0;
 }
 
-int thp_swapdev_on(struct thp_swapdev *s, size_t bytes, struct thp_why *why)
+int thp_swapdev_on(struct thp_swapdev *s, struct thp_why *why)
 {
 	int ret;
 
 	memset(s, 0, sizeof(*s));
-	TRY(add_device(s, bytes, why));
-	ret = write_header(s->path, bytes);
+	TRY(add_device(s, why));
+	ret = write_header(s->path);
 	/* Undone first: a device that is swapped to cannot be removed. */
 	if (!ret)
 		ret = thp_settings_note(s->path, THP_SETTINGS_SWAPOFF);

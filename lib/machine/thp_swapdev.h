@@ -6,8 +6,6 @@
 #ifndef THP_SWAPDEV_H
 #define THP_SWAPDEV_H
 
-#include <stddef.h>
-
 struct thp_why;
 
 struct thp_swapdev {
@@ -16,11 +14,11 @@ struct thp_swapdev {
 };
 
 /*
- * Adds a zram device of @bytes and swaps to it; THP_NEED_SWAPDEV says whether one can be
+ * Adds a zram device of 64 MiB and swaps to it; THP_NEED_SWAPDEV says whether one can be
  * had. thp_settings_restore() takes both back, also after a SIGKILL. 0, or -errno with a
  * cause.
  */
-int thp_swapdev_on(struct thp_swapdev *s, size_t bytes, struct thp_why *why);
+int thp_swapdev_on(struct thp_swapdev *s, struct thp_why *why);
 
 /* swapoff(): reads all of it back, in every process. 0 or -errno: it is used as before. */
 int thp_swapdev_off(const struct thp_swapdev *s);

@@ -38,8 +38,8 @@ static int verify_moved(struct thp_map *m, struct thp_why *why)
 	char *to = thp_page(m->aux, index);
 	long n;
 
-	n = thp_obs_populated(to - thp_env.page, 3 * thp_env.page);
-	if (n != 1 || thp_obs_populated(to, thp_env.page) != 1)
+	n = thp_obs_pages(to - thp_env.page, 3 * thp_env.page, THP_PM_POPULATED);
+	if (n != 1 || thp_obs_pages(to, thp_env.page, THP_PM_POPULATED) != 1)
 		return thp_why(why, -EPROTO,
 			       "%ld pages at and beside page %zu of the destination, expected 1", n,
 			       index);

@@ -40,7 +40,7 @@ static int run_numa_maps(struct thp_map *m, char *addr, size_t len)
 
 static int run_pagemap(struct thp_map *m, char *addr, size_t len)
 {
-	long n = thp_obs_populated(addr, len);
+	long n = thp_obs_pages(addr, len, THP_PM_POPULATED);
 
 	(void)m;
 	return n < 0 ? n : 0;

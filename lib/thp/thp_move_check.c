@@ -104,7 +104,8 @@ static int check_side(struct thp_move *mv, const struct thp_move_model *m, int s
 	for (i = 0; i < end; i += n) {
 		n = run_length(m, side, i);
 		want = m->present[side][i] ? n : 0;
-		got = thp_obs_populated(thp_move_addr(mv, side, slot, i), n * thp_env.page);
+		got = thp_obs_pages(thp_move_addr(mv, side, slot, i), n * thp_env.page,
+				    THP_PM_POPULATED);
 		if (got != want)
 			return thp_why(why, -EPROTO,
 				       "%s pages %zu to %zu: %ld are mapped, expected %ld",
@@ -287,8 +288,8 @@ int thp_move_check_refused(struct thp_move *mv, bool may_split, long slack, stru
 	for (i = mv->d; i < mv->d + mv->n; i++)
 		expected += mv->now.present[THP_DST][i];
 	if (mv->c.how != THP_MOVE_UFFD && expected) {
-		there = thp_obs_populated(thp_move_addr(mv, THP_DST, 0, mv->d),
-					  mv->n * thp_env.page);
+		there = thp_obs_pages(thp_move_addr(mv, THP_DST, 0, mv->d),
+				      mv->n * thp_env.page, THP_PM_POPULATED);
 		if (!there)
 			thp_model_unmap(&mv->next, THP_DST, mv->d, mv->d + mv->n);
 	}

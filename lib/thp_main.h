@@ -163,6 +163,7 @@ static inline int thp_main_body(void *arg)
 	if (!thp_env_missing(THP_NEED_FAIL_PAGE) && thp_inject_init())
 		thp_needs_lose(THP_NEED_FAIL_PAGE);
 	thp_frames_put();
+	(void)thp_child_init();
 	thp_settings_mark_base = thp_settings_mark();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	thp_main_pid = getpid();

@@ -39,6 +39,46 @@ TEST_F(lib, child)
 	thp_child_kill(&c);
 }
 
+/* A mapping that the kernel places next gets a PTE table for itself: only then it counts. */
+static int fill_table(struct thp_why *why)
+{
+	size_t i;
+	char *p;
+
+	for (i = 0; i < 4 * thp_env.nr; i++) {
+		p = mmap(NULL, thp_env.page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (p == MAP_FAILED)
+			return thp_why(why, -errno, "mmap: %s", strerror(errno));
+		if (!((uintptr_t)p & (thp_env.pmd - 1)))
+			return 0;
+	}
+	return thp_why(why, -EPROTO, "no boundary of a PTE table in %zu mappings", i);
+}
+
+/* A channel of a child is no table more, and its end no table less. */
+static int count_channel(const void *arg, struct thp_why *why)
+{
+	struct thp_child c = { 0 };
+	struct thp_meter meter;
+
+	(void)arg;
+	TRY(fill_table(why));
+	TRY(thp_meter_start(&meter, 0, why));
+	TRY(thp_child_prepare(&c));
+	TRY(thp_meter_read(&meter, why));
+	TRY(thp_meter_tables(&meter, 0, "thp_child_prepare", why));
+	TRY(thp_child_start(&c, returns_error, NULL));
+	(void)thp_child_join(&c, THP_STEP_MS, &(struct thp_why){ 0 });
+	TRY(thp_meter_read(&meter, why));
+	return thp_meter_tables(&meter, 0, "thp_child_join", why);
+}
+
+TEST_F(lib, channel)
+{
+	(void)self;
+	THP_SCENARIO(count_channel, NULL);
+}
+
 static int burns(struct thp_chan *chan, void *arg)
 {
 	(void)arg;

@@ -11,18 +11,73 @@
 #include <unistd.h>
 
 #include "thp_child.h"
+#include "thp_env.h"
+#include "thp_reserve.h"
 #include "thp_run.h"
+
+/*
+ * The range of one PTE table. Its first page is written once and stays, and with it the
+ * table, in every process: a channel that comes or goes changes no count of page tables.
+ */
+#define SLOTS	16
+
+static struct {
+	char *base;		/* NULL: there is none */
+	size_t slot;		/* bytes of a channel */
+	unsigned int used;	/* slots of this process and of those that it was forked from */
+} room;
+
+int thp_child_init(void)
+{
+	size_t page = thp_env.page, len;
+	char *area, *base;
+
+	base = thp_reserve(thp_env.pmd, thp_env.pmd, &area, &len);
+	if (!base)
+		return -errno;
+	if (mprotect(base, page, PROT_READ | PROT_WRITE) ||
+	    madvise(base, page, MADV_NOHUGEPAGE)) {
+		munmap(area, len);
+		return -errno;
+	}
+	*base = 1;
+	room.slot = (sizeof(struct thp_chan) + page - 1) / page * page;
+	if (page + SLOTS * room.slot <= thp_env.pmd)
+		room.base = base + page;
+	return 0;
+}
 
 int thp_child_prepare(struct thp_child *c)
 {
+	unsigned int i = room.base ? __builtin_ffs(~room.used & ((1U << SLOTS) - 1)) : 0;
+	char *slot = i ? room.base + (i - 1) * room.slot : NULL;
 	struct thp_chan *chan;
 
-	chan = mmap(NULL, sizeof(*chan), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	chan = mmap(slot, sizeof(*chan), PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS | (slot ? MAP_FIXED : 0), -1, 0);
 	if (chan == MAP_FAILED)
 		return thp_note(-errno, "no memory to share with a child");
+	if (slot)
+		room.used |= 1U << (i - 1);
 	memset(chan, 0, sizeof(*chan));
 	c->chan = chan;
 	return 0;
+}
+
+static void release(struct thp_child *c)
+{
+	char *p = (char *)c->chan;
+
+	c->pid = 0;
+	c->chan = NULL;
+	if (!p)
+		return;
+	if (!room.base || p < room.base || p >= room.base + SLOTS * room.slot)
+		munmap(p, sizeof(*c->chan));
+	/* A slot that cannot be given back stays in use. */
+	else if (mmap(p, room.slot, PROT_NONE,
+		      MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == p)
+		room.used &= ~(1U << (p - room.base) / room.slot);
 }
 
 int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *arg), void *arg)
@@ -47,10 +102,8 @@ int thp_child_start(struct thp_child *c, int (*fn)(struct thp_chan *chan, void *
 	if (pid < 0) {
 		int err = errno;
 
-		if (!prepared) {
-			munmap(chan, sizeof(*chan));
-			c->chan = NULL;
-		}
+		if (!prepared)
+			release(c);
 		c->pid = 0;
 		return thp_note(-err, "fork of a child");
 	}
@@ -142,14 +195,6 @@ int thp_child_await(struct thp_child *c, int step, int limit_ms)
 int thp_child_watch(struct thp_child *c, int step, int ms)
 {
 	return await(c, step, ms, NULL);
-}
-
-static void release(struct thp_child *c)
-{
-	c->pid = 0;
-	if (c->chan)
-		munmap(c->chan, sizeof(*c->chan));
-	c->chan = NULL;
 }
 
 /* The rest of thp_child_join(), for a child that has been killed (@late) or not. */

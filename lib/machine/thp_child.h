@@ -41,6 +41,13 @@ struct thp_child {
 };
 
 /*
+ * Reserves the address range of the channels, once, before the first test: its PTE table
+ * stays when a channel is unmapped. 0 or -errno; without it the kernel finds a place for
+ * each channel, which may have a PTE table for itself.
+ */
+int thp_child_init(void);
+
+/*
  * Maps the channel beforehand, for a thp_child_start() that must not add to the
  * mappings of the parent. 0 or -errno. thp_child_start() keeps it on failure.
  */

@@ -167,10 +167,15 @@ static const struct split_op free_ops[] = {
 
 SPLIT_OPS(free_ops);
 
+/*
+ * One page is enough to split its folio. The kernel tries again for each page of the range:
+ * in a full control group that is 512 OOM reports, minutes on a slow serial console.
+ */
 static int run_debugfs(struct thp_map *m, char *addr, size_t len)
 {
 	(void)m;
-	return thp_split_folios(getpid(), (unsigned long)addr, len);
+	(void)len;
+	return thp_split_folios(getpid(), (unsigned long)addr, thp_env.page);
 }
 
 static const struct split_op debugfs_ops[] = {
@@ -178,7 +183,7 @@ static const struct split_op debugfs_ops[] = {
 		NAMED("debugfs_split", AT_WHOLE), .covers = "folio-split-debugfs",
 		.run = run_debugfs,
 		.starved = ADVICE, .errnos = { ENOMEM }, .needs = THP_NEED_DEBUGFS,
-		.flags = OP_FOLIO | OP_EACH_PAGE,
+		.flags = OP_FOLIO,
 		.kinds = THP_ANON, .keeps = THP_ZERO | PLAIN,
 		.verify = verify_folio_split,
 	},

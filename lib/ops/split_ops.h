@@ -55,8 +55,7 @@ enum split_starved {
 #define OP_BELOW_TOO	(1 << 6)	/* the page below the THP has the trait before and after */
 #define OP_ABOVE_TOO	(1 << 7)	/* ... the page above it */
 #define OP_UNDOES_FIRST	(1 << 8)	/* takes its effect back before it splits the VMA */
-#define OP_EACH_PAGE	(1 << 9)	/* tries again with each page of the range */
-#define OP_SWAPS	(1 << 10)	/* swaps the THP out: splits it, or makes an entry of it */
+#define OP_SWAPS	(1 << 9)	/* swaps the THP out: splits it, or makes an entry of it */
 
 /*
  * Success has an effect on the contents (.effect), and others that the contents do not

@@ -156,13 +156,8 @@ static int return_limit(const struct starve_job *job)
 	/* An operation that has looped before does not get that long again: ten IDs, one bug. */
 	if (thp_run_has_looped(job->op->name))
 		return THP_AGAIN_MS;
-	/*
-	 * A full control group makes the kernel write an OOM report for each attempt: 512 of
-	 * them took 40 s of CPU time in a guest with a serial console beside other guests.
-	 */
-	if (job->by->reports)
-		ms *= job->op->flags & OP_EACH_PAGE ? 8 : 2;
-	return ms;
+	/* In a full control group the kernel writes an OOM report for each attempt. */
+	return job->by->reports ? 2 * ms : ms;
 }
 
 /*

@@ -251,6 +251,26 @@ for awk in awk mawk gawk 'busybox awk'; do
 	{ figures none ''; figures mutant "/munmap/d; $more"; } > "$work/both"
 	# shellcheck disable=SC2086
 	judges "a mutant without a figure" 1 $known -v wanted='fault_*'
+
+	echo 'fault_* | **Faults.**' > "$work/reasons"
+	# explains NAME CHANGE SAME NOISY LINE...: what b, changed so, costs more than a
+	explains()
+	{
+		{ figures a ''; figures b "$2"; } > "$work/both"
+		name=$1
+		printf '\nOf %d rows 0 cost less on b than on a, %d the same, %s (%d %s):\n' \
+			$((2 - $4)) "$3" 'and these more' "$4" 'others are too noisy to tell' \
+			> "$work/wanted"
+		shift 4
+		[ $# -eq 0 ] || printf '\n%s\n %s\n' "$@" >> "$work/wanted"
+		gives "$name" dearer -v reasons="$work/reasons" -v relative=0.02 -v absolute=0
+	}
+	explains "what costs more, and why" "/fault/{$more}" 1 0 \
+		"* **Faults.** 1 rows, by 50 to 50 instructions:" "\`fault_anon 1\` 1.02."
+	explains "... and nobody knows why" "/munmap/{$more}" 1 0 \
+		"* **Not explained:** 1 rows, by 50 to 50 instructions:" "\`munmap_mid_anon 4\` 1.02."
+	explains "... and only interrupts tell so" '/fault/s/"ns":2000/"ns":2050/' 2 0
+	explains "... and is too noisy" "/fault/{$more; s/\"noisy\":false/\"noisy\":true/}" 1 1
 done
 
 # A signal ends it like a run of the tests.

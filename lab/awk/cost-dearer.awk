@@ -3,7 +3,8 @@
 # After cost-read.awk: the rows that cost more than on the first kernel of the architecture,
 # by more than -v relative, a fraction, and -v absolute, instructions; with the reasons in
 # file -v reasons, lines of "patterns | reason", of which the first that fits is it. The
-# pattern "splits" is a row that splits a PMD into a table, as often on either kernel.
+# pattern "splits" is a row that splits a PMD into a table, as often on either kernel. Rows
+# that are too noisy on one of the two are counted, and no more is said of them.
 
 function read_reasons(	line, at) {
 	while ((getline line < reasons) > 0) {
@@ -37,7 +38,11 @@ function print_kernel(k,	base, i, id, more, r, rest, total) {
 		id = order[i]
 		if (part(id, "name") ~ /^tables_/ || !((k, id) in cost) || !((base, id) in cost))
 			continue
-		more = cost[k, id] - cost[base, id]
+		if (noisy[base, id] noisy[k, id] != "") {
+			vague++
+			continue
+		}
+		more = dearer_by(base, k, id)
 		total++
 		cheaper += more < -absolute && more < -relative * cost[base, id]
 		if (more <= absolute || more <= relative * cost[base, id])
@@ -55,11 +60,11 @@ function print_kernel(k,	base, i, id, more, r, rest, total) {
 		rest -= count[r]
 	print ""
 	print "Of " total " rows " cheaper + 0 " cost less on " kernel[k] " than on " kernel[base] \
-		", " rest " the same, and these more:"
+		", " rest " the same, and these more (" vague + 0 " others are too noisy to tell):"
 	for (r = 1; r <= known_reasons; r++)
 		print_reason(k, r)
 	print_reason(k, 0)
-	cheaper = 0
+	cheaper = vague = 0
 }
 END {
 	read_reasons()

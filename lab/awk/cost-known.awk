@@ -3,11 +3,9 @@
 # After cost-read.awk, of the mutants kernel without a mutant, and then of one that does
 # needless work: whether the measurement says so of the rows that this work is in, and of no
 # other. Rows that are too noisy to tell do not count, nor do those that are about bytes of
-# page tables. Both the median and the least of a row have to be dearer: the one alone moves
-# with the interrupts of the guest's timer. -v name: the mutant. -v wanted: patterns of
-# these rows, with blanks between them, or "splits" for those that split a PMD into a table,
-# as those of files do not. -v relative, absolute: a row that got dearer by less than either
-# is as it was.
+# page tables. -v name: the mutant. -v wanted: patterns of these rows, with blanks between
+# them, or "splits" for those that split a PMD into a table, as those of files do not.
+# -v relative, absolute: a row that got dearer by less than either is as it was.
 
 function is_wanted(id) {
 	if (wanted == "splits")
@@ -33,9 +31,7 @@ END {
 			vague++
 			continue
 		}
-		more = cost[2, id] - cost[1, id]
-		if (least[2, id] - least[1, id] < more)
-			more = least[2, id] - least[1, id]
+		more = dearer_by(1, 2, id)
 		dearer = more > absolute && more > relative * cost[1, id]
 		figure = sprintf("%s: %.0f, without the mutant %.0f", label, cost[2, id],
 			cost[1, id])

@@ -38,7 +38,7 @@ static const char *cover_ids(const char *fixture, const char *variant, const cha
 	static char ids[160];
 	bool whole;
 
-	if (strcmp(fixture, "move"))
+	if (strcmp(fixture, "move") && strcmp(fixture, "move_nth"))
 		return NULL;
 	for (f = __fixture_list; f; f = f->next)
 		for (v = strcmp(f->name, fixture) ? NULL : f->variant; v; v = v->next)
@@ -46,7 +46,8 @@ static const char *cover_ids(const char *fixture, const char *variant, const cha
 				goto found;
 	return NULL;
 found:
-	c = &((const FIXTURE_VARIANT(move) *)v->data)->c;
+	c = strcmp(fixture, "move") ? &((const FIXTURE_VARIANT(move_nth) *)v->data)->c :
+				      &((const FIXTURE_VARIANT(move) *)v->data)->c;
 	whole = !c->src.halves && !c->src.pages && !c->dst.pages && !(c->dst.halves & 1) &&
 		c->len.halves >= 2;
 	ids[0] = '\0';
@@ -70,7 +71,7 @@ found:
 		strcat(ids, " move-zero");
 	if (c->kind == THP_SHMEM)
 		strcat(ids, " move-shmem");
-	if (!strcmp(test, "starved"))
+	if (!strcmp(test, "starved") || !strcmp(test, "sweep"))
 		strcat(ids, " move-fail");
 	return ids;
 }

@@ -27,14 +27,19 @@ static struct {
 
 static const char *split_cover(const char *fixture, const char *variant, const char *test)
 {
+	const struct split_op *op;
 	size_t i;
 
 	(void)test;
 	if (strcmp(fixture, "split"))
 		return NULL;
-	for (i = 0; i < SPLIT_MAX_VARIANTS && split_variants[i].variant.op; i++)
-		if (!strcmp(variant, split_variants[i].name))
-			return split_variants[i].variant.op->covers;
+	for (i = 0; i < SPLIT_MAX_VARIANTS && split_variants[i].variant.op; i++) {
+		if (strcmp(variant, split_variants[i].name))
+			continue;
+		op = split_variants[i].variant.op;
+		return op->covers_on.kinds & split_variants[i].variant.kind ?
+			op->covers_on.ids : op->covers;
+	}
 	return NULL;
 }
 

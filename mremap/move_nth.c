@@ -90,7 +90,6 @@ FIXTURE_VARIANT_ADD(move_nth, uffd_page_zero) MOVE(ZERO, MIDDLE, ONE_PAGE, SECON
 FIXTURE_VARIANT_ADD(move_nth, shrink_half) MOVE(ANON, MIDDLE, HALF, HEAD, SHRINK);
 
 /* Each allocation of the operation fails once; at least one of them matters. */
-THP_COVERS(move_nth, sweep, "move-partial uffd-move-split split-shrink move-fail");
 TEST_F(move_nth, sweep)
 {
 	struct nth_shot shot = { .c = &variant->c };

@@ -492,7 +492,12 @@ static int same_after_refusals(const void *arg, struct thp_why *why)
 	return after_remove(a->cg, dying, why);
 }
 
-THP_COVERS(after, same, "split-munmap split-mlock zap-dontneed protect-uffd-wp folio-split");
+THP_COVERS_VARIANT(after, munmap, same, "split-munmap");
+THP_COVERS_VARIANT(after, munmap_zero, same, "split-munmap");
+THP_COVERS_VARIANT(after, mlock, same, "split-mlock");
+THP_COVERS_VARIANT(after, dontneed, same, "zap-dontneed");
+THP_COVERS_VARIANT(after, uffd_wp, same, "protect-uffd-wp");
+THP_COVERS_VARIANT(after, cold, same, "folio-split-advice folio-split");
 THP_COVERS_VARIANT(after, mprotect_commit, same, "split-mprotect");
 THP_COVERS_VARIANT(after, map_fixed_commit, same, "split-map-fixed");
 THP_COVERS_VARIANT(after, mremap_commit, same, "move-partial move-fail");

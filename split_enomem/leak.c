@@ -516,7 +516,38 @@ static int leaks_no_tables(const void *arg, struct thp_why *why)
 	return leak_tried(of, &found, why);
 }
 
-THP_COVERS(leak, page_tables, "leak-page-tables");
+/* Where the tables are lost is what the operation calls. */
+#define LEAK_COVERS(v, ids) \
+	THP_COVERS_VARIANT(leak, v, page_tables, "leak-page-tables " ids)
+
+LEAK_COVERS(munmap_split, "split-munmap");
+LEAK_COVERS(munmap_refused, "split-munmap");
+LEAK_COVERS(munmap_nth, "split-munmap");
+LEAK_COVERS(munmap_no_thp, "split-munmap");
+LEAK_COVERS(munmap_untouched, "split-munmap");
+LEAK_COVERS(dontneed_split, "zap-dontneed");
+LEAK_COVERS(dontneed_refused, "zap-dontneed");
+LEAK_COVERS(dontneed_zero, "zap-dontneed");
+LEAK_COVERS(cold_split, "folio-split-advice folio-split");
+LEAK_COVERS(cold_refused, "folio-split-advice folio-split");
+LEAK_COVERS(mremap_refused, "move-partial");
+LEAK_COVERS(dontneed_edges, "zap-dontneed");
+LEAK_COVERS(dontneed_raced, "zap-dontneed");
+LEAK_COVERS(pagemap_scan_raced, "walk-pagemap-scan");
+LEAK_COVERS(cold_raced, "folio-split-advice folio-split");
+LEAK_COVERS(collapse, "collapse");
+LEAK_COVERS(fault_raced, "fault-anon");
+LEAK_COVERS(device_insert, "fault-device-private");
+LEAK_COVERS(device_insert_watched, "fault-device-private");
+LEAK_COVERS(device_zero, "fault-device-private");
+LEAK_COVERS(device_and_back, "migrate-device-pmd");
+LEAK_COVERS(device_split, "migrate-device-split");
+LEAK_COVERS(device_split_refused, "migrate-device-split");
+LEAK_COVERS(device_back_split, "migrate-device-split");
+LEAK_COVERS(device_back_split_refused, "migrate-device-split");
+LEAK_COVERS(device_part, "migrate-device-part");
+LEAK_COVERS(device_part_refused, "migrate-device-part");
+LEAK_COVERS(device_part_zero, "migrate-device-part");
 TEST_F_TIMEOUT(leak, page_tables, 300)
 {
 	(void)self;

@@ -284,7 +284,12 @@ static int nothing_remains(const void *arg, struct thp_why *why)
 	return remains_settle(c->cg, c->of, refused, why);
 }
 
-THP_COVERS(remains, charged, "leak-page-tables folio-split");
+THP_COVERS_VARIANT(remains, cold_starved, charged,
+		   "leak-page-tables folio-split-advice folio-split");
+THP_COVERS_VARIANT(remains, munmap_nth, charged, "leak-page-tables split-munmap");
+THP_COVERS_VARIANT(remains, folio_split_nth, charged, "leak-page-tables folio-split");
+THP_COVERS_VARIANT(remains, folio_split_shared_nth, charged,
+		   "leak-page-tables folio-split multi-mm-split");
 TEST_F_TIMEOUT(remains, charged, 180)
 {
 	const struct remains_case c = { .of = &variant->of, .cg = &self->cg };

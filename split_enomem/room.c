@@ -172,7 +172,10 @@ static int splits_keep_limit(const void *arg, struct thp_why *why)
 	return 0;
 }
 
-THP_COVERS(room, reclaimed, "split-munmap split-mprotect zap-dontneed protect-uffd-wp");
+THP_COVERS_VARIANT(room, munmap, reclaimed, "split-munmap");
+THP_COVERS_VARIANT(room, mprotect, reclaimed, "split-mprotect");
+THP_COVERS_VARIANT(room, dontneed, reclaimed, "zap-dontneed");
+THP_COVERS_VARIANT(room, uffd_wp, reclaimed, "protect-uffd-wp");
 TEST_F_TIMEOUT(room, reclaimed, 90)
 {
 	const struct room_case r = {
@@ -183,7 +186,10 @@ TEST_F_TIMEOUT(room, reclaimed, 90)
 }
 
 /* There is nothing to reclaim. */
-THP_COVERS(room, none, "split-munmap split-mprotect zap-dontneed protect-uffd-wp");
+THP_COVERS_VARIANT(room, munmap, none, "split-munmap");
+THP_COVERS_VARIANT(room, mprotect, none, "split-mprotect");
+THP_COVERS_VARIANT(room, dontneed, none, "zap-dontneed");
+THP_COVERS_VARIANT(room, uffd_wp, none, "protect-uffd-wp");
 TEST_F_TIMEOUT(room, none, 90)
 {
 	const struct room_case r = { .op = split_op_by_name(variant->row), .cg = &self->cg };

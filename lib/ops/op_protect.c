@@ -16,7 +16,8 @@ static const struct split_op mprotect_ops[] = {
 		.kinds = ANON_ZERO_SWAP,
 		.says = { &split_vma_write, 1, 0, 0 }, .meets = UNWRITABLE,
 	}, {
-		MID("mprotect"), .covers = "split-mprotect file-split", .run = run_mprotect,
+		MID("mprotect"), .covers = "split-mprotect", .run = run_mprotect,
+		.covers_on = { THP_SHMEM, "split-mprotect file-split" },
 		.kinds = ALL_PMD, .keeps = PLAIN,
 		.says = { &split_vma_write, 1, 0, 0 }, .meets = UNWRITABLE,
 	},

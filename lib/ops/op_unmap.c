@@ -14,7 +14,8 @@ static const struct split_op munmap_ops[] = {
 		.kinds = ANON_ZERO_SWAP, .keeps = PLAIN, .effect = UNMAPS,
 		.says = GONE, .meets = UNREADABLE,
 	}, {
-		MID("munmap"), .covers = "split-munmap file-split", .run = run_munmap,
+		MID("munmap"), .covers = "split-munmap", .run = run_munmap,
+		.covers_on = { THP_SHMEM, "split-munmap file-split" },
 		.kinds = ALL_PMD, .keeps = PLAIN, .effect = UNMAPS,
 		.says = GONE, .meets = UNREADABLE,
 	}, {

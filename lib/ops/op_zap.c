@@ -12,7 +12,8 @@ static const struct split_op dontneed_ops[] = {
 		.kinds = ANON_ZERO_SWAP, .keeps = PLAIN, .effect = ZEROES,
 		.says = { &split_populated, 1, 0, ZAPPED },
 	}, {
-		MID("dontneed"), .covers = "zap-dontneed file-split",
+		MID("dontneed"), .covers = "zap-dontneed",
+		.covers_on = { THP_SHMEM, "zap-dontneed file-split" },
 		.run_with = split_madvise, .arg = MADV_DONTNEED,
 		.flags = OP_ZAPS,
 		.kinds = ALL_PMD, .keeps = PLAIN, .effect = ZEROES,
@@ -66,7 +67,9 @@ static int verify_guard(struct thp_map *m, struct thp_why *why)
 
 static const struct split_op guard_ops[] = {
 	{
+		/* The walk that installs guards splits a device-private PMD; nothing is zapped. */
 		MID("guard_install"), .covers = "zap-guard",
+		.covers_on = { THP_DEVICE, "walk-device-private" },
 		.run_with = split_madvise, .arg = MADV_GUARD_INSTALL,
 		.needs = THP_NEED_GUARD,
 		.kinds = PRIVATE_PMD, .effect = UNMAPS,

@@ -65,6 +65,11 @@ enum split_starved {
 struct split_op {
 	const char *name;
 	const char *covers;		/* rows of docs/call-sites.md */
+	/* On these kinds another function splits: the rows in place of those. */
+	struct {
+		unsigned int kinds;	/* enum thp_kind */
+		const char *ids;
+	} covers_on;
 	unsigned int kinds;		/* enum thp_kind on which it splits the PMD */
 	unsigned int keeps;		/* ... on which it is legal and must not split */
 	uint64_t needs;		/* enum thp_need */

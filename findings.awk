@@ -18,9 +18,13 @@
 #  2. the same complaint of the kernel;
 #  3. the same kernel function that a cause names;
 #  4. the same cause nearly everywhere where such tests ran: in all of them, or at the
-#     call sites of one section of call-sites.md. That is common code, not its callers;
-#  5. the same call site, whatever the causes;
-#  6. call sites in the same kernel functions, if a cause is the same.
+#     call sites of one section of call-sites.md. That is common code, not its callers,
+#     and not what a single call site explains;
+#  5. the same call site, whatever the causes; where everything happens at once, such as a
+#     leak, the cause has to be the same, and the call site that such a test names besides
+#     explains it better, unless most of these tests fail;
+#  6. call sites that share a kernel function, if a cause is the same; but a loop is its
+#     caller's.
 
 # The cause without what differs between two tests of one thing: numbers, the names of
 # operations and of kinds of mappings. Of numbers with a sign the sign stays.
@@ -30,8 +34,10 @@ function shape(cause, variant,	out, word, n, i, words) {
 	n = split(cause, words, /[^A-Za-z0-9_]+/)
 	for (i = 1; i <= n; i++) {
 		word = words[i]
+		# The variant may name the operation without its place.
+		sub(/_(head|mid|tail|half|upper|whole)$/, "", word)
 		if (length(word) > 3 && index(variant, word) == 1)
-			cause = replace(cause, word, "OP")
+			cause = replace(cause, words[i], "OP")
 	}
 	gsub(/[A-Za-z0-9_]+ of ([0-9]+ )?(anon|zero|shmem|small|none|device|entry)/, "OP", cause)
 	gsub(/\+0/, "@", cause)
@@ -39,6 +45,14 @@ function shape(cause, variant,	out, word, n, i, words) {
 	gsub(/@N/, "+N", cause)
 	gsub(/@/, "+0", cause)
 	return cause
+}
+
+# What is left of a shape without who found it, and in which round or state of the test
+function core(s) {
+	sub(/^[a-z0-9_]+\.c:N: /, "", s)
+	while (sub(/^(with |nth=|starved|the rest|after |allocation N )[^:]*: /, "", s))
+		;
+	return s
 }
 
 function replace(text, old, new,	at) {
@@ -83,10 +97,15 @@ function shown(i,	n, k, j, m, mine, other, out, vary) {
 	return out mine["rest"]
 }
 
-# What kind of effect a cause is: common code that is wrong explains its own kind only.
+# What kind of effect a cause is: common code that is wrong explains its own kind only. A
+# leak, or a TLB flush that is missing, is hardly ever what else is wrong at a call site.
 function effect(cause) {
 	if (cause ~ /livelock|did not return/)
 		return "loop"
+	if (cause ~ /PageTables of no process|charged|kernel memory|still there/)
+		return "leak"
+	if (cause ~ /another CPU/)
+		return "stale"
 	if (cause ~ /tables|thp_split_p|VmPTE|PageTables/)
 		return "count"
 	return "other"
@@ -126,11 +145,13 @@ function ran(id,	n, i, part, k) {
 	seen[id, "ran"]
 	ran_kin[k]++
 	n = split(sites_of[id], part, " ")
-	for (i = 1; i <= n; i++)
+	for (i = 1; i <= n; i++) {
+		ran_at[part[i]]++
 		if (!((k, part[i]) in ran_site)) {
 			ran_site[k, part[i]]
 			ran_sites[k] = ran_sites[k] " " part[i]
 		}
+	}
 }
 
 BEGIN { most = most ? most : 12 }
@@ -190,6 +211,7 @@ kind == "failed" {
 	sub(/^[^:]*:/, "", test)
 	sub(/^[^.]*\./, "", variant)
 	shape_of[i] = shape(text, variant)
+	core_of[i] = core(shape_of[i])
 	if (test == "kernel.mode" && text ~ /expected (lazy|eager) .*, measured/)
 		wrong = 1
 }
@@ -224,33 +246,35 @@ function ended(	i, j, key) {
 			join(i, key == "" ? "2 " shape_of[i] : key)
 }
 
-# Step 4. For each shape: where it failed, and where its kin ran.
+# Step 4. For each cause: where it failed, and where its kin ran.
 function common(	i, j, k, n, t, part, all, done) {
 	for (i = 1; i <= nf; i++) {
 		if (i in finding)
 			continue
-		t = shape_of[i]
+		t = core_of[i]
 		k = kin(id_of[i])
 		failed_kin[t, k]++
+		causes[t]++
 		if (!((t, k) in all)) {
 			all[t, k]
 			kins[t] = kins[t] " " k
 		}
 		n = split(sites_of[id_of[i]], part, " ")
 		for (j = 1; j <= n; j++)
-			failed_site[t, part[j]]
+			failed_at[t, part[j]]++
 	}
 	for (i = 1; i <= nf; i++) {
-		t = shape_of[i]
+		t = core_of[i]
 		if (i in finding || t in done)
 			continue
 		done[t]
-		weigh(t)
+		if (!one_site(i))
+			weigh(t)
 	}
 	for (i = 1; i <= nf; i++) {
 		if (i in finding)
 			continue
-		t = shape_of[i]
+		t = core_of[i]
 		if (t in everywhere) {
 			join(i, "3 " t)
 			continue
@@ -264,8 +288,22 @@ function common(	i, j, k, n, t, part, all, done) {
 	}
 }
 
+# Whether everything happens at once there: no function is behind this row
+function at_once(site) {
+	return functions_of[site] == "" || section_of[site] ~ /at once/
+}
+
+# Whether all failures with the cause of failure i have a call site in common
+function one_site(i,	j, n, part) {
+	n = split(sites_of[id_of[i]], part, " ")
+	for (j = 1; j <= n; j++)
+		if (!at_once(part[j]) && failed_at[core_of[i], part[j]] == causes[core_of[i]])
+			return 1
+	return 0
+}
+
 # Sets everywhere[t], or everywhere[t, SECTION], where at least three quarters of what ran
-# failed with shape t.
+# failed with cause t.
 function weigh(t,	n, i, j, m, part, site, s, runs, fails, run, fail, sections, list, any) {
 	n = split(kins[t], part, " ")
 	for (i = 1; i <= n; i++) {
@@ -279,7 +317,7 @@ function weigh(t,	n, i, j, m, part, site, s, runs, fails, run, fail, sections, l
 			list[site[j]]
 			sections[s]
 			run[s]++
-			if ((t, site[j]) in failed_site)
+			if ((t, site[j]) in failed_at)
 				fail[s]++
 		}
 	}
@@ -296,8 +334,8 @@ function weigh(t,	n, i, j, m, part, site, s, runs, fails, run, fail, sections, l
 			everywhere[t, s]
 }
 
-# What is left at the call sites of common code, and is an effect of the same kind: it
-# goes to the finding with the most tests.
+# What is left at the call sites of common code, and is an effect of the same kind, a loop
+# or a count: it goes to the finding with the most tests.
 function absorb(	i, j, n, part, at, e, key) {
 	for (i = 1; i <= nf; i++) {
 		if (!(i in finding) || finding[i] !~ /^3 /)
@@ -315,7 +353,7 @@ function absorb(	i, j, n, part, at, e, key) {
 			continue
 		n = split(sites_of[id_of[i]], part, " ")
 		e = effect(cause_of[i])
-		key = n ? at[part[1], e] : ""
+		key = n && e != "other" ? at[part[1], e] : ""
 		for (j = 2; j <= n; j++)
 			if (at[part[j], e] == "")
 				key = ""
@@ -324,16 +362,24 @@ function absorb(	i, j, n, part, at, e, key) {
 	}
 }
 
-# The place of failure i at a call site: where everything happens at once, the cause
-# has to be the same, too.
-function place(i, site) {
-	return site (functions_of[site] == "" || section_of[site] ~ /at once/ ? \
-		SUBSEP shape_of[i] : "")
+# The place of failure i at a call site, or nothing; with the cause where everything
+# happens at once.
+function place(i, site,	j, n, part) {
+	if (!at_once(site)) {
+		n = effect(cause_of[i])
+		return site (n == "leak" || n == "stale" ? SUBSEP n : "")
+	}
+	n = split(sites_of[id_of[i]], part, " ")
+	for (j = 1; j <= n; j++)
+		if (!at_once(part[j]) && failed_at[core_of[i], site] * 2 < ran_at[site])
+			return ""
+	return site SUBSEP core_of[i]
 }
 
 # Step 5: the place with the most failures first, so that a test of several call sites
-# goes where it has company.
-function by_site(	i, j, n, part, weight, best, op, p) {
+# goes where it has company. Of places with nearly as many it is the one where fewer tests
+# passed: a row that many others lie below says less.
+function by_site(	i, j, n, part, weight, top, rate, best, op, p) {
 	for (i = 1; i <= nf; i++) {
 		if (i in finding)
 			continue
@@ -348,18 +394,25 @@ function by_site(	i, j, n, part, weight, best, op, p) {
 	}
 	for (;;) {
 		split("", weight)
-		best = ""
+		top = 0
 		for (i = 1; i <= nf; i++) {
 			if (i in finding)
 				continue
 			n = split(sites_of[id_of[i]], part, " ")
 			for (j = 1; j <= n; j++) {
 				p = place(i, part[j])
-				weight[p]++
-				if (best == "" || weight[p] > weight[best])
-					best = p
+				if (p == "")
+					continue
+				if (++weight[p] > top)
+					top = weight[p]
+				rate[p] = weight[p] / ran_at[part[j]]
 			}
 		}
+		best = ""
+		for (p in weight)
+			if (weight[p] * 10 >= top * 9 && (best == "" || rate[p] > rate[best] ||
+			    rate[p] == rate[best] && p < best))
+				best = p
 		if (best == "")
 			return
 		for (i = 1; i <= nf; i++) {
@@ -375,25 +428,60 @@ function by_site(	i, j, n, part, weight, best, op, p) {
 	}
 }
 
+# The same cause at the same call site, of which one test names another one as well: it
+# goes where most of them are.
+function by_cause(	i, j, n, k, part, list, top, at) {
+	for (i = 1; i <= nf; i++) {
+		n = together(i) ? split(sites_of[id_of[i]], part, " ") : 0
+		for (j = 1; j <= n; j++) {
+			k = core_of[i] SUBSEP part[j]
+			if (++list[k, finding[i]] > top[k]) {
+				top[k] = list[k, finding[i]]
+				at[k] = finding[i]
+			}
+		}
+	}
+	for (i = 1; i <= nf; i++) {
+		n = together(i) ? split(sites_of[id_of[i]], part, " ") : 0
+		for (j = 1; j <= n; j++) {
+			k = core_of[i] SUBSEP part[j]
+			if (!at_once(part[j]) && top[k] > list[k, finding[i]])
+				move(i, at[k])
+		}
+	}
+}
+
+# Failures that go where the same cause is. Two callers that loop are two defects.
+function together(i) {
+	return finding[i] ~ /^[34] / && effect(cause_of[i]) != "loop"
+}
+
 # Step 6
-function by_function(	i, j, k, f, old, first) {
+function by_function(	i, j, k, n, part, old, first) {
 	for (i = 1; i <= nf; i++) {
 		old = finding[i]
-		f = old ~ /^4 / ? functions_of[substr(old, 3)] : ""
-		if (f == "")
+		if (old !~ /^4 / || effect(cause_of[i]) == "loop")
 			continue
-		k = f SUBSEP shape_of[i]
-		if (!(k in first))
-			first[k] = old
-		if (first[k] == old)
-			continue
-		for (j = 1; j <= nf; j++)
-			if (finding[j] == old)
-				move(j, first[k])
-		for (j in first)
-			if (first[j] == old)
-				first[j] = first[k]
+		n = split(functions_of[substr(old, 3)], part, ", ")
+		for (j = 1; j <= n; j++) {
+			k = part[j] SUBSEP core_of[i]
+			if (!(k in first))
+				first[k] = old
+			if (first[k] != old)
+				merge(old, first[k], first)
+			old = finding[i]
+		}
 	}
+}
+
+# Finding old becomes a part of finding new, also in the values of array first.
+function merge(old, new, first,	i, k) {
+	for (i = 1; i <= nf; i++)
+		if (finding[i] == old)
+			move(i, new)
+	for (k in first)
+		if (first[k] == old)
+			first[k] = new
 }
 
 # Failure i leaves its finding, which disappears with the last, for another.
@@ -447,7 +535,7 @@ function where(key,	i, j, n, m, part, count, order, total, out, s, same) {
 # is one with the cause that is everywhere.
 function shortest(key,	i, n, part, best, least) {
 	for (i = 1; i <= nf; i++) {
-		if (finding[i] != key || (key ~ /^3 / && shape_of[i] != substr(key, 3)))
+		if (finding[i] != key || (key ~ /^3 / && core_of[i] != substr(key, 3)))
 			continue
 		n = split(sites_of[id_of[i]], part, " ")
 		if (id_of[i] !~ /:/)
@@ -462,11 +550,11 @@ function shortest(key,	i, n, part, best, least) {
 	return best
 }
 
-function say(number, key,	i, j, n, w, other, seen_shape, line, what) {
+function say(number, key,	i, j, n, w, other, told, line, what) {
 	i = shortest(key)
 	w = where(key)
 	for (j = 1; j <= nf; j++)
-		if (finding[j] == key && shape_of[j] != shape_of[i] && !seen_shape[shape_of[j]]++)
+		if (finding[j] == key && core_of[j] != core_of[i] && !told[core_of[j]]++)
 			other++
 	if (key == "0")
 		w = "wrong expectation, or fault-anon" \
@@ -491,6 +579,7 @@ END {
 	common()
 	absorb()
 	by_site()
+	by_cause()
 	by_function()
 	# The expectation, the kernel's complaints, then the others by their weight
 	for (i = 1; i <= nkeys; i++)

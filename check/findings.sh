@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # findings.awk makes one entry of what is one defect, and two of what are two, by every
-# awk at hand. The failures are made up; the call sites are those of docs/call-sites.md.
+# awk at hand. The failures are made up, or those of real kernels with several defects
+# (check/results/*.tsv, shortened: defect or "-" if it passed, test, call sites, cause); the
+# call sites are those of docs/call-sites.md.
 
 . check/lib.sh
 
@@ -322,9 +324,41 @@ check_lab()
 	try "lab: no failures, no findings" test ! -s "$work/run/findings"
 }
 
+# Kernels of which it is known which defect each failure comes from
+check_defects()
+{
+	for file in check/results/*.tsv; do
+		begin
+		awk -F'\t' -v dir="$work" '{ print $2 "\t" $3 "\tx.c" >(dir "/covers") }
+			$1 == "-"	{ print $2 >(dir "/passed") }
+			$1 != "-"	{ print $2 " #  " $4 >(dir "/failed") }' "$file"
+		report -v most=100 -v into="$work/into"
+		cp "$log" "$work/findings"
+		awk -F'\t' 'NR == FNR { finding[$2] = $1; next }
+			$1 == "-" { next }
+			!(($1, finding[$2]) in seen) {
+				seen[$1, finding[$2]]
+				defects[$1] = defects[$1] " " finding[$2]
+				findings[finding[$2]] = findings[finding[$2]] " " $1
+			}
+			END {
+				for (d in defects)
+					if (split(defects[d], part, " ") > 1)
+						print d " has entries" defects[d]
+				for (f in findings)
+					if (split(findings[f], part, " ") > 1)
+						print "entry " f " has" findings[f]
+			}' "$work/into" "$file" > "$work/wrong"
+		n=$(cut -f1 "$file" | sort -u | grep -vcx -e -)
+		none "$awk: ${file##*/}: one entry for each of $n defects" "not so" \
+			< "$work/wrong"
+	done
+}
+
 check_lab
 for awk in awk mawk gawk 'busybox awk'; do
 	have "${awk%% *}" || continue
 	check_rules
 	check_screen
+	check_defects
 done

@@ -4,6 +4,7 @@
 # number of tests, and the command that runs the test that shows it with the least effort.
 # run_tests.sh and the lab use it. Inputs, told apart by the assignment before each:
 #
+#	kind=facts	the header of the output, or all of it
 #	kind=sites	docs/call-sites.md
 #	kind=covers	the tests and their call sites: run_tests.sh -l
 #	kind=passed	PROGRAM:TEST of each test that passed
@@ -155,6 +156,15 @@ function ran(id,	n, i, part, k) {
 }
 
 BEGIN { most = most ? most : 12 }
+
+kind == "facts" && /^# mode: / {
+	contract = measured = $0
+	sub(/^.* contract=/, "", contract)
+	sub(/^.* measured=/, "", measured)
+	sub(/ .*/, "", contract)
+	sub(/ .*/, "", measured)
+	wrong = contract != measured
+}
 
 kind == "sites" && /^## / {
 	section = substr($0, 4)

@@ -155,6 +155,8 @@ nest_output()
 		esac
 		printf '# %s\n' "$line"
 		case $line in
+		'#  RUN '*)
+			[ -z "$people" ] || echo "${line##*RUN }" > "$tmp/running";;
 		1..[0-9]*'# SKIP '*)
 			echo "${line#*# SKIP }" > "$tmp/reason"
 			echo 0 > "$tmp/plan";;
@@ -222,8 +224,8 @@ findings()
 	[ "$dir" = "$here" ] || command="OUTPUT='$dir' $command"
 	[ "$expect" = auto ] || command="$command -e $expect"
 	[ "$scale" -eq 1 ] || command="$command -s $scale"
-	awk -v command="$command" -f "$here/findings.awk" kind=sites "$table" \
-		kind=covers "$tmp/covers" kind=passed "$tmp/passed" \
+	awk -v command="$command" -f "$here/findings.awk" kind=facts "$tmp/facts" \
+		kind=sites "$table" kind=covers "$tmp/covers" kind=passed "$tmp/passed" \
 		kind=failed "$tmp/failures" > "$tmp/findings" && cat "$tmp/findings"
 }
 

@@ -23,6 +23,7 @@ passed()
 
 begin()
 {
+	: > "$work/facts"
 	: > "$work/covers"
 	: > "$work/passed"
 	: > "$work/failed"
@@ -32,7 +33,8 @@ begin()
 report()
 {
 	# shellcheck disable=SC2086 # a command with its options
-	$awk -v command='./run_tests.sh' "$@" -f findings.awk kind=sites docs/call-sites.md \
+	$awk -v command='./run_tests.sh' "$@" -f findings.awk kind=facts "$work/facts" \
+		kind=sites docs/call-sites.md \
 		kind=covers "$work/covers" kind=passed "$work/passed" \
 		kind=failed "$work/failed" > "$log" 2>&1
 }
@@ -130,6 +132,19 @@ check_rules()
 	failed thp_lazy_split:bits.dirty split-munmap \
 		'thp_map.c:84: page 0 offset 8: expected 0x1, found 0'
 	finds "... nor lost contents" 3 '3. 1 test, split-munmap, '
+
+	begin
+	for site in munmap mprotect mlock; do
+		failed thp_lazy_split:split.${site}_mid_anon.counts split-$site \
+			"split.c:143: fault of 1 anon: +1 tables (+4096 B), expected +0"
+	done
+	failed thp_mremap:move.whole_anon.moves move-pmd \
+		"thp_move_check.c:25: after the move: VmPTE changed by 0 B, expected 1 tables"
+	echo '# mode: expected=lazy contract=lazy measured=lazy decided-by=request' > "$work/facts"
+	finds "the right expectation" 2 '2. 1 test, move-pmd, '
+	echo '# mode: expected=lazy contract=lazy measured=eager decided-by=request' > "$work/facts"
+	finds "a wrong expectation where kernel.mode did not run" 1 \
+		'1. 4 tests, wrong expectation, or fault-anon, '
 
 	begin
 	zap_ignored

@@ -20,6 +20,7 @@ case "$*" in
 *-i*)	echo "# kernel: fake"; exit;;
 esac
 printf 'TAP version 13\n1..3\nok 1 a\nok 2 b # SKIP needs swap\n'
+echo '#  RUN           c ...'
 [ "${0##*/}" != thp_mremap ] || sleep "${NAP:-2}"
 [ "${0##*/}" != thp_mremap ] || { echo "not ok 3 c # a cause"; exit 1; }
 echo "ok 3 c"
@@ -65,7 +66,7 @@ for shell in dash 'busybox sh' bash; do
 	rm -rf "$work/cache"
 	seen "$shell $fake/run_tests.sh"
 	try "$shell: exit code" test $status -eq 1
-	says "$shell: progress" '^thp_mremap \(4 of 5\): 2 of 3 tests, 0 failed, 0:0'
+	says "$shell: progress" '^thp_mremap \(4 of 5\): 2 of 3 tests, 0 failed, 0:0[0-9], c +$'
 	says_not "$shell: no estimate without a run before" 'to go'
 	says_not "$shell: no KTAP" '^(# )?# ok '
 	says "$shell: the verdict" 'Verdict: FAILED, in [0-9]+ s'
@@ -88,6 +89,9 @@ for shell in dash 'busybox sh' bash; do
 	printf 'thp_mremap 3 6\nthp_migrate 3 60\n' > "$work/cache/thp_lazy_pte/last-run"
 	seen "$shell $fake/run_tests.sh -t thp_mremap -t thp_migrate"
 	says "$shell: an estimate from the last run" ', about 1:02 to go'
+	printf 'thp_mremap 3 0\n' > "$work/cache/thp_lazy_pte/last-run"
+	seen "$shell $fake/run_tests.sh -t thp_mremap"
+	says_not "$shell: no estimate that is over" 'to go'
 
 	seen "NAP=0 $shell $fake/run_tests.sh -v -t thp_mremap"
 	says "$shell: -v" "^$escape.31m# not ok 3 c # a cause$escape"
@@ -102,6 +106,28 @@ for shell in dash 'busybox sh' bash; do
 	says "$shell: Ctrl-C" 'aborted by SIGINT during thp_mremap'
 	says "$shell: Ctrl-C names the file" '^All of the output: '
 done
+# Lines longer than the terminal is wide
+cat > "$work/long" <<'END'
+not ok 1 thp_mremap # exit=1
+# Skipped, and why:
+#   12 x needs one thing, and another, and a third
+# Findings: 1, from 1 failure
+#   1. 1 test, move-pmd, move_huge_pmd(): a cause of many words
+#      ./run_tests.sh -e lazy -t thp_mremap:move.a_long_name
+END
+cat > "$work/broken" <<'END'
+not ok 1 thp_mremap # exit=1
+Skipped, and why:
+  12 x needs one thing, and another, and
+       a third
+Findings: 1, from 1 failure
+  1. 1 test, move-pmd, move_huge_pmd():
+     a cause of many words
+     ./run_tests.sh -e lazy -t thp_mremap:move.a_long_name
+END
+awk -v columns=40 -f report/end.awk "$work/long" > "$work/shown"
+try "long lines are broken between words, but for commands" cmp "$work/shown" "$work/broken"
+
 try "nothing is left in TMPDIR but output" test -z "$(find "$work/tmp" -name 'thp_lazy_pte.*' \
 	! -name 'thp_lazy_pte.ktap.*')"
 

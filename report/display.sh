@@ -7,7 +7,7 @@
 # report_done() after it, report_end() at the very end. The KTAP goes
 #	to a file, and a line of progress to the terminal, if $people is set;
 #	through copy_output() to stdout, which paints it ($colours) or keeps it ($outputs).
-# Descriptor 3 is the terminal, or stdout.
+# Descriptor 3 is the terminal, or stdout; $columns are those of the terminal.
 
 # "program tests seconds" of the last time that a whole program ran on a terminal
 last_run=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/thp_lazy_pte/last-run
@@ -16,6 +16,8 @@ report_start()
 {
 	[ "$people$outputs$colours" ] || return 0
 	exec 3>&1
+	columns=$(stty size <&3 2>/dev/null | cut -d ' ' -f 2)
+	[ "${columns:-0}" -gt 20 ] || columns=80
 	whole=$tmp/whole
 	if [ "$people" ]; then
 		whole=$(mktemp "${TMPDIR:-/tmp}/thp_lazy_pte.ktap.XXXXXX") ||
@@ -25,6 +27,7 @@ report_start()
 		show_plan > "$tmp/plans"
 		echo "0 - $(date +%s)" > "$tmp/now"
 		: > "$tmp/outcomes"
+		: > "$tmp/running"
 		exec > "$whole"
 		show_progress "$(date +%s)" >&3 2>/dev/null &
 	else
@@ -49,7 +52,9 @@ show_plan()
 
 report_program()
 {
-	[ -z "$people" ] || echo "$number $prog" > "$tmp/now"
+	[ "$people" ] || return 0
+	echo "$number $prog" > "$tmp/now"
+	: > "$tmp/running"
 }
 
 report_done()
@@ -67,13 +72,15 @@ show_progress()
 	while kill -0 $$; do
 		read -r number prog _ < "$tmp/now"
 		read -r planned < "$tmp/plan" || planned=
+		read -r running _ < "$tmp/running" || running=
 		[ -r "$last_run" ] || : > "$tmp/last"
 		line=$(awk -v number="$number" -v prog="$prog" -v planned="$planned" \
+			-v running="$running" -v columns="$columns" \
 			-v elapsed=$(($(date +%s) - $1)) -f "$here/report/progress.awk" \
 			outcomes="$tmp/outcomes" failures="$tmp/failures" \
 			"$([ -r "$last_run" ] && echo "$last_run" || echo "$tmp/last")" \
 			"$tmp/plans")
-		printf '\r%-79.79s' "$line"
+		printf '\r%s' "$line"
 		sleep 1
 	done
 }
@@ -113,9 +120,9 @@ report_end()
 		kill "$display" 2>/dev/null
 		wait "$display" 2>/dev/null
 		exec >&3
-		printf '\r%79s\r' ''
-		awk -v green="$green" -v red="$red" -v yellow="$yellow" -v plain="$plain" \
-			-f "$here/report/end.awk" "$whole"
+		printf "\\r%$((columns - 1))s\\r" ''
+		awk -v columns="$columns" -v green="$green" -v red="$red" -v yellow="$yellow" \
+			-v plain="$plain" -f "$here/report/end.awk" "$whole"
 		echo "All of the output: $whole"
 		: >> "$tmp/last"
 		keep_times

@@ -2,7 +2,8 @@
 #
 # The line of progress of run_tests.sh. Reads what each program took the last time
 # ("program tests seconds"), then the plan of this run ("program tests"); -v number, prog,
-# planned: the running program, elapsed: seconds; outcomes, failures: names of files.
+# planned: the running program, running: its test, elapsed: seconds, columns: of the
+# terminal, of which the last stays free; outcomes, failures: names of files.
 
 function clock(s) { return sprintf("%d:%02d", s / 60, s % 60) }
 function count(file,    line, n)
@@ -37,7 +38,10 @@ END {
 		line = sprintf("%s (%d of %d): %s of %s tests", prog, number, programs, done,
 			planned ~ /^[0-9]+$/ ? planned : "?")
 	line = line sprintf(", %d failed, %s", failed, clock(elapsed))
-	if (known)
-		line = line sprintf(", about %s to go", clock(rest < 0 ? 0 : rest))
-	print line
+	# What took longer than the last time says nothing about the rest.
+	if (known && rest >= 1)
+		line = line sprintf(", about %s to go", clock(rest))
+	if (running != "" && length(line ", " running) < columns)
+		line = line ", " running
+	printf "%-" (columns - 1) "s\n", substr(line, 1, columns - 1)
 }

@@ -40,7 +40,8 @@ lab_findings_told() (
 )
 
 # The outcomes of all tests of KTAP $1, as the files failed, passed and skipped in the new
-# directory $2, and the file covers: the tests of the suite that is built here, if any.
+# directory $2, and the files covers: the tests of the suite that is built here, if any, and
+# facts: what the kernel was held to.
 lab_outcomes() (
 	mkdir -p "$2"
 	OUTPUT=${OUTPUT:-$LAB_SUITE_SRC} "$LAB_SUITE_SRC/run_tests.sh" -l \
@@ -48,6 +49,7 @@ lab_outcomes() (
 	: >"$2/failed"
 	: >"$2/passed"
 	: >"$2/skipped"
+	sed -n '/^# mode: /p' "$1" >"$2/facts"
 	awk -v programs="$LAB_PROGRAMS" -v dir="$2" -f "$LAB_AWK/outcomes.awk" \
 		kind=covers "$2/covers" kind=ktap "$1"
 )
@@ -57,7 +59,7 @@ lab_outcomes() (
 lab_findings_list() (
 	: >"$1/members"
 	awk -v into="$1/members" -v command="$2" -f "$LAB_SUITE_SRC/findings.awk" \
-		kind=sites "$LAB_SUITE_SRC/docs/call-sites.md" kind=covers "$1/covers" \
+		kind=facts "$1/facts" kind=sites "$LAB_SUITE_SRC/docs/call-sites.md" kind=covers "$1/covers" \
 		kind=passed "$1/passed" kind=failed "$1/failed"
 )
 

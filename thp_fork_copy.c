@@ -11,10 +11,12 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
@@ -43,6 +45,7 @@
 #include "fork_copy/starved.c"
 #include "fork_copy/crowd_children.c"
 #include "fork_copy/crowd.c"
+#include "fork_copy/crowd_low.c"
 #include "fork_copy/race.c"
 #include "fork_copy/race_rmap.c"
 #include "fork_copy/device.c"

@@ -36,10 +36,12 @@ static struct crowd {
 		enum crowd_order order;
 		size_t pages;	/* of each THP that they look at: every step-th of the first */
 		size_t step;
+		bool locked;	/* all of their memory but the group stays in memory */
 		struct thp_why why;
 	} *board;
 	unsigned int n;
 	bool short_of;		/* fewer than asked for: memory or numbers were short */
+	bool locked;		/* for the next crowd_gather() */
 	pid_t pid[CROWD_MAX];
 } crowd;
 
@@ -104,6 +106,10 @@ static void crowd_child(unsigned int i, pid_t parent)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
+		_exit(1);
+	/* Without MCL_ONFAULT it would copy all that it shares. */
+	if (b->locked && (mlockall(MCL_CURRENT | MCL_ONFAULT) ||
+			  munlock(thp_group.area, thp_group.area_len)))
 		_exit(1);
 	for (;;) {
 		/* The first time: it is there. Waiting needs no page that it has not touched. */
@@ -203,6 +209,7 @@ static int crowd_gather(unsigned int n, struct thp_why *why)
 		return thp_why(why, -errno, "mmap: %s", strerror(errno));
 	}
 	memset(crowd.board, 0, sizeof(*crowd.board));
+	crowd.board->locked = crowd.locked;
 	fflush(stdout);
 	for (crowd.n = 0; crowd.n < fits; crowd.n++) {
 		pid_t pid = fork();

@@ -57,6 +57,7 @@
 #include "migrate/state_look.c"
 #include "migrate/state.c"
 #include "migrate/slots.c"
+#include "migrate/moved.c"
 #include "migrate/swapin.c"
 #include "migrate/zswap.c"
 

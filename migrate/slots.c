@@ -145,6 +145,58 @@ TEST_F(slots, clear_refs)
 	THP_SCENARIO(slots_cleared, NULL);
 }
 
+/*
+ * PAGEMAP_SCAN protects an entry against writes, and leaves it in swap: afterwards no page
+ * of it counts as written, until one is.
+ */
+static int slots_scanned(const void *arg, struct thp_why *why)
+{
+	struct page_region region[2];
+	struct pm_scan_arg scan = { .vec = (uintptr_t)region, .vec_len = ARRAY_SIZE(region) };
+	struct thp_map m;
+	int ret, step;
+
+	(void)arg;
+	TRY(thp_map_new(&m, THP_SWAPPED, why));
+	m.uffd = thp_uffd_watch(m.thp, thp_env.pmd, UFFD_FEATURE_WP_ASYNC,
+				UFFDIO_REGISTER_MODE_WP, why);
+	if (m.uffd < 0)
+		return m.uffd;
+	m.pipe[0] = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (m.pipe[0] < 0)
+		return thp_why(why, -errno, "pagemap: %s", strerror(errno));
+	for (step = 0; step < 2; step++) {
+		ret = thp_uffd_scan(m.pipe[0], m.thp, thp_env.pmd, &scan);
+		if (ret < 0)
+			return thp_why(why, ret, "PAGEMAP_SCAN: %s", thp_errno_name(ret));
+		/* What was never protected counts as written. */
+		if (ret != !step)
+			return thp_why(why, -EPROTO,
+				       "PAGEMAP_SCAN %d of a THP in swap: %d regions were written to, expected %d",
+				       step + 1, ret, !step);
+	}
+	TRY(thp_map_expect(&m, THP_STATE_PMD_SWAP, why));
+	TRY(thp_map_check(&m, 0, thp_env.nr, why));
+	thp_fill(thp_page(&m, 1), m.seed, 1);
+	ret = thp_uffd_scan(m.pipe[0], m.thp, thp_env.pmd, &scan);
+	if (ret != 1 || region[0].start != (uintptr_t)thp_page(&m, 1) ||
+	    region[0].end - region[0].start != thp_env.page)
+		return thp_why(why, -EPROTO,
+			       "PAGEMAP_SCAN after a write to page 1: %d regions, expected that page",
+			       ret);
+	TRY(thp_map_check(&m, 0, thp_env.nr, why));
+	thp_map_destroy(&m);
+	return 0;
+}
+
+THP_COVERS(slots, scan_wp, "swap-entry-split");
+TEST_F(slots, scan_wp)
+{
+	(void)self;
+	THP_NEEDS(THP_NEED_SWAP | THP_NEED_PMD_SWAP | THP_NEED_UFFD_ASYNC | THP_NEED_SCAN);
+	THP_SCENARIO(slots_scanned, NULL);
+}
+
 /* ---------------------------------------------------------------- given back */
 
 /* Gives up a THP in swap in one of many ways; @m is unmapped afterwards. */
@@ -318,120 +370,4 @@ TEST_F(returned, slots)
 	(void)self;
 	THP_NEEDS(THP_NEED_SWAP | THP_NEED_PMD_SWAP);
 	THP_SCENARIO(slots_returned, &variant->how);
-}
-
-/* ---------------------------------------------------------------- UFFDIO_MOVE */
-
-FIXTURE(moved) {
-	struct thp_why why;
-};
-
-FIXTURE_SETUP(moved)
-{
-	thp_warm_up();
-}
-
-FIXTURE_TEARDOWN_PARENT(moved)
-{
-	thp_teardown(_metadata);
-}
-
-/* UFFDIO_MOVE of the whole THP to @to, again while it asks for that. */
-static int moved_move(struct thp_map *to, const struct thp_map *from)
-{
-	int ret, try = 0;
-
-	do {
-		ret = thp_uffd_move(to->uffd, to->thp, from->thp, thp_env.pmd, NULL);
-	} while (ret == -EAGAIN && ++try < 100);
-	return ret;
-}
-
-/* A THP in swap, and an empty range that a userfaultfd watches. */
-static int moved_maps(struct thp_map *from, struct thp_map *to, struct thp_why *why)
-{
-	TRY(thp_map_new(from, THP_SWAPPED, why));
-	TRY(thp_map_create(to, THP_NONE, why));
-	to->uffd = thp_uffd_watch(to->thp, thp_env.pmd, 0, UFFDIO_REGISTER_MODE_MISSING, why);
-	return to->uffd < 0 ? to->uffd : 0;
-}
-
-/*
- * A folio in the swap cache moves along. One that has been mapped has to learn where it
- * belongs now; MADV_WILLNEED reads one that has not. After the move it can be swapped out
- * again.
- */
-static int moved_with_folio(const void *arg, struct thp_why *why)
-{
-	struct thp_map m, to;
-	int ret;
-
-	(void)arg;
-	TRY(moved_maps(&m, &to, why));
-	TRY(thp_map_check(&m, 0, thp_env.nr, why));
-	thp_map_return(&m);
-	if (madvise(m.thp, thp_env.pmd, MADV_WILLNEED))
-		return thp_why(why, -errno, "MADV_WILLNEED: %s", strerror(errno));
-	TRY(thp_map_expect(&m, thp_swap_by_zswap() ? THP_STATE_PTE : THP_STATE_PMD_SWAP, why));
-	ret = moved_move(&to, &m);
-	if (ret)
-		return thp_why(why, -EPROTO, "UFFDIO_MOVE of a THP in swap: %s",
-			       thp_errno_name(ret));
-	TRY(thp_map_expect(&m, THP_STATE_NONE, why));
-	TRY(thp_check(to.thp, m.seed, 0, thp_env.nr, why));
-	if (thp_map_expect(&to, thp_swap_state_in(), why))
-		return -EAGAIN;
-	to.kind = THP_SWAPPED;
-	thp_map_return(&to);
-	if (!thp_swap_by_zswap() && thp_map_expect(&to, THP_STATE_PMD_SWAP, why))
-		return -EAGAIN;
-	TRY(thp_check(to.thp, m.seed, 0, thp_env.nr, why));
-	thp_map_destroy(&m);
-	thp_map_destroy(&to);
-	return 0;
-}
-
-THP_COVERS(moved, cached, "swap-entry-move");
-TEST_F(moved, cached)
-{
-	(void)self;
-	THP_NEEDS(THP_NEED_SWAP | THP_NEED_PMD_SWAP | THP_NEED_UFFD_MOVE);
-	THP_SCENARIO(moved_with_folio, NULL);
-}
-
-/* What a child has as well is not moved (-EBUSY), neither all of it nor a page. */
-static int moved_of_two(const void *arg, struct thp_why *why)
-{
-	struct thp_child child = { 0 };
-	struct thp_map m, to;
-	size_t page = thp_env.page;
-	int ret;
-
-	(void)arg;
-	TRY(moved_maps(&m, &to, why));
-	TRY(thp_child_start(&child, slots_pause, &m));
-	TRY(thp_child_await(&child, 1, THP_STEP_MS));
-	ret = moved_move(&to, &m);
-	if (ret != -EBUSY)
-		return thp_why(why, -EPROTO, "UFFDIO_MOVE of a shared THP: %s, expected EBUSY",
-			       thp_errno_name(ret));
-	TRY(thp_map_expect(&m, THP_STATE_PMD_SWAP, why));
-	ret = thp_uffd_move(to.uffd, to.thp + page, m.thp + page, page, NULL);
-	if (ret != -EBUSY)
-		return thp_why(why, -EPROTO, "UFFDIO_MOVE of a page of it: %s, expected EBUSY",
-			       thp_errno_name(ret));
-	TRY(thp_map_check(&m, 0, thp_env.nr, why));
-	thp_chan_post_child(child.chan, 1);
-	TRY(thp_child_join(&child, THP_STEP_MS, why));
-	thp_map_destroy(&m);
-	thp_map_destroy(&to);
-	return 0;
-}
-
-THP_COVERS(moved, shared, "swap-entry-move");
-TEST_F(moved, shared)
-{
-	(void)self;
-	THP_NEEDS(THP_NEED_SWAP | THP_NEED_PMD_SWAP | THP_NEED_UFFD_MOVE);
-	THP_SCENARIO(moved_of_two, NULL);
 }

@@ -133,7 +133,7 @@ static int slots_cleared(const void *arg, struct thp_why *why)
 	return 0;
 }
 
-THP_COVERS(slots, clear_refs, "swap-entry-split");
+THP_COVERS(slots, clear_refs, "swap-entry-bits");
 TEST_F(slots, clear_refs)
 {
 	uint64_t entry;
@@ -189,7 +189,7 @@ static int slots_scanned(const void *arg, struct thp_why *why)
 	return 0;
 }
 
-THP_COVERS(slots, scan_wp, "swap-entry-split");
+THP_COVERS(slots, scan_wp, "swap-entry-bits");
 TEST_F(slots, scan_wp)
 {
 	(void)self;

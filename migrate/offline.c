@@ -270,3 +270,81 @@ TEST_F(offline, hard)
 	ret = self->pfn ? unpoison(self->unpoison, self->pfn) : 0;
 	THP_CHECK(!ret, "unpoison-pfn: %s, one page is lost until reboot", thp_errno_name(ret));
 }
+
+/* The child: maps the folio of a THP in swap, which its parent has as well, and loses a page. */
+static int poisons_shared(struct thp_chan *chan, void *arg)
+{
+	size_t bad = thp_env.nr / 2 + 1;
+	struct thp_why *why = &chan->why;
+	struct thp_map *m = arg;
+	uint64_t entry;
+
+	thp_peek(thp_page(m, bad));
+	if (thp_map_expect(m, THP_STATE_PMD, why))
+		return -EAGAIN;
+	if (thp_obs_pagemap(thp_page(m, bad), &entry, 1) || !(entry & PFN_MASK))
+		return thp_why(why, -EIO, "pagemap shows no frame number");
+	chan->val[BAD_PFN] = entry & PFN_MASK;
+	if (madvise(thp_page(m, bad), thp_env.page, MADV_HWPOISON))
+		return thp_why(why, -errno, "MADV_HWPOISON: expected 0, got %s",
+			       thp_errno_name(errno));
+	thp_chan_post_parent(chan, 1);
+	thp_chan_await_parent(chan, 1);
+	return thp_map_check(m, 0, thp_env.nr, why);
+}
+
+/* Swap still has the page: it is read from there, the others from what is cached of them. */
+static int poisoned_shared(struct thp_map *m, uint64_t *pfn, struct thp_why *why)
+{
+	struct thp_child child = { 0 };
+	int ret;
+
+	TRY(thp_map_new(m, THP_SWAPPED, why));
+	TRY(thp_swap_drop(m->thp, why));
+	TRY(thp_child_start(&child, poisons_shared, m));
+	ret = thp_child_await(&child, 1, THP_STEP_MS);
+	*pfn = child.chan->val[BAD_PFN];
+	if (!ret)
+		ret = thp_map_expect(m, THP_STATE_PMD_SWAP, why);
+	if (!ret)
+		ret = thp_map_check(m, 0, thp_env.nr, why);
+	if (!ret)
+		ret = thp_map_expect(m, THP_STATE_PTE, why);
+	if (!ret || ret == -ECHILD) {
+		thp_chan_post_child(child.chan, 1);
+		return thp_child_join(&child, THP_STEP_MS, why);
+	}
+	thp_child_kill(&child);
+	return ret;
+}
+
+static int poisoned_in_swap(const void *arg, struct thp_why *why)
+{
+	const char *path = arg;
+	uint64_t pfn = 0;
+	struct thp_map m;
+	int ret = poisoned_shared(&m, &pfn, why);
+
+	if (!pfn)
+		return ret;
+	thp_map_destroy(&m);
+	if (unpoison(path, pfn))
+		return thp_why(why, -EPROTO, "unpoison-pfn: one page is lost until reboot");
+	return ret;
+}
+
+/* A page of a THP that is in the swap cache for somebody's PMD swap entry is lost. */
+THP_COVERS(offline, swapped, "hwpoison swapin-split");
+TEST_F(offline, swapped)
+{
+	const char *missing = offline_missing(self->unpoison, sizeof(self->unpoison));
+
+	THP_NEEDS(THP_NEED_SWAP | THP_NEED_PMD_SWAP | THP_NEED_POISON);
+	THP_SKIP_IF(missing);
+	/* Without a way to unpoison the page one page per run is enough. */
+	if (!self->unpoison[0])
+		THP_SKIP("needs CONFIG_HWPOISON_INJECT to give the page back");
+	if (thp_swap_by_zswap())
+		THP_SKIP("needs a kernel on which zswap was not enabled since boot");
+	THP_SCENARIO(poisoned_in_swap, self->unpoison);
+}

@@ -12,6 +12,8 @@
 #define LOW_THPS	8
 /* min_free_kbytes: with THP enabled the kernel keeps more, which would hide the effect. */
 #define LOW_MIN_KB	4096
+/* As far down as allocations that cannot wait may go, see __zone_watermark_ok(). */
+#define LOW_LEAST_KB	(LOW_MIN_KB * 3 / 8)
 /* Left to the page tables of the hog, and to whoever else needs some memory. */
 #define LOW_SLACK	(4LL << 20)
 /* What the hog asks for beyond its measure, of memory that can be swapped out, too. */
@@ -193,10 +195,10 @@ static int low_judge(const struct low_board *b, uint64_t killed, unsigned int fa
 	if (failures)
 		return thp_why(why, -EPROTO, "%u processes: %u page allocation failures logged",
 			       crowd.n, failures);
-	if (b->least < LOW_MIN_KB * 1024 / 2)
+	if (b->least < LOW_LEAST_KB * 1024)
 		return thp_why(why, -EPROTO,
-			       "%u processes: %lld kB free at the worst moment, expected at least %d: half of what is kept for emergencies",
-			       crowd.n, b->least / 1024, LOW_MIN_KB / 2);
+			       "%u processes: %lld kB free at the worst moment, expected at least %d: the rest is kept for emergencies",
+			       crowd.n, b->least / 1024, LOW_LEAST_KB);
 	if (tables && tables >= out)
 		return thp_why(why, -EPROTO,
 			       "%u processes: reclaim took %lld kB for page tables, and swapped out %lld kB",

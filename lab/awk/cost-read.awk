@@ -8,6 +8,7 @@
 #				what was measured on any of them
 #	cost[k, id]		instructions, per THP like all of these: the median
 #	least[k, id]		and what no interrupt has added to
+#	scatter[k, id]		the distance of the quartiles
 #	bytes[k, id], splits[k, id], rounds[k, id]
 #	noisy[k, id]		"~" or ""
 #	why[k, id]		the reason, where there are no figures
@@ -56,15 +57,17 @@ function ratio(base, k, id, none) {
 }
 # How many instructions more row id costs on kernel k than on kernel base: by the median and
 # by the least of its rounds, of which the one alone moves with the interrupts of the guest's
-# timer. 0 if these two disagree. Only where the row was measured on both.
-function dearer_by(base, k, id,	median, least_of) {
-	median = cost[k, id] - cost[base, id]
+# timer. 0 if these two disagree, or if the rounds on either kernel scatter by more. Only
+# where the row was measured on both.
+function dearer_by(base, k, id,	more, least_of, size) {
+	more = cost[k, id] - cost[base, id]
 	least_of = least[k, id] - least[base, id]
-	if (median > 0 && least_of > 0)
-		return median < least_of ? median : least_of
-	if (median < 0 && least_of < 0)
-		return median > least_of ? median : least_of
-	return 0
+	if (more * least_of <= 0)
+		return 0
+	if (more > 0 ? least_of < more : least_of > more)
+		more = least_of
+	size = more < 0 ? -more : more
+	return size > scatter[base, id] && size > scatter[k, id] ? more : 0
 }
 # The first kernel of the architecture of kernel k.
 function first(k,	i) {
@@ -89,6 +92,7 @@ function first(k,	i) {
 	if (field("rounds") + 0) {
 		cost[n, id] = field("ns") + 0
 		least[n, id] = field("ns_min") + 0
+		scatter[n, id] = field("ns_spread") * cost[n, id]
 		bytes[n, id] = field("bytes") + 0
 		splits[n, id] = field("splits") + 0
 		rounds[n, id] = field("rounds") + 0

@@ -229,7 +229,8 @@ lab_cost_document() (
 
 	## What costs more
 
-	By more than $(awk "BEGIN { print 100 * $LAB_COST_RELATIVE }")%:
+	By more than $(awk "BEGIN { print 100 * $LAB_COST_RELATIVE }")%, and by more than the
+	quartiles of the rounds are apart, on either kernel:
 	$(lab_cost_sum dearer $folders -- -v reasons="$LAB_COST_REASONS" \
 		-v relative="$LAB_COST_RELATIVE" -v absolute=0)
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # After cost-read.awk: data for gnuplot, with tabulators between columns and NaN where there
-# is no figure. -v form says what for; each kernel has a column, in their order:
-#	bars	what an operation on most THPs costs, without the table of operations
+# is no figure. -v form says what for:
+#	bars	what an operation on most THPs costs, without the table of operations; each
+#		kernel has a column, in their order
 #	ratios	every row, its costs as a multiple of those of the first kernel of the
-#		architecture
+#		architecture; the others have a column each, with their names in the first line
 # and these as blocks, one for each kernel and kind, with a name:
 #	tables	GiB mapped, MiB of page tables
 #	forks	children, KiB of page tables of all of them
@@ -31,11 +32,29 @@ function is_most(id,	i, k, other) {
 function number(k, id) {
 	return (k, id) in cost && cost[k, id] > 0 ? sprintf("%.0f", cost[k, id]) : "NaN"
 }
-function print_columns(id,	k) {
+function print_numbers(id,	k) {
 	printf "\"%s\"", part(id, "label")
 	for (k = 1; k <= n; k++)
-		printf "\t%s", form == "bars" ? number(k, id) : ratio(first(k), k, id, "NaN")
+		printf "\t%s", number(k, id)
 	print ""
+}
+function print_names(	k, line) {
+	for (k = 1; k <= n; k++)
+		if ((k in arch) && first(k) != k)
+			line = line "\t\"" kernel[k] "\""
+	if (line != "")
+		print "\"row\"" line
+}
+function print_ratios(id,	k, value, line, figures) {
+	for (k = 1; k <= n; k++) {
+		if (!(k in arch) || first(k) == k)
+			continue
+		value = ratio(first(k), k, id, "NaN")
+		figures += value != "NaN"
+		line = line "\t" value
+	}
+	if (figures)
+		print "\"" part(id, "label") "\"" line
 }
 function print_block(k, kind,	i, id, head) {
 	for (i = 1; i <= rows; i++) {
@@ -65,11 +84,15 @@ END {
 		}
 		exit
 	}
+	if (form == "ratios")
+		print_names()
 	for (i = 1; i <= rows; i++) {
 		id = order[i]
 		if (of_curves(id))
 			continue
-		if (form == "ratios" || (!of_operations(id) && is_most(id)))
-			print_columns(id)
+		if (form == "ratios")
+			print_ratios(id)
+		else if (!of_operations(id) && is_most(id))
+			print_numbers(id)
 	}
 }

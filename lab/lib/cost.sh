@@ -91,26 +91,23 @@ lab_cost_bars() (
 	EOF
 )
 
-# lab_cost_ratios FOLDER KERNEL...: of every row, a point for each kernel but the first.
+# lab_cost_ratios FOLDER: of every row, a point for each kernel that is not the first of its
+# architecture.
 lab_cost_ratios() (
-	top=$1 first=$2
-	shift 2
-	rows=$(wc -l <"$top/ratios")
-	lab_cost_canvas "$top/ratios.svg" $((rows * 16 + 120)) \
-		"instructions, as a multiple of those of $first"
-	points='' column=3
-	for name; do
-		points="$points${points:+, }'$top/ratios' using $column:0:ytic(1)"
-		points="$points with points pointtype 7 title '$name'"
-		column=$((column + 1))
-	done
+	rows=$(($(wc -l <"$1/ratios") - 1))
+	columns=$(head -n 1 "$1/ratios" | awk '{ print NF }')
+	lab_cost_canvas "$1/ratios.svg" $((rows * 16 + 120)) \
+		"instructions, as a multiple of those of the first kernel of the architecture"
 	cat <<-EOF
 		set ytics noenhanced
 		set xrange [0:*]
+		set link x2
+		set x2tics
 		set yrange [$rows:-1]
 		set grid x y
 		set arrow from 1, graph 0 to 1, graph 1 nohead linewidth 2
-		plot $points
+		plot for [i=2:$columns] '$1/ratios' using i:0:ytic(1) \
+			with points pointtype 7 title columnheader(i)
 	EOF
 )
 
@@ -148,7 +145,7 @@ lab_cost_pictures() (
 		[ -s "$top/$form" ] || continue
 		case $form in
 		bars)	lab_cost_bars "$top" "$@" ;;
-		ratios)	[ $# -eq 1 ] || lab_cost_ratios "$top" "$@" ;;
+		ratios)	lab_cost_ratios "$top" ;;
 		tables)	lab_cost_curves "$top" tables 'page tables of what is mapped' \
 				'GiB mapped by huge PMDs' 'MiB of page tables (0 is not shown)' xy ;;
 		forks)	lab_cost_curves "$top" forks 'page tables of children, 64 THPs' \

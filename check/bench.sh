@@ -230,7 +230,6 @@ for awk in awk mawk gawk 'busybox awk'; do
 		judges "... is none of forks" 1 $known -v wanted='fork_*'
 		judges "... is none of splits" 1 $known -v wanted=splits
 		judges "... is no other's as well" 1 $known -v wanted='*'
-		judges "... as a fraction" 1 $known -v wanted='fault_*' -v relative=0.03
 		judges "... in instructions" 1 $known -v wanted='fault_*' -v absolute=60
 	}
 	{ figures none ''; figures mutant "/munmap/{$more}"; } > "$work/both"
@@ -239,6 +238,18 @@ for awk in awk mawk gawk 'busybox awk'; do
 		judges "a mutant of splits" 0 $known -v wanted=splits
 		judges "... is none of faults" 1 $known -v wanted='fault_*'
 	}
+	{ figures none ''; figures mutant "$more"; } > "$work/both"
+	# shellcheck disable=SC2086
+	{
+		judges "another row is dearer, too" 1 $known -v wanted='fault_*'
+		judges "... by a small fraction" 0 $known -v wanted='fault_*' -v relative=0.03
+	}
+	{ figures none ''; figures none-2 "$more"; figures mutant "$more"; } > "$work/both"
+	# shellcheck disable=SC2086
+	judges "... than on one of two kernels without the mutant" 1 $known -v wanted='fault_*'
+	{ figures none ''; figures none-2 "/munmap/{$more}"; figures mutant "$more"; } > "$work/both"
+	# shellcheck disable=SC2086
+	judges "a row that another command line makes dearer" 0 $known -v wanted='fault_*'
 	{ figures none ''; figures mutant ''; } > "$work/both"
 	# shellcheck disable=SC2086
 	judges "a mutant that costs nothing" 1 $known -v wanted='fault_*'

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# After cost-read.awk, of the mutants kernel without a mutant, and then of one that does
-# needless work: whether the measurement says so of the rows that this work is in, and of no
-# other. Rows that are too noisy to tell do not count, nor do those that are about bytes of
-# page tables. -v name: the mutant. -v wanted: patterns of these rows, with blanks between
-# them, or "splits" for those that split a PMD into a table, as those of files do not.
-# -v relative, absolute: a row that got dearer by less than either is as it was.
+# After cost-read.awk, of some runs of the mutants kernel without a mutant, and then of one
+# that does needless work: whether the measurement says so of the rows that this work is in,
+# and of no other. A row is dearer that costs more than in each of the runs without. Rows that
+# are too noisy to tell do not count, nor do those that are about bytes of page tables.
+# -v name: the mutant. -v wanted: patterns of these rows, with blanks between them, or
+# "splits" for those that split a PMD into a table, as those of files do not. -v absolute: a
+# row that got dearer by less is as it was; -v relative: and so is another row by less than
+# this fraction.
 
 function is_wanted(id) {
 	if (wanted == "splits")
@@ -16,25 +18,48 @@ function complain(text) {
 	print name ": " text
 	bad = 1
 }
+# Whether all runs, or none, have row id.
+function is_complete(id,	k, with) {
+	for (k = 1; k <= n; k++)
+		with += (k, id) in cost
+	return with == n || !with
+}
+function is_noisy(id,	k) {
+	for (k = 1; k <= n; k++)
+		if (noisy[k, id] != "")
+			return 1
+	return 0
+}
+# By how much row id is dearer than in each of the other runs.
+function dearer_than_all(id,	k, more, by) {
+	by = dearer_by(1, n, id)
+	for (k = 2; k < n; k++) {
+		more = dearer_by(k, n, id)
+		if (more < by)
+			by = more
+	}
+	return by
+}
 END {
 	for (i = 1; i <= rows; i++) {
 		id = order[i]
-		if ((!((1, id) in cost) && !((2, id) in cost)) || part(id, "name") ~ /^tables_/)
+		if (part(id, "name") ~ /^tables_/)
 			continue
 		label = part(id, "label")
-		if (!((1, id) in cost) || !((2, id) in cost)) {
-			complain(label ": measured with" ((1, id) in cost ? "out" : "") \
-				" the mutant only")
+		if (!is_complete(id)) {
+			complain(label ": not measured in all runs")
 			continue
 		}
-		if (noisy[1, id] noisy[2, id] != "") {
+		if (!((n, id) in cost))
+			continue
+		if (is_noisy(id)) {
 			vague++
 			continue
 		}
-		more = dearer_by(1, 2, id)
-		dearer = more > absolute && more > relative * cost[1, id]
-		figure = sprintf("%s: %.0f, without the mutant %.0f", label, cost[2, id],
-			cost[1, id])
+		more = dearer_than_all(id)
+		dearer = more > absolute
+		figure = sprintf("%s: %.0f, without the mutant %.0f", label, cost[n, id],
+			cost[n, id] - more)
 		if (is_wanted(id)) {
 			asked++
 			told += dearer
@@ -46,10 +71,10 @@ END {
 				by_most = more
 		} else {
 			others++
-			if (dearer)
+			if (dearer && more > relative * (cost[n, id] - more))
 				complain(figure ": dearer, and it should not be")
-			else if (cost[1, id] > 0 && more / cost[1, id] > drift)
-				drift = more / cost[1, id]
+			else if (more / cost[n, id] > drift)
+				drift = more / cost[n, id]
 		}
 	}
 	if (!asked)

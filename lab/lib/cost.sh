@@ -12,8 +12,8 @@ LAB_COST_KERNELS='eager-x86_64 lazy-x86_64 lazy-ppc64le-hash lazy-ppc64le-radix'
 # How much the figures of two runs of the same suite and kernel may differ.
 LAB_COST_SPREAD=0.01
 
-# A row of a mutant that is dearer by no more than the fraction, or the instructions, is as
-# it was: another command line moves what the kernel allocates at boot.
+# A row is as it was if it is dearer by no more than the fraction; and, of a mutant, by no more
+# than the instructions.
 LAB_COST_RELATIVE=0.015 LAB_COST_ABSOLUTE=3000
 
 # The JSON of the run in folder $1, as a file of its own.
@@ -248,12 +248,17 @@ lab_cost_mutants() (
 	lab_rows "$LAB_COSTS"
 )
 
-# The cases, see lib/campaign.sh: the mutants, and before them the kernel without any.
+# The cases, see lib/campaign.sh: the mutants, and before them the kernel without any, with
+# several command lines: each moves what the kernel allocates at boot, and with it some rows.
+LAB_COST_BASES='none none-2 none-3'
+
 lab_cost_cases() (
-	{
-		echo none
-		lab_cost_mutants | cut -f 1
-	} | sed 's/.*/&\tmutants-x86_64\t-\t-\tthp_lazy_mutant=&/' >"$1/cases"
+	for name in $LAB_COST_BASES $(lab_cost_mutants | cut -f 1); do
+		mutant=${name%-[0-9]} layout=''
+		[ "$mutant" = "$name" ] || layout=" layout=${name##*-}"
+		printf '%s\tmutants-x86_64\t-\t-\tthp_lazy_mutant=%s%s\n' \
+			"$name" "$mutant" "$layout"
+	done >"$1/cases"
 )
 
 # A case, as lab_case() is called: measures, with the options of the suite in C_ROWS.
@@ -284,8 +289,13 @@ lab_cost_case() {
 lab_cost_known() (
 	bad=0
 	lab_cost_mutants >"$1/mutants"
+	bases=''
+	for name in $LAB_COST_BASES; do
+		bases="$bases $1/$name"
+	done
 	while IFS=$LAB_TAB read -r name _ _ _ rows; do
-		lab_cost_sum known "$1/none" "$1/$name" -- -v name="$name" -v wanted="$rows" \
+		# shellcheck disable=SC2086 # a list of words
+		lab_cost_sum known $bases "$1/$name" -- -v name="$name" -v wanted="$rows" \
 			-v relative="$LAB_COST_RELATIVE" -v absolute="$LAB_COST_ABSOLUTE" ||
 			bad=1
 	done <"$1/mutants"

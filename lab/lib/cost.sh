@@ -226,8 +226,9 @@ lab_cost_document() (
 
 	## What costs more
 
-	By more than $(awk "BEGIN { print 100 * $LAB_COST_RELATIVE }")%, and by more than the
-	quartiles of the rounds are apart, on either kernel:
+	By more than $(awk "BEGIN { print 100 * $LAB_COST_RELATIVE }")%, and by more than the quartiles of the rounds are apart. The
+	two kernels of powerpc are one, with the hash MMU, which keeps its deposits, and with
+	radix: most of what is cheaper there is so because there is no hash table to keep up.
 	$(lab_cost_sum dearer $folders -- -v reasons="$LAB_COST_REASONS" \
 		-v relative="$LAB_COST_RELATIVE" -v absolute=0)
 

@@ -250,6 +250,24 @@ for awk in awk mawk gawk 'busybox awk'; do
 	{ figures none ''; figures none-2 "/munmap/{$more}"; figures mutant "$more"; } > "$work/both"
 	# shellcheck disable=SC2086
 	judges "a row that another command line makes dearer" 0 $known -v wanted='fault_*'
+	few='s/"ns_spread":[0-9.]*/"ns_spread":0.03/'
+	other='h; s/fault_anon/zap_anon/p; g'
+	both='fault_* munmap_*'
+	{
+		figures none "/fault/{$other}"
+		figures mutant "/fault/{$other; $more}; /munmap/$few"
+	} > "$work/both"
+	# shellcheck disable=SC2086
+	judges "a row that scatters more than the work" 0 $known -v wanted="$both"
+	{
+		figures none "/fault/{$other}"
+		figures mutant "/fault/{$other; $more}; /munmap/s/0.0010/0.0200/"
+	} > "$work/both"
+	# shellcheck disable=SC2086
+	judges "... that scatters less" 1 $known -v wanted="$both"
+	{ figures none ''; figures mutant "$few"; } > "$work/both"
+	# shellcheck disable=SC2086
+	judges "... and no row tells" 1 $known -v wanted='*'
 	{ figures none ''; figures mutant ''; } > "$work/both"
 	# shellcheck disable=SC2086
 	judges "a mutant that costs nothing" 1 $known -v wanted='fault_*'

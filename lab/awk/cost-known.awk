@@ -3,7 +3,9 @@
 # After cost-read.awk, of some runs of the mutants kernel without a mutant, and then of one
 # that does needless work: whether the measurement says so of the rows that this work is in,
 # and of no other. A row is dearer that costs more than in each of the runs without. Rows that
-# are too noisy to tell do not count, nor do those that are about bytes of page tables.
+# are too noisy to tell do not count, nor do those that are about bytes of page tables. Too
+# noisy is also a row of those it is in whose rounds scatter by more than the least that this
+# work costs in another one.
 # -v name: the mutant. -v wanted: patterns of these rows, with blanks between them, or
 # "splits" for those that split a PMD into a table, as those of files do not. -v absolute: a
 # row that got dearer by less is as it was; -v relative: and so is another row by less than
@@ -29,6 +31,13 @@ function is_noisy(id,	k) {
 		if (noisy[k, id] != "")
 			return 1
 	return 0
+}
+# The most that the rounds of row id scatter by.
+function most_scatter(id,	k, most) {
+	for (k = 1; k <= n; k++)
+		if (scatter[k, id] > most)
+			most = scatter[k, id]
+	return most
 }
 # By how much row id is dearer than in each of the other runs.
 function dearer_than_all(id,	k, more, by) {
@@ -60,14 +69,13 @@ END {
 		dearer = more > absolute
 		figure = sprintf("%s: %.0f, without the mutant %.0f", label, cost[n, id],
 			cost[n, id] - more)
-		if (is_wanted(id)) {
-			asked++
-			told += dearer
-			if (!dearer)
-				complain(figure ": no dearer")
-			if (asked == 1 || more < by_least)
+		if (is_wanted(id) && !dearer) {
+			untold[id] = figure
+		} else if (is_wanted(id)) {
+			told++
+			if (told == 1 || more < by_least)
 				by_least = more
-			if (asked == 1 || more > by_most)
+			if (told == 1 || more > by_most)
 				by_most = more
 		} else {
 			others++
@@ -76,6 +84,15 @@ END {
 			else if (more / cost[n, id] > drift)
 				drift = more / cost[n, id]
 		}
+	}
+	asked = told
+	for (id in untold) {
+		if (told && most_scatter(id) > by_least) {
+			vague++
+			continue
+		}
+		asked++
+		complain(untold[id] ": no dearer")
 	}
 	if (!asked)
 		complain("no row of " wanted " was measured")

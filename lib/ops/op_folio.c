@@ -177,8 +177,8 @@ static int prepare_debugfs(struct thp_map *m, struct thp_why *why)
 }
 
 /*
- * One page is enough to split its folio. The kernel tries again for each page of the range:
- * in a full control group that is 512 OOM reports, minutes on a slow serial console.
+ * One page is enough to split its folio. The kernel tries again for each page of the range,
+ * and in a full control group it writes an OOM report for each refusal.
  */
 static int run_debugfs(struct thp_map *m, char *addr, size_t len)
 {

@@ -229,6 +229,7 @@ lab_cost_document() (
 	By more than $(awk "BEGIN { print 100 * $LAB_COST_RELATIVE }")%, and by more than the quartiles of the rounds are apart. The
 	two kernels of powerpc are one, with the hash MMU, which keeps its deposits, and with
 	radix: most of what is cheaper there is so because there is no hash table to keep up.
+	Another build of the suite moves single rows, see README: what many rows say counts.
 	$(lab_cost_sum dearer $folders -- -v reasons="$LAB_COST_REASONS" \
 		-v relative="$LAB_COST_RELATIVE" -v absolute=0)
 

@@ -173,5 +173,24 @@ case " $kernels " in
 		pass "lazy-x86_64 is not eager"
 	else
 		fail "lazy-x86_64 is not eager" "exit=$status"
+	fi
+	# Three rows of what it costs: a table is allocated by the split, none before.
+	"$lab" cost --output "$work/cost" lazy-x86_64 -- \
+		-t 'thp_lazy_split:fault_zero,munmap_mid_anon,collapse_anon' \
+		> "$log" 2>&1 </dev/null
+	status=$?
+	cost=$(awk '{ sub(/~/, "") }
+		/^(fault_zero|munmap_mid_anon|collapse_anon) / && $4 + 0 > 0 {
+			print $1, $2, $5 }' "$log" | sort)
+	if [ $status -eq 0 ] && [ "$cost" = "collapse_anon 1 -4096
+collapse_anon 64 -4096
+collapse_anon 8 -4096
+fault_zero 1 +0
+fault_zero 64 +0
+fault_zero 8 +0
+munmap_mid_anon 4 +4096" ]; then
+		pass "what three operations cost on lazy-x86_64"
+	else
+		fail "what three operations cost on lazy-x86_64" "exit=$status"
 	fi;;
 esac

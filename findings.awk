@@ -157,7 +157,7 @@ function ran(id,	n, i, part, k) {
 
 BEGIN { most = most ? most : 12 }
 
-kind == "facts" && /^# mode: / {
+kind == "facts" && /^# mode: .* contract=.* measured=/ {
 	contract = measured = $0
 	sub(/^.* contract=/, "", contract)
 	sub(/^.* measured=/, "", measured)

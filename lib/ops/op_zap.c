@@ -67,9 +67,7 @@ static int verify_guard(struct thp_map *m, struct thp_why *why)
 
 static const struct split_op guard_ops[] = {
 	{
-		/* The walk that installs guards splits a device-private PMD; nothing is zapped. */
 		MID("guard_install"), .covers = "zap-guard",
-		.covers_on = { THP_DEVICE, "walk-device-private" },
 		.run_with = split_madvise, .arg = MADV_GUARD_INSTALL,
 		.needs = THP_NEED_GUARD,
 		.kinds = PRIVATE_PMD, .effect = UNMAPS,

@@ -233,10 +233,11 @@ function alone(i,	s, text) {
 	if (complaint(text)) {
 		sub(/^.*kernel log: /, "", s)
 		join(i, "1 " s)
+		broke[program(id_of[i])] = "1 " s
 	} else if (wrong && !damage(text) && (id_of[i] ~ /:/ || text ~ /^exit=/)) {
 		join(i, "0")
 	} else if (id_of[i] !~ /:/) {
-		if (text !~ /the kernel is broken: see the first failure/)
+		if (text !~ /the kernel is broken: see the first failure/ && !stopped(text))
 			join(i, "2 " s)
 	} else if (s ~ /expected .* by [a-z_0-9N]+\(\)/) {
 		# One bit of the PMD is what both protections use.
@@ -246,14 +247,30 @@ function alone(i,	s, text) {
 	}
 }
 
-# A program that ends because the kernel is broken goes to the complaint that broke it.
+function program(id) {
+	sub(/:.*/, "", id)
+	return id
+}
+
+# What had to be killed, or could not even be
+function stopped(cause) {
+	return cause ~ /Test terminated|a process of this test cannot be killed/
+}
+
+# A program that ends because the kernel is broken goes to the complaint that broke it, and
+# so does the test that the kernel crashed in.
 function ended(	i, j, key) {
 	for (j = 1; j <= nkeys && key == ""; j++)
 		if (keys[j] ~ /^1 /)
 			key = keys[j]
-	for (i = 1; i <= nf; i++)
-		if (!(i in finding) && id_of[i] !~ /:/)
+	for (i = 1; i <= nf; i++) {
+		if (i in finding)
+			continue
+		if (stopped(cause_of[i]) && program(id_of[i]) in broke)
+			join(i, broke[program(id_of[i])])
+		else if (id_of[i] !~ /:/)
 			join(i, key == "" ? "2 " shape_of[i] : key)
+	}
 }
 
 # Step 4. For each cause: where it failed, and where its kin ran.

@@ -234,6 +234,21 @@ check_rules()
 
 	begin
 	zap_ignored
+	others_pass
+	failed thp_mremap:move.whole_anon_far.moves move-pmd \
+		'Test terminated unexpectedly by signal 9'
+	{
+		echo 'thp_mremap: a process of this test cannot be killed'
+		echo "thp_mremap: after the tests: after move.whole_anon_far.moves: kernel log: \
+BUG: kernel NULL pointer dereference, address: 0000000000000008"
+	} >> "$work/failed"
+	finds "a crash, and the test that nothing can end" 2 '1. 3 failures, move-pmd, ' \
+		'-t thp_mremap:move.whole_anon_far.moves'
+	failed thp_migrate:race.exit.bounded folio-split 'Test terminated by timeout'
+	finds "... is not what ended a test elsewhere" 3 '3. 1 test, folio-split, '
+
+	begin
+	zap_ignored
 	retries guard_install zap-guard
 	: > "$work/covers"
 	finds "without the call sites" 4 '1. 6 tests: split_effect.c:302: page N: '

@@ -94,7 +94,7 @@ static const struct blind {
 	{ "pageout_mid", 0, TOO_MANY, "nothing leaves memory without swap", THP_NEED_SWAP },
 	{ "to_device_split", 0, TOO_MANY, "takes one THP", 0 },
 	{ "to_system_split", 0, TOO_MANY, "takes one THP", 0 },
-	{ "debugfs_split", 0, TOO_MANY, "beside the range is no THP to take apart", 0 },
+	{ "debugfs_split", 0, 1 << ABOVE_TOO, "takes the first page of the range", 0 },
 };
 
 static bool is_blind(const struct split_op *op, enum thp_kind kind, enum bug bug)

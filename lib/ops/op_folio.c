@@ -167,15 +167,6 @@ static const struct split_op free_ops[] = {
 
 SPLIT_OPS(free_ops);
 
-/* Its path and its request are made on the stack, further down than other operations get. */
-static int prepare_debugfs(struct thp_map *m, struct thp_why *why)
-{
-	(void)m;
-	(void)why;
-	thp_own_pages();
-	return 0;
-}
-
 /*
  * One page is enough to split its folio. The kernel tries again for each page of the range,
  * and in a full control group it writes an OOM report for each refusal.
@@ -190,7 +181,7 @@ static int run_debugfs(struct thp_map *m, char *addr, size_t len)
 static const struct split_op debugfs_ops[] = {
 	{
 		NAMED("debugfs_split", AT_WHOLE), .covers = "folio-split-debugfs",
-		.run = run_debugfs, .prepare = prepare_debugfs,
+		.run = run_debugfs,
 		.starved = ADVICE, .errnos = { ENOMEM }, .needs = THP_NEED_DEBUGFS,
 		.flags = OP_FOLIO,
 		.kinds = THP_ANON, .keeps = THP_ZERO | PLAIN,

@@ -4,6 +4,7 @@
 #include "starve.h"
 #include "thp_cgroup.h"
 #include "thp_inject.h"
+#include "thp_self.h"
 
 /* The targeted injector, set up by the caller. */
 
@@ -33,6 +34,8 @@ static int prepare_burner(struct thp_why *why)
 	int ret;
 
 	TRY(thp_cg_spare_self(why));
+	/* A page that fork() shares, such as one of the stack, is copied by the first write. */
+	thp_own_pages();
 	ret = thp_burner_create(&burner);
 	return ret ? thp_why(why, ret, "burner: %s", thp_errno_name(ret)) : 0;
 }

@@ -37,6 +37,28 @@ static int moved_maps(struct thp_map *from, struct thp_map *to, struct thp_why *
 	return to->uffd < 0 ? to->uffd : 0;
 }
 
+/* Moves a THP in swap, with its contents. */
+static int moved_away(struct thp_map *to, const struct thp_map *from, struct thp_why *why)
+{
+	int ret = moved_move(to, from);
+
+	if (ret)
+		return thp_why(why, -EPROTO, "UFFDIO_MOVE of a THP in swap: %s",
+			       thp_errno_name(ret));
+	TRY(thp_map_expect(from, THP_STATE_NONE, why));
+	return thp_check(to->thp, from->seed, 0, thp_env.nr, why);
+}
+
+/* What was moved from @from, and is in memory, can be swapped out again, and in. */
+static int moved_out_again(struct thp_map *to, const struct thp_map *from, struct thp_why *why)
+{
+	to->kind = THP_SWAPPED;
+	thp_map_return(to);
+	if (!thp_swap_by_zswap() && thp_map_expect(to, THP_STATE_PMD_SWAP, why))
+		return -EAGAIN;
+	return thp_check(to->thp, from->seed, 0, thp_env.nr, why);
+}
+
 /*
  * A folio in the swap cache moves along. One that has been mapped has to learn where it
  * belongs now; MADV_WILLNEED reads one that has not. After the move it can be swapped out
@@ -45,7 +67,6 @@ static int moved_maps(struct thp_map *from, struct thp_map *to, struct thp_why *
 static int moved_with_folio(const void *arg, struct thp_why *why)
 {
 	struct thp_map m, to;
-	int ret;
 
 	(void)arg;
 	TRY(moved_maps(&m, &to, why));
@@ -54,19 +75,10 @@ static int moved_with_folio(const void *arg, struct thp_why *why)
 	if (madvise(m.thp, thp_env.pmd, MADV_WILLNEED))
 		return thp_why(why, -errno, "MADV_WILLNEED: %s", strerror(errno));
 	TRY(thp_map_expect(&m, thp_swap_by_zswap() ? THP_STATE_PTE : THP_STATE_PMD_SWAP, why));
-	ret = moved_move(&to, &m);
-	if (ret)
-		return thp_why(why, -EPROTO, "UFFDIO_MOVE of a THP in swap: %s",
-			       thp_errno_name(ret));
-	TRY(thp_map_expect(&m, THP_STATE_NONE, why));
-	TRY(thp_check(to.thp, m.seed, 0, thp_env.nr, why));
+	TRY(moved_away(&to, &m, why));
 	if (thp_map_expect(&to, thp_swap_state_in(), why))
 		return -EAGAIN;
-	to.kind = THP_SWAPPED;
-	thp_map_return(&to);
-	if (!thp_swap_by_zswap() && thp_map_expect(&to, THP_STATE_PMD_SWAP, why))
-		return -EAGAIN;
-	TRY(thp_check(to.thp, m.seed, 0, thp_env.nr, why));
+	TRY(moved_out_again(&to, &m, why));
 	thp_map_destroy(&m);
 	thp_map_destroy(&to);
 	return 0;
@@ -142,9 +154,9 @@ static void *moved_looks(void *arg)
  */
 static int moved_keep(struct thp_map *m, struct thp_why *why)
 {
-	size_t in = 0, i;
 	pthread_t thread;
 	int try, ret;
+	long in = 0;
 
 	for (try = 0; try < MOVED_TRIES; try++) {
 		TRY(thp_map_check(m, 0, thp_env.nr, why));
@@ -155,14 +167,13 @@ static int moved_keep(struct thp_map *m, struct thp_why *why)
 		thp_map_return(m);
 		__atomic_store_n(&moved_look.stop, true, __ATOMIC_SEQ_CST);
 		pthread_join(thread, NULL);
-		if (mincore(m->thp, thp_env.pmd, moved_look.vec))
-			return thp_why(why, -errno, "mincore: %s", strerror(errno));
-		for (in = 0, i = 0; i < thp_env.nr; i++)
-			in += moved_look.vec[i] & 1;
-		if (in == thp_env.nr && !thp_map_expect(m, THP_STATE_PMD_SWAP, why))
+		in = thp_swap_cached(m->thp);
+		if (in < 0)
+			return thp_why(why, in, "mincore: %s", thp_errno_name(in));
+		if (in == (long)thp_env.nr && !thp_map_expect(m, THP_STATE_PMD_SWAP, why))
 			break;
 	}
-	printf("# moved.kept: %zu pages in the swap cache after %d tries\n", in, try + 1);
+	printf("# moved.kept: %ld pages in the swap cache after %d tries\n", in, try + 1);
 	fflush(stdout);
 	return try < MOVED_TRIES ? 0 :
 	       thp_why(why, -EAGAIN, "%d times the swap cache did not keep the THP", try);
@@ -175,7 +186,6 @@ static int moved_keep(struct thp_map *m, struct thp_why *why)
 static int moved_in_cache(const void *arg, struct thp_why *why)
 {
 	struct thp_map m, to;
-	int ret;
 
 	(void)arg;
 	TRY(moved_maps(&m, &to, why));
@@ -185,18 +195,9 @@ static int moved_in_cache(const void *arg, struct thp_why *why)
 	if (moved_look.vec == MAP_FAILED)
 		return thp_why(why, -errno, "mmap: %s", strerror(errno));
 	TRY(moved_keep(&m, why));
-	ret = moved_move(&to, &m);
-	if (ret)
-		return thp_why(why, -EPROTO, "UFFDIO_MOVE of a THP in swap: %s",
-			       thp_errno_name(ret));
-	TRY(thp_map_expect(&m, THP_STATE_NONE, why));
-	TRY(thp_check(to.thp, m.seed, 0, thp_env.nr, why));
+	TRY(moved_away(&to, &m, why));
 	TRY(thp_map_expect(&to, THP_STATE_PMD, why));
-	to.kind = THP_SWAPPED;
-	thp_map_return(&to);
-	if (thp_map_expect(&to, THP_STATE_PMD_SWAP, why))
-		return -EAGAIN;
-	TRY(thp_check(to.thp, m.seed, 0, thp_env.nr, why));
+	TRY(moved_out_again(&to, &m, why));
 	munmap(moved_look.vec, thp_env.nr);
 	thp_map_destroy(&m);
 	thp_map_destroy(&to);

@@ -73,16 +73,16 @@ bool thp_swap_by_zswap(void)
 	return zswap_enabled() || (thp_env.debugfs[0] && thp_file_exists(path));
 }
 
-/* Pages of a THP in swap that mincore() finds in the swap cache; all, if it fails. */
-static size_t cached(const char *thp)
+long thp_swap_cached(const char *thp)
 {
 	static unsigned char vec[256];
-	size_t first, n, i, in = 0;
+	size_t first, n, i;
+	long in = 0;
 
 	for (first = 0; first < thp_env.nr; first += n) {
 		n = thp_env.nr - first < sizeof(vec) ? thp_env.nr - first : sizeof(vec);
 		if (mincore((char *)thp + first * thp_env.page, n * thp_env.page, vec))
-			return thp_env.nr;
+			return thp_note(-errno, "mincore");
 		for (i = 0; i < n; i++)
 			in += vec[i] & 1;
 	}
@@ -95,18 +95,20 @@ static size_t cached(const char *thp)
 int thp_swap_drop(const char *thp, struct thp_why *why)
 {
 	char path[64];
-	size_t left;
 	int try, node;
+	long left;
 
-	for (try = 0; (left = cached(thp)) && try < 20; try++) {
+	for (try = 0; (left = thp_swap_cached(thp)) > 0 && try < 20; try++) {
 		for (node = 0; node < DROP_NODES; node++) {
 			snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/reclaim",
 				 node);
 			(void)thp_write_file(path, "2M swappiness=max");
 		}
 	}
+	if (left < 0)
+		return thp_why(why, left, "mincore: %s", thp_errno_name(left));
 	if (left)
-		return thp_why(why, -EAGAIN, "%zu pages are still in the swap cache", left);
+		return thp_why(why, -EAGAIN, "%ld pages are still in the swap cache", left);
 	return 0;
 }
 

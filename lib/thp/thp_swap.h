@@ -55,6 +55,9 @@ int thp_swapped_expect(const struct thp_meter *m, const struct thp_swapped *here
  */
 bool thp_swap_by_zswap(void);
 
+/* Pages of a THP in swap that mincore() finds in the swap cache, or -errno. */
+long thp_swap_cached(const char *thp);
+
 /*
  * Gets a THP in swap out of the swap cache: reclaim leaves it there if its I/O is not over
  * when it looks, or if somebody has a reference, and takes it the next time. This asks every

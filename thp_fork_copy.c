@@ -27,6 +27,7 @@
 #include "thp_family.h"
 #include "thp_hmm.h"
 #include "thp_race.h"
+#include "thp_swapdev.h"
 #include "thp_uapi.h"
 
 #ifdef HAVE_LIBURING

@@ -89,17 +89,14 @@ static void low_eat(struct low_board *b, const struct low_hog *hog)
 /* All swap is on disks, and enough of it is free. */
 static bool low_swap(void)
 {
-	unsigned long long size, used, room = 0;
-	char text[4096], name[256], *p;
+	struct thp_swap_area areas[THP_SWAP_AREAS];
+	unsigned long long room = 0;
+	int i, n = thp_swap_areas(areas);
 
-	if (thp_read_file("/proc/swaps", text, sizeof(text)) < 0)
-		return false;
-	for (p = strchr(text, '\n'); p && p[1]; p = strchr(p + 1, '\n')) {
-		if (sscanf(p + 1, "%255s %*s %llu %llu", name, &size, &used) != 3)
-			continue;
-		if (!strncmp(name, "/dev/zram", 9) || !strncmp(name, "/dev/ram", 8))
+	for (i = 0; i < n; i++) {
+		if (areas[i].in_memory)
 			return false;
-		room += (size - used) << 10;
+		room += areas[i].free_kb << 10;
 	}
 	return room >= LOW_SWAP;
 }

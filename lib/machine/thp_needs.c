@@ -15,6 +15,7 @@
 #include "thp_needs.h"
 #include "thp_obs.h"
 #include "thp_reserve.h"
+#include "thp_swapdev.h"
 #include "thp_uapi.h"
 #include "thp_uffd.h"
 
@@ -98,17 +99,15 @@ static int has_advice(const struct thp_need_row *row)
 
 static int has_swap(const struct thp_need_row *row)
 {
-	char text[4096], *p;
-	unsigned long long size, used;
+	struct thp_swap_area areas[THP_SWAP_AREAS];
+	int i, n = thp_swap_areas(areas);
 
 	(void)row;
-	if (thp_read_file("/proc/swaps", text, sizeof(text)) < 0)
+	if (n < 0)
 		return -ENOENT;
-	for (p = strchr(text, '\n'); p && p[1]; p = strchr(p + 1, '\n')) {
-		if (sscanf(p + 1, "%*s %*s %llu %llu", &size, &used) == 2 &&
-		    (size - used) << 10 >= 64ULL << 20)
+	for (i = 0; i < n; i++)
+		if (areas[i].free_kb << 10 >= 64ULL << 20)
 			return 0;
-	}
 	return -ENOSPC;
 }
 

@@ -31,6 +31,26 @@ struct swap_header {
 	char label[16];
 };
 
+int thp_swap_areas(struct thp_swap_area areas[THP_SWAP_AREAS])
+{
+	unsigned long long size, used;
+	char text[4096], *p;
+	ssize_t len;
+	int n = 0;
+
+	len = thp_read_file("/proc/swaps", text, sizeof(text));
+	if (len < 0)
+		return len;
+	for (p = strchr(text, '\n'); p && p[1] && n < THP_SWAP_AREAS; p = strchr(p + 1, '\n')) {
+		if (sscanf(p + 1, "%*s %*s %llu %llu", &size, &used) != 2)
+			continue;
+		areas[n].free_kb = size - used;
+		areas[n++].in_memory = !strncmp(p + 1, "/dev/zram", 9) ||
+				       !strncmp(p + 1, "/dev/ram", 8);
+	}
+	return n;
+}
+
 static int write_header(const char *path)
 {
 	static const char magic[] = "SWAPSPACE2";

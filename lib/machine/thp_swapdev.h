@@ -1,12 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A swap area of the suite's own, for tests that call swapoff(): a second zram device, with
- * a higher priority than any other area, so that all that is swapped out goes there.
+ * Swap areas: those that there are, and one of the suite's own for tests that call
+ * swapoff(): a second zram device, with a higher priority than any other area, so that all
+ * that is swapped out goes there.
  */
 #ifndef THP_SWAPDEV_H
 #define THP_SWAPDEV_H
 
+#include <stdbool.h>
+
 struct thp_why;
+
+struct thp_swap_area {
+	unsigned long long free_kb;
+	bool in_memory;		/* zram or a RAM disk */
+};
+
+/* As many as there can be (MAX_SWAPFILES), or more. */
+#define THP_SWAP_AREAS	32
+
+/* The swap areas of /proc/swaps: their number, or -errno. */
+int thp_swap_areas(struct thp_swap_area areas[THP_SWAP_AREAS]);
 
 struct thp_swapdev {
 	int id;			/* of /dev/zramN */

@@ -69,6 +69,6 @@ function print_kernel(k,	base, i, id, more, r, rest, total) {
 END {
 	read_reasons()
 	for (k = 1; k <= n; k++)
-		if ((k in arch) && first(k) != k)
+		if (is_compared(k))
 			print_kernel(k)
 }

@@ -81,7 +81,7 @@ END {
 			others++
 			if (dearer && more > relative * (cost[n, id] - more))
 				complain(figure ": dearer, and it should not be")
-			else if (more / cost[n, id] > drift)
+			else if (cost[n, id] > 0 && more / cost[n, id] > drift)
 				drift = more / cost[n, id]
 		}
 	}

@@ -40,14 +40,14 @@ function print_numbers(id,	k) {
 }
 function print_names(	k, line) {
 	for (k = 1; k <= n; k++)
-		if ((k in arch) && first(k) != k)
+		if (is_compared(k))
 			line = line "\t\"" kernel[k] "\""
 	if (line != "")
 		print "\"row\"" line
 }
 function print_ratios(id,	k, value, line, figures) {
 	for (k = 1; k <= n; k++) {
-		if (!(k in arch) || first(k) == k)
+		if (!is_compared(k))
 			continue
 		value = ratio(first(k), k, id, "NaN")
 		figures += value != "NaN"

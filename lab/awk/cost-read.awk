@@ -75,6 +75,10 @@ function first(k,	i) {
 		;
 	return i
 }
+# Whether kernel k is compared with another one.
+function is_compared(k) {
+	return (k in arch) && first(k) != k
+}
 /^@ / {
 	n++
 	kernel[n] = $2

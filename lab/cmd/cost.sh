@@ -33,7 +33,7 @@ cmd_cost() {
 		[ "${O_REPEAT:-1}" -eq 1 ] || lab_cost_agrees "$top" "$name" || agree=1
 	done >"$top/spread"
 	# shellcheck disable=SC2046,SC2086 # lists of words
-	lab_cost_sum table $(printf "$top/%s " $names) | tee "$top/table"
+	lab_cost_sum table $(lab_cost_folders "$top" $names) | tee "$top/table"
 	cat "$top/spread"
 	# shellcheck disable=SC2086
 	lab_cost_pictures "$top" $names

@@ -39,6 +39,13 @@ lab_cost_sum() (
 	done | awk "$@" -f "$LAB_AWK/cost-read.awk" -f "$LAB_AWK/cost-$program.awk"
 )
 
+# lab_cost_folders FOLDER NAME...: those of the names in it, as a list of words.
+lab_cost_folders() (
+	top=$1
+	shift
+	printf "$top/%s " "$@"
+)
+
 # The runs of kernel $2 in folder $1, all folders that "run --repeat" has made.
 lab_cost_runs() (
 	copy=1 dir=$1/$2
@@ -131,10 +138,7 @@ lab_cost_curves() (
 lab_cost_pictures() (
 	top=$1
 	shift
-	folders=''
-	for name; do
-		folders="$folders $top/$name"
-	done
+	folders=$(lab_cost_folders "$top" "$@")
 	if ! command -v gnuplot >/dev/null 2>&1; then
 		lab_say "no pictures: gnuplot not found: install gnuplot-nox"
 		exit 0
@@ -180,10 +184,7 @@ lab_cost_show() (
 lab_cost_document() (
 	top=$1
 	shift
-	folders=''
-	for name; do
-		folders="$folders $top/$name"
-	done
+	folders=$(lab_cost_folders "$top" "$@")
 	# shellcheck disable=SC2086 # lists of words
 	cat <<-EOF
 	# What lazy tables cost and save
@@ -291,10 +292,8 @@ lab_cost_case() {
 lab_cost_known() (
 	bad=0
 	lab_cost_mutants >"$1/mutants"
-	bases=''
-	for name in $LAB_COST_BASES; do
-		bases="$bases $1/$name"
-	done
+	# shellcheck disable=SC2086 # a list of words
+	bases=$(lab_cost_folders "$1" $LAB_COST_BASES)
 	while IFS=$LAB_TAB read -r name _ _ _ rows; do
 		# shellcheck disable=SC2086 # a list of words
 		lab_cost_sum known $bases "$1/$name" -- -v name="$name" -v wanted="$rows" \

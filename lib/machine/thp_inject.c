@@ -19,8 +19,13 @@
 /* Start value of `times`, more than any test uses up; what it has lost are the failures. */
 #define TIMES 1000000000L
 
-/* Base pages that one per-CPU stock and the rounding of a limit can hide. */
-#define BURN_PAGES 2048
+/*
+ * A burner has more than a group may still give back when its limit is set: base pages that
+ * one per-CPU stock and the rounding of a limit hide, and the memory of a process of the group
+ * that has been reaped while somebody reads its /proc files: 12 MiB with a sanitizer.
+ */
+#define BURN_PAGES	2048
+#define BURN_BYTES	(64UL << 20)
 
 static struct {
 	unsigned long start, end;
@@ -468,7 +473,9 @@ int thp_burner_create(struct thp_burner *b)
 {
 	size_t i, len;
 
-	b->pages = BURN_PAGES;
+	b->pages = BURN_BYTES / thp_env.page;
+	if (b->pages < BURN_PAGES)
+		b->pages = BURN_PAGES;
 	b->used = 0;
 	len = b->pages * thp_env.page;
 	b->base = mmap(NULL, len, PROT_READ | PROT_WRITE,

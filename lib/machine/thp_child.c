@@ -162,12 +162,10 @@ static bool is_over(const struct thp_child *c, struct thp_deadline *d, int *beat
 	return thp_deadline_over(d);
 }
 
-/* Waits for @ms as the limit @d measures them or, without one, by the clock. */
-static int await(struct thp_child *c, int step, int ms, struct thp_deadline *d)
+int thp_child_watch(struct thp_child *c, int step, int ms)
 {
 	long long end = thp_now_ms() + ms;
 	siginfo_t info = { .si_pid = 0 };
-	int beats = 0;
 	bool ended;
 
 	for (;;) {
@@ -178,49 +176,50 @@ static int await(struct thp_child *c, int step, int ms, struct thp_deadline *d)
 			return 0;
 		if (ended)
 			return thp_note(-ECHILD, "the child ended before its step %d", step);
-		if (d ? is_over(c, d, &beats) : thp_now_ms() > end)
-			return thp_note(-ETIMEDOUT,
-					"no answer from the child within %d ms, at step %d", ms,
-					step);
+		if (thp_now_ms() > end)
+			return -ETIMEDOUT;
 		thp_sleep_ms(1);
 	}
 }
 
 int thp_child_await(struct thp_child *c, int step, int limit_ms)
 {
+	int beats = 0, ret;
+
 	thp_deadline_start(&c->limit, c->pid, limit_ms);
-	return await(c, step, limit_ms, &c->limit);
+	do {
+		ret = thp_child_watch(c, step, 0);
+	} while (ret == -ETIMEDOUT && !is_over(c, &c->limit, &beats));
+	return ret != -ETIMEDOUT ? ret :
+	       thp_note(ret, "no answer from the child within %d ms, at step %d", limit_ms, step);
 }
 
-int thp_child_watch(struct thp_child *c, int step, int ms)
+int thp_child_join(struct thp_child *c, int limit_ms, struct thp_why *why)
 {
-	return await(c, step, ms, NULL);
-}
-
-/* The rest of thp_child_join(), for a child that has been killed (@late) or not. */
-static int reap(struct thp_child *c, int limit_ms, bool late, struct thp_why *why)
-{
+	bool killed = false;
 	struct thp_deadline d;
 	long long spent = 0;
 	int beats = 0, ret = 0;
 	pid_t got;
 
-	/* The kernel does the work of dying: the CPU time of the process says nothing. */
-	thp_deadline_start(&d, late ? 0 : c->pid, limit_ms);
+	if (!c->pid)
+		return thp_why(why, -ECHILD, "no child process");
+	thp_deadline_start(&d, c->pid, limit_ms);
 	while (!(got = waitpid(c->pid, &c->status, WNOHANG))) {
-		if (!is_over(c, &d, &beats)) {
+		if ((limit_ms || killed) && !is_over(c, &d, &beats)) {
 			thp_sleep_ms(1);
 			continue;
 		}
-		if (late) {
+		if (killed) {
 			thp_run_suspect(c->pid);
 			ret = thp_why(why, -EPROTO, "child %d does not die from SIGKILL", c->pid);
 			release(c);
 			return ret;
 		}
-		late = true;
+		killed = true;
 		spent = d.wall + 1;
 		kill(c->pid, SIGKILL);
+		/* The kernel does the work of dying: the CPU time of the process says nothing. */
 		thp_deadline_start(&d, 0, THP_KILL_MS);
 	}
 	if (got < 0 && errno == ECHILD)
@@ -241,21 +240,12 @@ static int reap(struct thp_child *c, int limit_ms, bool late, struct thp_why *wh
 	return ret;
 }
 
-int thp_child_join(struct thp_child *c, int limit_ms, struct thp_why *why)
-{
-	if (!c->pid)
-		return thp_why(why, -ECHILD, "no child process");
-	return reap(c, limit_ms, false, why);
-}
-
 void thp_child_kill(struct thp_child *c)
 {
-	if (!c->pid) {
+	if (c->pid)
+		(void)thp_child_join(c, 0, NULL);
+	else
 		release(c);
-		return;
-	}
-	kill(c->pid, SIGKILL);
-	(void)reap(c, THP_KILL_MS, true, NULL);
 }
 
 int thp_child_run(int (*fn)(struct thp_chan *chan, void *arg), void *arg, int limit_ms,

@@ -80,10 +80,10 @@ int thp_child_await(struct thp_child *c, int step, int limit_ms);
 int thp_child_watch(struct thp_child *c, int step, int ms);
 
 /*
- * Waits for the end of the child, kills it at the limit, as above. 0 if it exited
- * with 0; -EPROTO with a cause (its own, its signal, or the time limit); -ENOTSUP
- * if its cause is the reason of a SKIP;
- * -ECHILD if the kernel crashed in it and leaves no status to wait for.
+ * Waits for the end of the child, kills it at the limit, as above, or at once if that is 0.
+ * 0 if it exited with 0; -EPROTO with a cause (its own, its signal, or the time limit);
+ * -ENOTSUP if its cause is the reason of a SKIP; -ECHILD if the kernel crashed in it and
+ * leaves no status to wait for.
  */
 int thp_child_join(struct thp_child *c, int limit_ms, struct thp_why *why);
 

@@ -224,6 +224,7 @@ static int between_victim(struct thp_chan *chan, void *arg)
 	TRY(between_prepare(run, &thread, why));
 	thp_chan_post_parent(chan, STARVE_READY);
 	thp_chan_await_parent(chan, STARVE_GO);
+	thp_chan_post_parent(chan, STARVE_HUNGRY);
 	begin = clock();
 	for (try = 0; try < BETWEEN_TRIES && hits[BETWEEN_REPORTED] < want &&
 	     hits[BETWEEN_SILENT] < want && clock() - begin < end && *run->reclaims; try++) {
@@ -234,7 +235,6 @@ static int between_victim(struct thp_chan *chan, void *arg)
 		hits[ret]++;
 	}
 	refaulter_set(REFAULT_QUIT);
-	job->result->drained = thp_inject_drained();
 	thp_chan_post_parent(chan, STARVE_DONE);
 	thp_chan_await_parent(chan, STARVE_FED);
 	pthread_join(thread, NULL);

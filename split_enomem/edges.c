@@ -75,7 +75,7 @@ static int edge_victim(struct thp_chan *chan, void *arg)
 		thp_chan_post_parent(chan, STARVE_DONE);
 		return thp_why(why, ret, "PTE tables cannot be limited: %s", thp_errno_name(ret));
 	}
-	job->result->drained = thp_inject_drained();
+	thp_chan_post_parent(chan, STARVE_HUNGRY);
 	before.vmpte = thp_obs_vmpte(0);
 	job->result->ret = edge_run(e, &m, edge_first(e));
 	thp_chan_post_parent(chan, STARVE_DONE);

@@ -167,7 +167,7 @@ static int swapped_run(const void *arg, struct thp_why *why)
 	TRY(thp_inject_tables(why));
 	TRY(thp_child_start(&victim, swapped_victim, &job));
 	TRY(thp_child_await(&victim, SWAPPED_READY, THP_STEP_MS));
-	fired = thp_inject_fired() - thp_inject_drained();
+	fired = thp_inject_fired();
 	thp_chan_post_child(victim.chan, SWAPPED_GO);
 	ret = thp_child_watch(&victim, SWAPPED_DONE, SWAPPED_WATCH_MS);
 	waited = ret == -ETIMEDOUT && job.way->waits;

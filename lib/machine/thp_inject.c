@@ -34,9 +34,6 @@ static struct {
 /* Tables, for take_tables(): until one is refused. */
 #define ALL SIZE_MAX
 
-/* Failures that thp_inject_drain() has caused. */
-static long drained;
-
 static bool has_fragments(void)
 {
 	return thp_env.table < thp_env.page;
@@ -254,7 +251,6 @@ static int set_up_pages(bool targeted, int min_order, struct thp_why *why)
 		{ "times", times, false },
 	};
 
-	drained = 0;
 	snprintf(order, sizeof(order), "%d", min_order);
 	snprintf(times, sizeof(times), "%ld", TIMES);
 	snprintf(start, sizeof(start), hex, targeted ? range.start : 0UL);
@@ -297,12 +293,7 @@ long thp_inject_fired(void)
 
 	snprintf(path, sizeof(path), "%s/fail_page_alloc/times", thp_env.debugfs);
 	n = thp_read_file(path, text, sizeof(text));
-	return n < 0 ? n : TIMES - atol(text) - drained;
-}
-
-long thp_inject_drained(void)
-{
-	return drained;
+	return n < 0 ? n : TIMES - atol(text);
 }
 
 /* Maps the zero page at @p, which takes a table and nothing else: 1 if it is refused, or -errno. */
@@ -359,10 +350,17 @@ static long take_tables(size_t max, int (*refused)(char *p, int nth_fd), int nth
 /* The same in a task that is failing already: its failures are not those of a test. */
 static long take_failing(size_t max)
 {
-	long before = thp_inject_fired(), got = take_tables(max, table_refused, -1);
+	char path[256], times[32];
+	long got;
+	int ret;
 
-	drained += thp_inject_fired() - before;
-	return got;
+	snprintf(path, sizeof(path), "%s/fail_page_alloc/times", thp_env.debugfs);
+	ret = thp_read_file(path, times, sizeof(times));
+	if (ret < 0)
+		return ret;
+	got = take_tables(max, table_refused, -1);
+	ret = thp_write_file(path, times);
+	return ret ? ret : got;
 }
 
 int thp_inject_drain(struct thp_why *why)

@@ -71,9 +71,8 @@ int thp_inject_nth_disarm(int fd);
  * tables of the same mm (pte_fragment_alloc()), so a request for a table need not allocate
  * a page. This uses these fragments up, so that the next table of the calling process takes a
  * page. It does nothing where a table is a page. The task is failing already (targeted,
- * thp_inject_task()), and thp_inject_fired() of this process does not count the failures of
- * this call. Call it after thp_inject_tables(), in that process or its children. 0, -ENOSPC
- * if nothing was refused, -errno; with a cause.
+ * thp_inject_task()), and no other one is meanwhile: thp_inject_fired() does not count the
+ * failures of this call. 0, -ENOSPC if nothing was refused, -errno; with a cause.
  */
 int thp_inject_drain(struct thp_why *why);
 
@@ -91,9 +90,6 @@ int thp_inject_self(struct thp_why *why);
  * process are granted, no more. 0, or as thp_inject_drain().
  */
 int thp_inject_grant(unsigned int tables);
-
-/* Failures that thp_inject_drain() and thp_inject_grant() have caused since that set-up. */
-long thp_inject_drained(void);
 
 /*
  * In a task whose memory group is at its limit: uses up the rest, including the per-CPU

@@ -55,7 +55,7 @@ static int victim_prepare(struct victim *v, struct thp_why *why)
 		TRY(job->by->prepare(why));
 	thp_warm_up();
 	/* fork() does not map shared memory, which may need a PTE table of its own. */
-	__atomic_store_n(&job->result->hungry, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&job->result->ret, 0, __ATOMIC_SEQ_CST);
 	ret = thp_pin_cpu();
 	if (ret)
 		return thp_why(why, ret, "sched_setaffinity: %s", thp_errno_name(ret));
@@ -108,9 +108,10 @@ int starve_victim(struct thp_chan *chan, void *arg)
 	TRY(victim_prepare(&v, why));
 	thp_chan_post_parent(chan, STARVE_READY);
 	thp_chan_await_parent(chan, STARVE_GO);
-	ret = job->by->exhaust ? job->by->exhaust(job->result, why) : 0;
+	ret = job->by->exhaust ? job->by->exhaust(why) : 0;
 	if (job->by->refused)
 		v.tables = thp_obs_vmpte(0);
+	thp_chan_post_parent(chan, STARVE_HUNGRY);
 	if (!ret)
 		job->result->ret = split_run(job->op, &v.m);
 	thp_chan_post_parent(chan, STARVE_DONE);
@@ -195,8 +196,11 @@ static int watch_operation(const struct starve_job *job, struct thp_child *c,
 	bool endless = false;
 
 	thp_chan_post_child(c->chan, STARVE_GO);
-	if (job->by->await)
-		job->by->await(job, c);
+	/*
+	 * The victim uses up its group: the kernel writes an OOM report then, which can take
+	 * long and is no part of the operation.
+	 */
+	(void)thp_child_await(c, STARVE_HUNGRY, THP_STEP_MS);
 	thp_deadline_start(&d, c->pid, limit);
 	if (job->op->starved == WAITS)
 		ret = thp_child_watch(c, STARVE_DONE, WAIT_MS);
@@ -241,7 +245,7 @@ int starve_run(const struct starve_job *job, struct thp_why *why)
 	/* An operation that waited has been refused up to now. */
 	thp_obs_events(&e[1]);
 	if (job->by->refused)
-		r->fired = job->by->refused() - r->drained;
+		r->fired = job->by->refused();
 	r->splits = e[1].split_pmd - e[0].split_pmd;
 	r->failed_splits = e[1].split_pmd_failed - e[0].split_pmd_failed;
 	r->entries = e[1].swpout_pmd - e[0].swpout_pmd;

@@ -7,6 +7,7 @@
  *	maps, prepares
  *	STARVE_READY ---------------->	reads the events, makes allocations fail
  *	uses up what is left  <------	STARVE_GO
+ *	STARVE_HUNGRY --------------->	the time of the operation begins
  *	runs the operation
  *	STARVE_DONE ----------------->	lets allocations succeed again, reads the events
  *	judges the result     <------	STARVE_FED
@@ -22,10 +23,9 @@
 #include "thp_cgroup.h"
 #include "thp_child.h"
 
-enum starve_step { STARVE_READY = 1, STARVE_GO, STARVE_DONE, STARVE_FED };
+enum starve_step { STARVE_READY = 1, STARVE_GO, STARVE_HUNGRY, STARVE_DONE, STARVE_FED };
 
 struct starve_job;
-struct starve_result;
 
 /* How allocations of the victim are made to fail: steps of victim and watch, each optional. */
 struct starve_means {
@@ -36,9 +36,7 @@ struct starve_means {
 	/* The watch: from now on they fail, or no longer. 0 or -errno. */
 	int (*starve)(const struct starve_job *job, pid_t pid, bool on);
 	/* The victim, right before the operation: uses up what is left. As prepare(). */
-	int (*exhaust)(struct starve_result *r, struct thp_why *why);
-	/* The watch: waits for the end of that, where it takes long. */
-	void (*await)(const struct starve_job *job, struct thp_child *c);
+	int (*exhaust)(struct thp_why *why);
 	/* How many were refused so far, if only tables are. */
 	long (*refused)(void);
 	bool reports;		/* the kernel logs each refusal, at length */
@@ -59,12 +57,10 @@ struct starve_result {
 	enum thp_state state;	/* how the range is mapped right after it */
 	bool needed;		/* it had to allocate a PTE table: a PMD swap entry takes none */
 	long fired;		/* allocations that were refused */
-	long drained;		/* ... only to prepare it, see thp_inject_drain() */
 	long splits;		/* thp_split_pmd, of the whole system */
 	long failed_splits;	/* thp_split_pmd_failed, the same */
 	long entries;		/* thp_swpout_pmd, the same */
 	long fallbacks;		/* thp_swpout_fallback, the same */
-	int hungry;		/* its group is full now, the operation starts */
 };
 
 struct starve_job {

@@ -14,15 +14,8 @@ static int starve_task(const struct starve_job *job, pid_t pid, bool on)
 	return thp_inject_task(pid, on);
 }
 
-static int use_up_tables(struct starve_result *r, struct thp_why *why)
-{
-	TRY(thp_inject_drain(why));
-	r->drained = thp_inject_drained();
-	return 0;
-}
-
 const struct starve_means starve_tables = {
-	.starve = starve_task, .exhaust = use_up_tables, .refused = thp_inject_fired,
+	.starve = starve_task, .exhaust = thp_inject_drain, .refused = thp_inject_fired,
 };
 
 /* A control group, made by the caller. */
@@ -57,33 +50,16 @@ static int starve_group(const struct starve_job *job, pid_t pid, bool on)
 	return thp_cg_limit(job->cg, on ? 0 : THP_CG_MAX);
 }
 
-static int use_up_group(struct starve_result *r, struct thp_why *why)
+static int use_up_group(struct thp_why *why)
 {
 	int ret = thp_burner_burn(&burner);
 
-	if (ret)
-		return thp_why(why, ret, "the limit did not bite: %s", thp_errno_name(ret));
-	__atomic_store_n(&r->hungry, 1, __ATOMIC_SEQ_CST);
-	return 0;
-}
-
-/*
- * Waits until the victim has used up its group: the kernel writes an OOM report then, which
- * can take long and is no part of the operation.
- */
-static void await_hunger(const struct starve_job *job, struct thp_child *c)
-{
-	struct thp_deadline d;
-
-	thp_deadline_start(&d, c->pid, THP_STEP_MS);
-	while (!__atomic_load_n(&job->result->hungry, __ATOMIC_SEQ_CST) &&
-	       thp_child_watch(c, STARVE_DONE, 1) == -ETIMEDOUT && !thp_deadline_over(&d))
-		;
+	return ret ? thp_why(why, ret, "the limit did not bite: %s", thp_errno_name(ret)) : 0;
 }
 
 const struct starve_means starve_memcg = {
 	.prepare = prepare_burner, .enter = enter_group, .starve = starve_group,
-	.exhaust = use_up_group, .await = await_hunger, .reports = true,
+	.exhaust = use_up_group, .reports = true,
 };
 
 const struct starve_means starve_nothing;

@@ -114,22 +114,22 @@ TEST_F_TIMEOUT(split, memcg, 90)
 	THP_SCENARIO(in_full_group, &job);
 }
 
-/* starve_events() of one shot that hit (@fired) or did not. */
+/* starve_events() of one shot that hit (@fired) or did not and left the range as @state. */
 static int shot_events(const struct starve_job *job, const struct thp_map *m,
-		       const struct thp_events *e, int fired, struct thp_why *why)
+		       const struct thp_events *e, int fired, enum thp_state state,
+		       struct thp_why *why)
 {
-	struct starve_result shot = {
+	const struct starve_result shot = {
+		.state = state,
 		.splits = e[1].split_pmd - e[0].split_pmd,
 		.failed_splits = e[1].split_pmd_failed - e[0].split_pmd_failed,
 		.entries = e[1].swpout_pmd - e[0].swpout_pmd,
 		.fallbacks = e[1].swpout_fallback - e[0].swpout_fallback,
 	};
-	int ret = thp_obs_state(m->thp, thp_env.pmd, &shot.state);
 
-	job->result->needed |= !ret && split_owed(job->op, m->kind, shot.state) &&
+	job->result->needed |= split_owed(job->op, m->kind, state) &&
 			       thp_split_allocates(m->kind);
-	return ret ? thp_why(why, ret, "page map: %s", thp_errno_name(ret)) :
-	       starve_events(&shot, job->op, m->kind, fired, false, why);
+	return starve_events(&shot, job->op, m->kind, fired, false, why);
 }
 
 /*
@@ -143,6 +143,7 @@ static int shoot(const struct starve_job *job, int fd, int nth, struct thp_why *
 	static struct thp_smaps before;
 	static struct thp_map m;
 	struct thp_events e[2];
+	enum thp_state state;
 	int ret, op_ret, fired;
 
 	thp_map_destroy(&m);
@@ -166,11 +167,15 @@ static int shoot(const struct starve_job *job, int fd, int nth, struct thp_why *
 	if (fired < 0)
 		return thp_why(why, fired, "fail-nth: %s", thp_errno_name(fired));
 	job->result->fired += fired;
-	TRY(shot_events(job, &m, e, fired, why));
+	/* Before the contents are checked. */
+	ret = thp_obs_state(m.thp, thp_env.pmd, &state);
+	if (ret)
+		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
+	TRY(shot_events(job, &m, e, fired, state, why));
 	if (!fired && op_ret)
 		return thp_why(why, -EPROTO, "%s returned %s without an injection", op->name,
 			       thp_errno_name(op_ret));
-	TRY(starve_judge(op, &m, op_ret, before.layout, false, why));
+	TRY(starve_judge(op, &m, op_ret, state, before.layout, false, why));
 	if (op_ret)
 		TRY(starve_retry(op, &m, false, why));
 	if (!(op->flags & OP_NO_ZAP))

@@ -56,9 +56,6 @@ static int victim_prepare(struct victim *v, struct thp_why *why)
 	thp_warm_up();
 	/* fork() does not map shared memory, which may need a PTE table of its own. */
 	__atomic_store_n(&job->result->ret, 0, __ATOMIC_SEQ_CST);
-	ret = thp_pin_cpu();
-	if (ret)
-		return thp_why(why, ret, "sched_setaffinity: %s", thp_errno_name(ret));
 	ret = job->prepare ? job->prepare(why) : 0;
 	if (!ret)
 		ret = starve_rehearse(job->op, job->kind, why);
@@ -88,7 +85,7 @@ static int victim_judge(struct victim *v, struct thp_why *why)
 		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
 	r->needed = split_owed(op, v->m.kind, r->state) && thp_split_allocates(v->m.kind);
 	r->still_huge = split_expected(op, v->m.kind) && r->state == thp_kind_state(v->m.kind);
-	TRY(starve_judge(op, &v->m, r->ret, v->before.layout, strict, why));
+	TRY(starve_judge(op, &v->m, r->ret, r->state, v->before.layout, strict, why));
 	if (!r->ret)
 		return 0;
 	if (strict && v->tables)
@@ -229,7 +226,6 @@ static int watch_operation(const struct starve_job *job, struct thp_child *c,
 int starve_run(const struct starve_job *job, struct thp_why *why)
 {
 	struct starve_result *r = job->result;
-	struct thp_why inner = { 0 };
 	struct thp_child c = { 0 };
 	struct thp_events e[2];
 	int ret;
@@ -252,9 +248,7 @@ int starve_run(const struct starve_job *job, struct thp_why *why)
 	r->fallbacks = e[1].swpout_fallback - e[0].swpout_fallback;
 	if (c.chan)
 		thp_chan_post_child(c.chan, STARVE_FED);
-	ret = thp_child_join(&c, ret == -ETIMEDOUT ? 0 : THP_STEP_MS, &inner);
-	if (ret)
-		thp_why_pass(why, ret, &inner);
+	thp_child_join(&c, ret == -ETIMEDOUT ? 0 : THP_STEP_MS, why);
 	if (why->skip)
 		return -ENOTSUP;
 	return why->text[0] ? -EPROTO : 0;

@@ -103,12 +103,12 @@ void starve_report(const char *injector, const struct starve_job *job, long refu
 
 /*
  * Judges the result @op_ret of @op on @m by its contract, with memory available again:
- * success is complete; a failure is one that it may return and has changed nothing. @vmas:
- * thp_smaps.layout from before. @strict: only tables can have been refused. 0; -EPROTO or
- * another -errno with a cause.
+ * success is complete; a failure is one that it may return and has changed nothing. @state:
+ * how the range is mapped since. @vmas: thp_smaps.layout from before. @strict: only tables
+ * can have been refused. 0; -EPROTO or another -errno with a cause.
  */
-int starve_judge(const struct split_op *op, struct thp_map *m, int op_ret, const char *vmas,
-		 bool strict, struct thp_why *why);
+int starve_judge(const struct split_op *op, struct thp_map *m, int op_ret, enum thp_state state,
+		 const char *vmas, bool strict, struct thp_why *why);
 
 /* Runs @op again after a failure, now with memory at hand: it has to succeed. As above. */
 int starve_retry(const struct split_op *op, struct thp_map *m, bool strict,

@@ -118,16 +118,9 @@ static int judge_untouched(const struct split_op *op, struct thp_map *m, const c
 	return split_check_data(op, m, false, why);
 }
 
-int starve_judge(const struct split_op *op, struct thp_map *m, int op_ret, const char *vmas,
-		 bool strict, struct thp_why *why)
+int starve_judge(const struct split_op *op, struct thp_map *m, int op_ret, enum thp_state state,
+		 const char *vmas, bool strict, struct thp_why *why)
 {
-	enum thp_state state;
-	int ret;
-
-	/* Has to be read before the contents are checked. */
-	ret = thp_obs_state(m->thp, thp_env.pmd, &state);
-	if (ret)
-		return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
 	/* Advice may be ignored, but must not change the data. */
 	if (!op_ret && op->starved == ADVICE)
 		return split_check_data(op, m, true, why);

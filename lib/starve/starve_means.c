@@ -29,6 +29,10 @@ static int prepare_burner(struct thp_why *why)
 	TRY(thp_cg_spare_self(why));
 	/* A page that fork() shares, such as one of the stack, is copied by the first write. */
 	thp_own_pages();
+	/* The stocks of a group are per CPU. */
+	ret = thp_pin_cpu();
+	if (ret)
+		return thp_why(why, ret, "sched_setaffinity: %s", thp_errno_name(ret));
 	ret = thp_burner_create(&burner);
 	return ret ? thp_why(why, ret, "burner: %s", thp_errno_name(ret)) : 0;
 }

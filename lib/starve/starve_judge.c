@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "starve.h"
-#include "thp_hmm.h"
 #include "thp_swap.h"
 
 /* Tries of an operation whose effect reclaim undoes before it can be checked. */
@@ -121,18 +120,20 @@ static int judge_untouched(const struct split_op *op, struct thp_map *m, const c
 int starve_judge(const struct split_op *op, struct thp_map *m, int op_ret, enum thp_state state,
 		 const char *vmas, bool strict, struct thp_why *why)
 {
+	const struct thp_kind_row *kind = thp_kind_row(m->kind);
+
 	/* Advice may be ignored, but must not change the data. */
 	if (!op_ret && op->starved == ADVICE)
 		return split_check_data(op, m, true, why);
 	if (!op_ret)
 		return judge_success(op, m, state, why);
 	TRY(judge_errno(op, op_ret, strict, why));
-	if (strict && state != thp_kind_state(m->kind) && state != THP_STATE_UNKNOWN)
+	if (strict && state != kind->state && state != THP_STATE_UNKNOWN)
 		return thp_why(why, -EPROTO, "%s returned %s, but left the range %s", op->name,
 			       thp_errno_name(op_ret), thp_state_name(state));
-	if (strict && m->kind == THP_DEVICE && !thp_hmm_holds(m->thp))
-		return thp_why(why, -EPROTO, "%s returned %s, but took the range off the device",
-			       op->name, thp_errno_name(op_ret));
+	if (strict && kind->has_left && kind->has_left(m))
+		return thp_why(why, -EPROTO, "%s returned %s, but took the range off the %s",
+			       op->name, thp_errno_name(op_ret), kind->name);
 	return judge_untouched(op, m, vmas, strict, why);
 }
 

@@ -6,52 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "thp_hmm.h"
 #include "thp_map.h"
 #include "thp_obs.h"
 #include "thp_settings.h"
 #include "thp_uapi.h"
 
 #define FAULT_TRIES 4
-
-const char *thp_kind_name(enum thp_kind kind)
-{
-	switch (kind) {
-	case THP_ANON: return "anon";
-	case THP_ZERO: return "zero";
-	case THP_SHMEM: return "shmem";
-	case THP_SMALL: return "small";
-	case THP_NONE: return "none";
-	case THP_DEVICE: return "device";
-	case THP_SWAPPED: return "swap";
-	}
-	return "?";
-}
-
-uint64_t thp_kind_needs(enum thp_kind kind)
-{
-	switch (kind) {
-	case THP_ZERO: return THP_NEED_ZERO;
-	case THP_SHMEM: return THP_NEED_SHMEM;
-	case THP_DEVICE: return THP_NEED_HMM_HUGE;
-	case THP_SWAPPED: return THP_NEED_SWAP | THP_NEED_PMD_SWAP;
-	default: return 0;
-	}
-}
-
-enum thp_state thp_kind_state(enum thp_kind kind)
-{
-	switch (kind) {
-	case THP_ANON:
-	case THP_DEVICE:
-	case THP_SHMEM: return THP_STATE_PMD;
-	case THP_ZERO: return THP_STATE_PMD_ZERO;
-	case THP_SMALL: return THP_STATE_PTE;
-	case THP_NONE: return THP_STATE_NONE;
-	case THP_SWAPPED: return THP_STATE_PMD_SWAP;
-	}
-	return THP_STATE_UNKNOWN;
-}
 
 /* Distinct per seed and page; the low bits leave room for the word index. */
 static uint64_t pattern(uint64_t seed, size_t index)
@@ -161,47 +121,21 @@ int thp_map_area(size_t n, char **area, size_t *area_len, char **thps, struct th
 
 int thp_map_create(struct thp_map *m, enum thp_kind kind, struct thp_why *why)
 {
-	size_t pmd = thp_env.pmd;
-	char *shm;
+	const struct thp_kind_row *row = thp_kind_row(kind);
 
 	thp_map_init(m, kind);
 	TRY(thp_map_area(1, &m->area, &m->area_len, &m->thp, why));
-	if (kind == THP_DEVICE && thp_hmm_open(why))
-		return -ENODEV;
-	if (kind == THP_SHMEM) {
-		m->fd = memfd_create("thp_lazy_pte", MFD_CLOEXEC);
-		if (m->fd < 0 || ftruncate(m->fd, 3 * pmd))
-			return thp_why(why, -errno, "memfd: %s", strerror(errno));
-		shm = mmap(m->thp, pmd, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, m->fd, pmd);
-		if (shm == MAP_FAILED)
-			return thp_why(why, -errno, "mmap of memfd: %s", strerror(errno));
-	}
+	if (row->map)
+		TRY(row->map(m, why));
 	if (kind != THP_SMALL && madvise(m->area, m->area_len, MADV_HUGEPAGE))
 		return thp_why(why, -errno, "MADV_HUGEPAGE: %s", strerror(errno));
 	return 0;
 }
 
-/*
- * MADV_PAGEOUT of the THP until it is a PMD swap entry: reclaim skips a folio to which
- * another task has a reference. The caller checks the result.
- */
-static void to_swap(struct thp_map *m)
-{
-	enum thp_state state;
-	int try;
-
-	for (try = 0; try < 10; try++) {
-		if (try)
-			thp_sleep_ms(5);
-		if (madvise(m->thp, thp_env.pmd, MADV_PAGEOUT) ||
-		    thp_obs_state(m->thp, thp_env.pmd, &state) || state != THP_STATE_PMD)
-			return;
-	}
-}
-
 int thp_map_fault(struct thp_map *m, struct thp_why *why)
 {
-	enum thp_state want = thp_kind_state(m->kind), got;
+	const struct thp_kind_row *row = thp_kind_row(m->kind);
+	enum thp_state got;
 	int try, ret;
 	size_t i;
 
@@ -211,20 +145,12 @@ int thp_map_fault(struct thp_map *m, struct thp_why *why)
 		else if (m->kind != THP_NONE)
 			for (i = 0; i < thp_env.nr; i++)
 				thp_fill(thp_page(m, i), m->seed, i);
-		if (m->kind == THP_DEVICE) {
-			ret = thp_hmm_to_device(m->thp, thp_env.pmd);
-			if (!ret && !thp_hmm_holds(m->thp))
-				ret = -EIO;
-			if (ret)
-				return thp_why(why, ret, "migration to the device: %s",
-					       thp_errno_name(ret));
-		}
-		if (m->kind == THP_SWAPPED)
-			to_swap(m);
+		if (row->move)
+			TRY(row->move(m, why));
 		ret = thp_obs_state(m->thp, thp_env.pmd, &got);
 		if (ret)
 			return thp_why(why, ret, "page map: %s", thp_errno_name(ret));
-		if (got == want || got == THP_STATE_UNKNOWN)
+		if (got == row->state || got == THP_STATE_UNKNOWN)
 			return 0;
 		/* Memory is fragmented: compact if permitted, and start again. */
 		madvise(m->thp, thp_env.pmd, MADV_DONTNEED);
@@ -238,13 +164,10 @@ int thp_map_fault(struct thp_map *m, struct thp_why *why)
 
 void thp_map_return(struct thp_map *m)
 {
-	enum thp_state state;
+	const struct thp_kind_row *row = thp_kind_row(m->kind);
 
-	if (m->kind == THP_DEVICE && !thp_obs_state(m->thp, thp_env.pmd, &state) &&
-	    state == THP_STATE_PMD && !thp_hmm_holds(m->thp))
-		(void)thp_hmm_to_device(m->thp, thp_env.pmd);
-	if (m->kind == THP_SWAPPED)
-		to_swap(m);
+	if (row->move)
+		(void)row->move(m, NULL);
 }
 
 int thp_map_new(struct thp_map *m, enum thp_kind kind, struct thp_why *why)

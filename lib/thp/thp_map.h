@@ -34,11 +34,6 @@ enum thp_kind {
 	THP_SWAPPED	= 1 << 6,	/* anonymous THP in swap: one PMD swap entry */
 };
 
-const char *thp_kind_name(enum thp_kind kind);
-
-/* enum thp_need of a mapping kind. */
-uint64_t thp_kind_needs(enum thp_kind kind);
-
 struct thp_map {
 	enum thp_kind kind;
 	char *area;		/* what was mapped, bytes at area_len */
@@ -52,6 +47,25 @@ struct thp_map {
 	int pipe[2];		/* or -1 */
 	long priv;		/* free for an operation */
 };
+
+/* What is particular to a kind, in thp_kind.c. Steps: 0, or -errno with a cause. */
+struct thp_kind_row {
+	enum thp_kind kind;
+	const char *name;
+	uint64_t needs;		/* enum thp_need */
+	enum thp_state state;	/* that thp_map_fault() leaves */
+	/* Gets what the range needs beyond anonymous memory. */
+	int (*map)(struct thp_map *m, struct thp_why *why);
+	/* Moves the THP to where the kind has it, unless it is there or is no THP. */
+	int (*move)(struct thp_map *m, struct thp_why *why);
+	/* Whether it is no longer there, if its state does not tell. */
+	bool (*has_left)(const struct thp_map *m);
+};
+
+const struct thp_kind_row *thp_kind_row(enum thp_kind kind);
+const char *thp_kind_name(enum thp_kind kind);
+uint64_t thp_kind_needs(enum thp_kind kind);
+enum thp_state thp_kind_state(enum thp_kind kind);
 
 /* Initialises the object with a seed of its own; maps nothing. */
 void thp_map_init(struct thp_map *m, enum thp_kind kind);
@@ -139,8 +153,5 @@ int thp_map_check(const struct thp_map *m, size_t index, size_t n, struct thp_wh
 
 /* Fails with -EPROTO unless the range is mapped as @want (UNKNOWN passes). */
 int thp_map_expect(const struct thp_map *m, enum thp_state want, struct thp_why *why);
-
-/* The state that thp_map_fault() leaves for this kind. */
-enum thp_state thp_kind_state(enum thp_kind kind);
 
 #endif /* THP_MAP_H */

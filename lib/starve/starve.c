@@ -52,7 +52,7 @@ static int victim_prepare(struct victim *v, struct thp_why *why)
 	int ret;
 
 	if (job->by->prepare)
-		TRY(job->by->prepare(why));
+		TRY(job->by->prepare(job, why));
 	thp_warm_up();
 	/* fork() does not map shared memory, which may need a PTE table of its own. */
 	__atomic_store_n(&job->result->ret, 0, __ATOMIC_SEQ_CST);
@@ -130,11 +130,6 @@ static int watch_start(const struct starve_job *job, struct thp_child *c, struct
 	ret = thp_child_start(c, job->victim ? job->victim : starve_victim, (void *)job);
 	if (ret)
 		return thp_why(why, ret, "fork: %s", thp_errno_name(ret));
-	ret = job->by->enter ? job->by->enter(job, c->pid, why) : 0;
-	if (ret) {
-		thp_child_kill(c);
-		return ret;
-	}
 	ret = thp_child_await(c, STARVE_READY, THP_STEP_MS);
 	if (!ret)
 		return 0;

@@ -30,12 +30,10 @@ struct starve_job;
 /* How allocations of the victim are made to fail: steps of victim and watch, each optional. */
 struct starve_means {
 	/* The victim, before it maps anything. 0 or -errno with a cause. */
-	int (*prepare)(struct thp_why *why);
-	/* The watch, as soon as there is a victim; as above. */
-	int (*enter)(const struct starve_job *job, pid_t pid, struct thp_why *why);
+	int (*prepare)(const struct starve_job *job, struct thp_why *why);
 	/* The watch: from now on they fail, or no longer. 0 or -errno. */
 	int (*starve)(const struct starve_job *job, pid_t pid, bool on);
-	/* The victim, right before the operation: uses up what is left. As prepare(). */
+	/* The victim, right before the operation: uses up what is left. As above. */
 	int (*exhaust)(struct thp_why *why);
 	/* How many were refused so far, if only tables are. */
 	long (*refused)(void);

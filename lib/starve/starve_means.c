@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
+#include <unistd.h>
 
 #include "starve.h"
 #include "thp_cgroup.h"
@@ -22,10 +23,13 @@ const struct starve_means starve_tables = {
 
 static struct thp_burner burner;
 
-static int prepare_burner(struct thp_why *why)
+static int enter_group(const struct starve_job *job, struct thp_why *why)
 {
-	int ret;
+	/* From the start, because what it has charged elsewhere does not starve it. */
+	int ret = thp_cg_join(job->cg, getpid());
 
+	if (ret)
+		return thp_why(why, ret, "cgroup.procs: %s", thp_errno_name(ret));
 	TRY(thp_cg_spare_self(why));
 	/* A page that fork() shares, such as one of the stack, is copied by the first write. */
 	thp_own_pages();
@@ -35,14 +39,6 @@ static int prepare_burner(struct thp_why *why)
 		return thp_why(why, ret, "sched_setaffinity: %s", thp_errno_name(ret));
 	ret = thp_burner_create(&burner);
 	return ret ? thp_why(why, ret, "burner: %s", thp_errno_name(ret)) : 0;
-}
-
-/* Charges the victim to the group from the start, because the group starves it. */
-static int enter_group(const struct starve_job *job, pid_t pid, struct thp_why *why)
-{
-	int ret = thp_cg_join(job->cg, pid);
-
-	return ret ? thp_why(why, ret, "cgroup.procs: %s", thp_errno_name(ret)) : 0;
 }
 
 static int starve_group(const struct starve_job *job, pid_t pid, bool on)
@@ -62,8 +58,7 @@ static int use_up_group(struct thp_why *why)
 }
 
 const struct starve_means starve_memcg = {
-	.prepare = prepare_burner, .enter = enter_group, .starve = starve_group,
-	.exhaust = use_up_group, .reports = true,
+	.prepare = enter_group, .starve = starve_group, .exhaust = use_up_group, .reports = true,
 };
 
 const struct starve_means starve_nothing;

@@ -162,6 +162,65 @@ try "only what changed is built again" test $? = 0
 echo 'error: no such thing' >> "$tree/mm/rmap"
 says "a build that breaks" 2 'does not build: mm/rmap:error: no such thing: see .*build.log' \
 	--tree "$tree"
+
+# blames NAME ERROR: of a build log on stdin, the lab quotes the line that is ERROR
+blames()
+{
+	cat > "$work/build.log"
+	sh -c '. lab/lib/build.sh; lab_build_cause "$1"' - "$work/build.log" > "$log" 2>&1
+	if [ "$(cat "$log")" = "$2: see $work/build.log" ]; then
+		pass "the cause of $1"
+	else
+		fail "the cause of $1" "not: $2"
+	fi
+}
+
+gcc="mm/memory.c:7:2: error: 'p' undeclared (first use in this function)"
+warning="mm/rmap.c:9:4: warning: operation on 'i' may be undefined [-Wsequence-point]"
+stop='make[3]: *** [scripts/Makefile.build:287: mm/memory.o] Error 1'
+blames "a build with warnings" "$gcc" <<END
+  CC      mm/error.o
+$warning
+mm/rmap.c:10:4: warning: 'error: ' is no format [-Wformat=]
+WARNING: modpost: "thp_probe" [lib/test_hmm.ko] undefined!
+$gcc
+$stop
+END
+blames "a file that cannot be linked" "mm/memory.c:7: undefined reference to \`thp_split'" <<END
+ld: warning: mm/rmap.o: missing .note.GNU-stack section: undefined behaviour
+ld: mm/memory.o: in function \`zap_pmd_range':
+mm/memory.c:7: undefined reference to \`thp_split'
+$stop
+END
+blames "a module that cannot be linked" 'ERROR: modpost: "thp_split" [lib/test_hmm.ko] undefined!' <<END
+WARNING: modpost: missing MODULE_DESCRIPTION() in lib/test_hmm.o
+ERROR: modpost: "thp_split" [lib/test_hmm.ko] undefined!
+$stop
+END
+blames "a file that is missing" "$stop" <<END
+*** Default configuration is based on 'x86_64_defconfig'
+$warning
+$stop
+make[2]: *** Waiting for unfinished jobs....
+END
+blames "a compiler that is too old" '*** C compiler is too old.' <<END
+***
+*** C compiler is too old.
+***   Your GCC version:    4.9.0
+***
+scripts/Kconfig.include:45: Sorry, this C compiler is not supported.
+END
+blames "a Kconfig that is wrong" 'mm/Kconfig:12: syntax error' <<END
+  HOSTLD  scripts/kconfig/conf
+mm/Kconfig:12: syntax error
+mm/Kconfig:11: unknown statement "confg"
+$stop
+END
+blames "a make that is killed" 'Killed' <<END
+$warning
+Killed
+END
+
 new_tree "$tree"
 refuses "no directory" 'no such directory' --tree "$work/none"
 refuses "no kernel tree" 'is no kernel tree: it has no Makefile' --tree "$work/suite"

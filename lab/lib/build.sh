@@ -248,7 +248,7 @@ lab_build_config() (
 	   ! "$src/scripts/kconfig/merge_config.sh" -m -O "$obj" \
 		"$obj/.config" "$@" >>"$obj/build.log" 2>&1 ||
 	   ! lab_build_make "$src" "$obj" olddefconfig; then
-		lab_say "no configuration: $(tail -n 1 "$obj/build.log")"
+		lab_say "no configuration: $(lab_build_cause "$obj/build.log")"
 		exit "$LAB_ERROR"
 	fi
 	lost=$(lab_config_lost "$obj/.config" "$@" | paste -s -d ' ')
@@ -284,6 +284,14 @@ lab_build_make() (
 		>>"$obj/build.log" 2>&1
 )
 
+# The first error in build log $1, and the name of the log. A warning may call something
+# undefined, or an error; and what kconfig says of its default has the stars of an error.
+lab_build_cause() (
+	line=$(grep -v -i -e 'warning: ' -e '^\*\*\* Default configuration' "$1" | grep -m 1 -E \
+		'[Ee]rror:|ERROR|undefined reference to|syntax error|\*\*\* *[^* ]')
+	printf '%s: see %s\n' "${line:-$(tail -n 1 "$1")}" "$1"
+)
+
 # The image of the loaded row from source $1 into directory $2.
 lab_build_image() (
 	source=$1 dir=$2
@@ -306,8 +314,7 @@ lab_build_image() (
 	lab_build_config "$tree/src" "$tree/obj" || exit
 	lab_build_make "$tree/src" "$tree/obj" "$B_TARGET" || {
 		lab_say "the kernel does not build:" \
-			"$(grep -m 1 -E 'error:|Error [0-9]|undefined' \
-				"$tree/obj/build.log")"
+			"$(lab_build_cause "$tree/obj/build.log")"
 		exit "$LAB_ERROR"
 	}
 	mkdir -p "$dir"

@@ -57,12 +57,6 @@ lab_tree_fragment() (
 	printf '%s\n' "$fragment"
 )
 
-# The first complaint in log $1, and its name.
-lab_tree_cause() (
-	printf '%s: see %s\n' "$(grep -m 1 -E 'error:|undefined|\*\*\*' "$1" ||
-		tail -n 1 "$1")" "$1"
-)
-
 # The configuration into object directory $1: our options on top of --config, or of
 # as little as possible.
 lab_tree_config() (
@@ -78,7 +72,7 @@ lab_tree_config() (
 	   ! "$O_TREE/scripts/kconfig/merge_config.sh" -m -O "$obj" \
 		"$obj/.config" "$fragment" >>"$obj/build.log" 2>&1 ||
 	   ! lab_build_make "$O_TREE" "$obj" olddefconfig; then
-		lab_say "no configuration: $(lab_tree_cause "$obj/build.log")"
+		lab_say "no configuration: $(lab_build_cause "$obj/build.log")"
 		exit "$LAB_ERROR"
 	fi
 	lost=$(lab_config_lost "$obj/.config" "$fragment" |
@@ -101,7 +95,7 @@ lab_tree_kernel() (
 	: >"$log"
 	lab_tree_config "$dir/obj" || exit
 	lab_build_make "$O_TREE" "$dir/obj" "$B_TARGET" || {
-		lab_say "the kernel does not build: $(lab_tree_cause "$log")"
+		lab_say "the kernel does not build: $(lab_build_cause "$log")"
 		exit "$LAB_ERROR"
 	}
 	# A guest that just boots the old image keeps it.

@@ -125,7 +125,7 @@ Findings: 1, from 1 failure
      a cause of many words
      ./run_tests.sh -e lazy -t thp_mremap:move.a_long_name
 END
-awk -v columns=40 -f report/end.awk "$work/long" > "$work/shown"
+awk -v columns=40 -f report/fold.awk -f report/end.awk "$work/long" > "$work/shown"
 try "long lines are broken between words, but for commands" cmp "$work/shown" "$work/broken"
 
 try "nothing is left in TMPDIR but output" test -z "$(find "$work/tmp" -name 'thp_lazy_pte.*' \
@@ -160,6 +160,66 @@ says "lab: a result" '^three +done: 5 passed, 1 failed, 2 skipped, trouble timeo
 says "lab: drawn over the lines before" "^$escape.4A"
 sh "$work/draw" > "$work/shown" 2>&1
 says "lab: nobody watches a pipe" 'nobody'
+
+# The tables of the lab, and what it says, on a terminal of 44 columns
+cat > "$work/told" <<'END'
+kernel       release  mode   lazy_split  time   verdict
+lazy-x86_64  7.3.4    lazy   402/2/3     512 s  FAIL
+v7-x86_64    7.3.4    eager  402/0/3     99 s   pass
+stock        6.1      -      -           -      ERROR
+(tests passed/failed/skipped)
+Findings:
+  lazy-x86_64: 1, from 2 failures
+    1. 2 tests, move-pmd, move_huge_pmd(): a cause of many words
+       lab/lab run lazy-x86_64 -- -t thp_mremap:move.a_long_name
+| mutant | place | outcome | by | s |
+|---|---|---|---|---|
+| stale_protect | `change_huge_pmd` | killed | thp_migrate: stale.a.never_reached | 74 |
+| stale_zap | `zap_huge_pmd` | survived | - | 5 |
+
+1 of 2 mutants killed by a test, 1 survived: 50.0 %.
+END
+cat > "$work/expected" <<'END'
+kernel      lazy-x86_64  v7-x86_64  stock
+release     7.3.4        7.3.4      6.1
+mode        lazy         eager      -
+lazy_split  402/2/3      402/0/3    -
+time        512 s        99 s       -
+verdict     FAIL         pass       ERROR
+(tests passed/failed/skipped)
+Findings:
+  lazy-x86_64: 1, from 2 failures
+    1. 2 tests, move-pmd, move_huge_pmd(): a
+       cause of many words
+       lab/lab run lazy-x86_64 -- -t thp_mremap:move.a_long_name
+stale_protect: killed, 74 s:
+  thp_migrate: stale.a.never_reached
+stale_zap: survived, 5 s
+
+1 of 2 mutants killed by a test, 1 survived:
+50.0 %.
+lab: one: the whole suite, thp_migrate first
+lab: one: the whole suite, thp_fork_copy
+first
+END
+cat > "$work/show" <<END
+stty cols \$1
+LAB_SUITE_SRC=. LAB_AWK=lab/awk LAB_WHO=one
+. lab/lib/util.sh
+lab_shown < $work/told
+lab_say the whole suite, thp_migrate first
+lab_say the whole suite, thp_fork_copy first
+END
+seen "sh $work/show 44"
+grep . "$work/shown" > "$work/got"
+grep . "$work/expected" | diff - "$work/got" | none "lab: a narrow terminal" "these differ"
+seen "sh $work/show 33"
+says "lab: ... a narrower one has the runs it has room for" '^kernel      lazy-x86_64$'
+says "lab: ... and then the others" '^kernel      v7-x86_64  stock$'
+seen "sh $work/show 120"
+says "lab: a wide one" '^lazy-x86_64  7.3.4    lazy   402/2/3     512 s  FAIL'
+sh "$work/show" 44 2> /dev/null > "$work/got"
+try "lab: a pipe gets all as it is" cmp "$work/told" "$work/got"
 
 # 2 s, had the machine nothing else to do; and it is not asked of a registry.
 began=$(date +%s)

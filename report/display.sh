@@ -122,7 +122,7 @@ report_end()
 		exec >&3
 		printf "\\r%$((columns - 1))s\\r" ''
 		awk -v columns="$columns" -v green="$green" -v red="$red" -v yellow="$yellow" \
-			-v plain="$plain" -f "$here/report/end.awk" "$whole"
+			-v plain="$plain" -f "$here/report/fold.awk" -f "$here/report/end.awk" "$whole"
 		echo "All of the output: $whole"
 		: >> "$tmp/last"
 		keep_times

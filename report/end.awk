@@ -1,25 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # What a person has to know of the output of run_tests.sh: the result of each program, and
-# what follows the last. -v green, red, yellow, plain: colours, or nothing; columns: of the
-# terminal. Long lines are broken between words, but for commands, which are there to be
-# copied.
-
-function paint(hue, text) { print hue text (hue == "" ? "" : plain) }
-
-function fold(hue, text,	indent, i) {
-	match(text, /^ *([0-9]+(\.| x) )?/)
-	indent = sprintf("%" RLENGTH "s", "")
-	while (length(text) > columns && text !~ / -t [^ ]*$/) {
-		for (i = columns + 1; i > length(indent) && substr(text, i, 1) != " "; i--)
-			;
-		if (i <= length(indent))
-			break
-		paint(hue, substr(text, 1, i - 1))
-		text = indent substr(text, i + 1)
-	}
-	paint(hue, text)
-}
+# what follows the last. -v green, red, yellow, plain: colours, or nothing; fold.awk goes
+# before.
 
 /^# TAP version / { inside = 1; n = 0 }
 /^(not )?ok [0-9]+ / {

@@ -76,10 +76,10 @@ campaign_report() {
 	round=1 status=0
 	while [ "$round" -le "$O_REPEAT" ]; do
 		"lab_${what}_table" "$top/$round" >"$top/$round/table"
-		[ "$round" -gt 1 ] || cat "$top/$round/table"
+		[ "$round" -gt 1 ] || lab_shown <"$top/$round/table"
 		! grep -qF "**" "$top/$round/table" || status=1
 		lab_campaign_sane "$top/$round" || status=1
-		[ "$O_REPEAT" -eq 1 ] || lab_campaign_line "$top" "$round"
+		[ "$O_REPEAT" -eq 1 ] || lab_campaign_line "$top" "$round" | lab_shown
 		lab_campaign_agrees "$top/1" "$top/$round" || status=1
 		round=$((round + 1))
 	done

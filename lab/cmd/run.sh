@@ -173,7 +173,7 @@ run_show() {
 # The table of all runs, and the end.
 run_report() {
 	echo
-	lab_table "$@" | tee "$top/table"
+	lab_table "$@" | tee "$top/table" | lab_shown
 	lab_say "folders of the runs: $top"
 	status=$(lab_total_status "$@")
 	for dir; do

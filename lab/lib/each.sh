@@ -343,13 +343,13 @@ cmd_each() {
 lab_each_report() {
 	echo
 	# shellcheck disable=SC2046 # a list of words
-	lab_each_table $(lab_each_folders) | tee "$top/table"
+	lab_each_table $(lab_each_folders) | tee "$top/table" | lab_shown
 	: >"$S_EACH/lines"
 	for number in $patches; do
 		lab_each_say "$number" >"$S_EACH/said"
 		sed '$d' "$S_EACH/said"
 		sed -n '$p' "$S_EACH/said" >>"$S_EACH/lines"
-	done | tee -a "$top/table"
+	done | tee -a "$top/table" | lab_shown
 	lab_say "folders of the runs: $top"
 	# shellcheck disable=SC2046 # a list of words
 	status=$(lab_total_status $(lab_each_folders))

@@ -9,10 +9,22 @@
 # shellcheck disable=SC2034 # used by the other files
 readonly LAB_FAIL=1 LAB_ERROR=2 LAB_SKIP=4
 
+# What is printed, as it fits the terminal if stdout is one
+lab_shown() (
+	exec 3>&1
+	if [ ! -t 3 ] || [ "${TERM:-dumb}" = dumb ]; then
+		exec cat
+	fi
+	columns=$(stty size <&3 2>/dev/null | cut -d ' ' -f 2)
+	[ "${columns:-0}" -gt 20 ] || columns=80
+	exec awk -v columns="$columns" -f "$LAB_SUITE_SRC/report/fold.awk" \
+		-f "$LAB_AWK/shown.awk"
+)
+
 # To people, and to the log of the run if there is one.
 lab_say() {
 	printf 'lab: %s%s\n' "${LAB_WHO:+$LAB_WHO: }" "$*" |
-		tee -a "${LAB_LOG:-/dev/null}" >&2
+		tee -a "${LAB_LOG:-/dev/null}" | lab_shown >&2
 }
 
 lab_die() {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
+# shellcheck disable=SC2154 # set by parse_runs()
 # lab compare: how two recorded runs differ.
 
 compare_expect() (
@@ -10,21 +11,10 @@ compare_expect() (
 )
 
 cmd_compare() {
-	expect=''
-	while [ $# -gt 0 ]; do
-		case $1 in
-		-h|--help)
-			usage
-			exit 0 ;;
-		--expect)
-			[ $# -ge 2 ] || lab_die "$1 needs a value"
-			expect=$(compare_expect "$2") || exit
-			shift ;;
-		-*)	lab_die "unknown option $1: see $LAB_ME -h" ;;
-		*)	break ;;
-		esac
-		shift
-	done
+	parse_runs --expect "$@"
+	shift "$shift_by"
+	expect=$value
+	[ -z "$expect" ] || expect=$(compare_expect "$expect") || exit
 	[ $# -eq 2 ] || lab_die "compare takes two runs: see $LAB_ME -h"
 	one=$(lab_run_find "$1") || exit
 	two=$(lab_run_find "$2") || exit

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
+# shellcheck disable=SC2154 # set by parse_runs()
 # lab report: recorded runs as one page of HTML that needs nothing else.
 
 # A name for the column of each run in file $1 (lines "FOLDER"): that of its folder, with
@@ -62,21 +63,9 @@ report_curves() (
 )
 
 cmd_report() {
-	output=''
-	while [ $# -gt 0 ]; do
-		case $1 in
-		-h|--help)
-			usage
-			exit 0 ;;
-		--output)
-			[ $# -ge 2 ] || lab_die "$1 needs a value"
-			output=$2
-			shift ;;
-		-*)	lab_die "unknown option $1: see $LAB_ME -h" ;;
-		*)	break ;;
-		esac
-		shift
-	done
+	parse_runs --output "$@"
+	shift "$shift_by"
+	output=$value
 	[ $# -gt 0 ] || lab_die "report takes runs: see $LAB_ME -h"
 	work=$(mktemp -d) || exit "$LAB_ERROR"
 	trap 'rm -rf "$work"' EXIT

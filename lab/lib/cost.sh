@@ -78,14 +78,8 @@ lab_cost_bars() (
 	shift
 	rows=$(wc -l <"$top/bars")
 	lab_cost_canvas "$top/costs.svg" $((rows * 11 * ($# + 1) + 110)) 'instructions per THP'
-	bars='' column=2
-	for name; do
-		# One above the other, around the place of the row's name.
-		at="\$0 + ($column - 2 - ($# - 1) / 2.0) * 0.8 / $#"
-		bars="$bars${bars:+, }'$top/bars' using $column:($at):(100):$column:($at - 0.4 / $#)"
-		bars="$bars:($at + 0.4 / $#) with boxxyerror title '$name'"
-		column=$((column + 1))
-	done
+	# One above the other, around the place of the row's name.
+	at="\$0 + (i - 2 - ($# - 1) / 2.0) * 0.8 / $#"
 	cat <<-EOF
 		set ytics noenhanced
 		set logscale x
@@ -94,7 +88,10 @@ lab_cost_bars() (
 		set yrange [$rows - 0.5:-0.5]
 		set grid x
 		set style fill solid 0.8
-		plot $bars, '$top/bars' using (100):0:ytic(1) with dots notitle
+		plot for [i=2:$#+1] '$top/bars' \
+			using i:($at):(100):i:($at - 0.4 / $#):($at + 0.4 / $#) \
+			with boxxyerror title word('$*', i - 1), \
+			'' using (100):0:ytic(1) with dots notitle
 	EOF
 )
 

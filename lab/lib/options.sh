@@ -71,6 +71,27 @@ parse_options() {
 	fi
 }
 
+# Parses "[$1 VALUE]... RUN...", as compare and report take it, with the arguments that
+# follow $1, into $value and $shift_by.
+parse_runs() {
+	option=$1 value='' shift_by=0
+	shift
+	while [ $# -gt 0 ]; do
+		case $1 in
+		-h|--help)
+			usage
+			exit 0 ;;
+		"$option")
+			[ $# -ge 2 ] || lab_die "$1 needs a value"
+			value=$2 ;;
+		-*)	lab_die "unknown option $1: see $LAB_ME -h" ;;
+		*)	break ;;
+		esac
+		shift 2
+		shift_by=$((shift_by + 2))
+	done
+}
+
 parse_value() {
 	case $1 in
 	--remote|--tree|--series|--base)

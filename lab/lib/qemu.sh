@@ -135,9 +135,9 @@ lab_qemu_file() (
 		"$(printf '%s' "$2" | sed 's/,/,,/g')"
 )
 
-# The name of the last test in the channel.
+# The name of the last test in the channel of folder $1.
 lab_last_test() (
-	awk -f "$LAB_AWK/last-test.awk" "$1"
+	printf 'last test: %s' "$(awk -f "$LAB_AWK/last-test.awk" "$1/channel.log")"
 )
 
 # Run the loaded kernel in folder $1, which has initramfs. Leaves console.log,
@@ -174,9 +174,7 @@ lab_qemu_guard() {
 				"failure" >"$dir/trouble"
 			break
 		elif [ "$age" -ge "$LAB_TIMEOUT" ]; then
-			echo "timeout after $LAB_TIMEOUT s; last test:" \
-				"$(lab_last_test "$dir/channel.log")" \
-				>"$dir/trouble"
+			echo "timeout after $LAB_TIMEOUT s; $(lab_last_test "$dir")" >"$dir/trouble"
 			break
 		elif [ -z "$up" ]; then
 			if grep -q '^@lab up' "$dir/channel.log"; then
@@ -248,12 +246,10 @@ lab_end_trouble() (
 			"two ($(lab_arch channel "$K_ARCH"))"
 	elif grep -q 'Kernel panic' "$log"; then
 		echo "$(grep -o 'Kernel panic.*' "$log" | head -n 1 |
-			tr -d '\r'); last test:" \
-			"$(lab_last_test "$1/channel.log")$(lab_stale_int3 "$log")"
+			tr -d '\r'); $(lab_last_test "$1")$(lab_stale_int3 "$log")"
 	elif ! grep -q '^@lab up' "$1/channel.log"; then
 		echo "ended before user space: $(lab_console_trouble "$1")"
 	else
-		echo "ended before the suite did; last test:" \
-			"$(lab_last_test "$1/channel.log")"
+		echo "ended before the suite did; $(lab_last_test "$1")"
 	fi
 )

@@ -113,9 +113,7 @@ lab_remote_guard() {
 		# The lab itself may have been killed.
 		kill -0 "$LAB_PID" 2>/dev/null || exit 1
 		if [ $(($(date +%s) - start)) -ge "$LAB_TIMEOUT" ]; then
-			echo "timeout after $LAB_TIMEOUT s; last test:" \
-				"$(lab_last_test "$dir/channel.log")" \
-				>"$dir/trouble"
+			echo "timeout after $LAB_TIMEOUT s; $(lab_last_test "$dir")" >"$dir/trouble"
 			break
 		fi
 		sleep 1 &
@@ -126,8 +124,8 @@ lab_remote_guard() {
 	ssh=
 	sed -n 's/^@lab console //p' "$dir/channel.log" >"$dir/console.log"
 	if [ ! -s "$dir/trouble" ] && ! grep -q '^@lab exit' "$dir/channel.log"; then
-		echo "$O_REMOTE is gone: $(lab_ssh_cause "$dir/ssh.log"); last test:" \
-			"$(lab_last_test "$dir/channel.log")" >"$dir/trouble"
+		echo "$O_REMOTE is gone: $(lab_ssh_cause "$dir/ssh.log");" \
+			"$(lab_last_test "$dir")" >"$dir/trouble"
 	fi
 	rm -f "$dir/archive"
 }

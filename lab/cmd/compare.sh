@@ -36,6 +36,8 @@ cmd_compare() {
 		done
 	done
 	[ -z "$expect" ] || set -- kind=expect "$expect" "$@"
-	awk -v a="$one" -v b="$two" -f "$LAB_AWK/compare.awk" "$@"
-	exit
+	awk -v a="$one" -v b="$two" -f "$LAB_AWK/compare.awk" "$@" >"$work/said"
+	status=$?
+	lab_shown <"$work/said"
+	exit "$status"
 }

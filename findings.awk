@@ -26,6 +26,8 @@
 #     explains it better, unless most of these tests fail;
 #  6. call sites that share a kernel function, if a cause is the same; but a loop is its
 #     caller's.
+#
+# A translation that is stale (5) goes before (3) and (4) for what only an access shows.
 
 # The cause without what differs between two tests of one thing: numbers, the names of
 # operations and of kinds of mappings. Of numbers with a sign the sign stays.
@@ -49,10 +51,21 @@ function shape(cause, variant,	out, word, n, i, words) {
 }
 
 # What is left of a shape without who found it, and in which round or state of the test
-function core(s) {
+function core(s,	got) {
 	sub(/^[a-z0-9_]+\.c:N: /, "", s)
 	while (sub(/^(with |nth=|starved|the rest|after |allocation N )[^:]*: /, "", s))
 		;
+	sub(/ \(E[A-Z]+\)$/, "", s)
+	# An event too many or too few is the same, whoever counts it around what.
+	if (match(s, /thp_split_p[a-z_]*: expected [-+][0N]+, got [-+][0N]+$/)) {
+		s = substr(s, RSTART)
+		got = s
+		sub(/.* got /, "", got)
+		sub(/, got .*/, "", s)
+		sub(/:/, " " got ",", s)
+	} else if (match(s, /thp_split_p[a-z_]* [-+][0N]+, expected [-+][0N]+$/)) {
+		s = substr(s, RSTART)
+	}
 	return s
 }
 
@@ -455,6 +468,36 @@ function by_site(	i, j, n, part, weight, top, rate, best, op, p) {
 	}
 }
 
+# What only an access shows of failure i, or nothing: its own page is not as it should be,
+# and no other
+function touch(i,	s) {
+	s = core_of[i]
+	if (cause_of[i] !~ / on 1 of [0-9]+ pages / && s !~ /after an access/)
+		return ""
+	sub(/; expected .*/, "", s)
+	return s
+}
+
+# A translation that is stale shows at its call site also as an access that goes through,
+# and the same then wherever a test has been at that call site before.
+function touched(	i, j, n, part, at, to) {
+	for (i = 1; i <= nf; i++) {
+		n = effect(cause_of[i]) == "stale" ? split(sites_of[id_of[i]], part, " ") : 0
+		for (j = 1; j <= n; j++)
+			if (!at_once(part[j]) && finding[i] ~ /^[34] /)
+				at[part[j]] = finding[i]
+	}
+	for (i = 1; i <= nf; i++) {
+		n = touch(i) == "" ? 0 : split(sites_of[id_of[i]], part, " ")
+		for (j = 1; j <= n; j++)
+			if (part[j] in at)
+				to[touch(i)] = at[part[j]]
+	}
+	for (i = 1; i <= nf; i++)
+		if (finding[i] ~ /^[24] / && touch(i) in to && finding[i] != to[touch(i)])
+			move(i, to[touch(i)])
+}
+
 # The same cause at the same call site, of which one test names another one as well: it
 # goes where most of them are.
 function by_cause(	i, j, n, k, part, list, top, at) {
@@ -547,6 +590,9 @@ function where(key,	i, j, n, m, part, count, order, total, out, s, same) {
 	}
 	if (m < 4)
 		return out (s ? ", " s : "")
+	for (j = 1; j <= m; j++)
+		if (count[order[j]] * 3 >= total * 2 && !at_once(order[j]))
+			return m " call sites, most " order[j] ", " functions_of[order[j]]
 	same = section_of[order[1]]
 	for (j = 2; j <= m; j++)
 		if (section_of[order[j]] != same)
@@ -606,6 +652,7 @@ END {
 	common()
 	absorb()
 	by_site()
+	touched()
 	by_cause()
 	by_function()
 	# The expectation, the kernel's complaints, then the others by their weight

@@ -117,3 +117,8 @@ if have rsync; then
 else
 	skip "gen_tar" "needs rsync"
 fi
+
+# A run that is late skips the rest; one that did nothing else is no success.
+CHECK_UNTIL=1 check/run.sh docs rooms > "$work/late" 2>&1
+status=$?
+try "a run that is late" test "$status $(grep -c '^skip ' "$work/late")" = '1 2'

@@ -3,7 +3,8 @@
 #
 # Checks this repository: runs the steps named as arguments, or all of them,
 # and closes with a line "N passed, N failed, N skipped". "make check" calls it
-# with OUTPUT, KSRC and CACHE set, after building the programs.
+# with OUTPUT, KSRC and CACHE set, after building the programs. CHECK_UNTIL, seconds
+# since 1970, is the time from which on it begins no step: it skips them.
 
 # shellcheck disable=SC2086 # lists
 
@@ -91,6 +92,10 @@ sh check/snapshot.sh > "$SCRATCH/settings"
 
 for step in "$@"; do
 	began=$(date +%s)
+	if [ "$began" -ge "${CHECK_UNTIL:-$((began + 1))}" ]; then
+		say "skip $step: no time is left for it"
+		continue
+	fi
 	# A pipe keeps only tee's status.
 	{ "check/$step.sh"; echo $? > "$SCRATCH/status"; } 2>&1 |
 		tee -a "$results"
@@ -118,7 +123,8 @@ else
 fi
 
 awk '
-	/^ok /		{ passed++ }
+	# That no step left anything is no result of its own.
+	/^ok / && !/^ok git sees/	{ passed++ }
 	/^not ok /	{ failed++; bad[failed] = $0 }
 	/^skip /	{ skipped++ }
 	/^# also: /	{ passed += $3; failed += $4; skipped += $5 }

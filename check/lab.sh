@@ -44,6 +44,8 @@ refuses "expectation of a campaign" "no mutant 'none-such'" mutants none-such
 unset THP_LAZY_EXPECT
 refuses "unknown mutant" "no mutant 'none-such'" mutants none-such
 refuses "an option of run" "mutants takes no --loop" mutants --loop 5
+refuses "mutants without a kernel" 'no mutants-riscv64 in the table' mutants --arch riscv64
+refuses "mutants of an MMU that is not there" '\-\-mmu goes with' mutants --arch arm64 --mmu hash
 refuses "costs in another emulator" 'cost takes no --accel' cost --accel kvm v7-x86_64
 refuses "known costs of another kernel" '--known is about mutants-x86_64' \
 	cost --known v7-x86_64

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The table of mutants with their outcomes, and the score. Input: results, then the list
-# of mutants.
+# of mutants. -v on: the architecture that all of them ran on, blank for each mutant's own.
 
 FNR == NR { outcome[$1] = $2; secs[$1] = $3; by[$1] = $4
 	prog[$1] = $5; next }
@@ -11,7 +11,7 @@ FNR == 1 {
 }
 ($1 in outcome) {
 	printf "| %s | %s | %s | `%s` | %s | %s | %s | %s | %s |\n",
-		$1 ($2 == "x86_64" ? "" : " (" $2 ")"), $3, $4,
+		$1 ((on ? on : $2) == "x86_64" ? "" : " (" (on ? on : $2) ")"), $3, $4,
 		$5, $6, $7, outcome[$1],
 		(prog[$1] == "-" ? "" : prog[$1] ": ") by[$1],
 		secs[$1]

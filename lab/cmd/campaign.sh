@@ -8,7 +8,19 @@
 
 campaign_mutants() {
 	lab_mutants_check "$@" || exit
-	campaign_kernel "$(lab_mutants_kernel "$@")"
+	campaign_on
+	kernel=$(lab_mutants_kernel "$@") || exit
+	campaign_kernel "$kernel"
+}
+
+# Sets C_ON from --arch and --mmu: what stands behind "mutants-" in the name of a kernel.
+campaign_on() {
+	mmus=$(lab_arch mmu "$O_ARCH")
+	[ -n "$mmus" ] || [ -z "$O_MMU" ] || lab_die "--mmu goes with --arch ppc64le"
+	[ -z "$mmus" ] || O_MMU=${O_MMU:-${mmus%% *}}
+	C_ON=$O_ARCH${O_MMU:+-$O_MMU}
+	[ -z "$C_ON" ] || lab_kernel_names | grep -qxF "mutants-$C_ON" ||
+		lab_die "no mutants-$C_ON in the table: see $LAB_ME list"
 }
 
 campaign_reverts() {
@@ -41,6 +53,7 @@ cmd_campaign() {
 	shift
 	O_RAW=$what O_TAKES='--jobs --repeat --timeout --output --accel'
 	[ "$what" != baseline ] || O_TAKES="$O_TAKES --cpus"
+	[ "$what" != mutants ] || O_TAKES="$O_TAKES --arch --mmu"
 	parse_options "$@"
 	O_REPEAT=${O_REPEAT:-1}
 	[ "$shift_by" -eq $# ] || lab_die "$what takes no options of the suite"
@@ -48,7 +61,7 @@ cmd_campaign() {
 	export LAB_OFFLINE LAB_ACCEL
 	# Some bugs leave a guest that cannot be shut down.
 	LAB_FAIL_GRACE=90
-	C_TIMEOUT=$LAB_TIMEOUT C_OPTIONS=-x C_CASE=lab_case C_INSTALL=
+	C_TIMEOUT=$LAB_TIMEOUT C_OPTIONS=-x C_CASE=lab_case C_INSTALL='' C_ON=''
 	# shellcheck disable=SC2086 # a list of names
 	"campaign_$what" $wanted
 	export LAB_FAIL_GRACE

@@ -46,12 +46,13 @@ lab_mutants_check() (
 	done
 )
 
-# The kernel that names the campaign of these mutants.
+# The kernel that names the campaign of these mutants: $C_ON says on which they all run.
 lab_mutants_kernel() (
-	kernel=mutants-x86_64
+	kernel=mutants-${C_ON:-x86_64}
 	for name; do
 		if [ "$name" = pmdswap ] || lab_rows "$LAB_MUTANTS_PMDSWAP" |
 			cut -f 1 | grep -qxF "$name"; then
+			[ -z "$C_ON" ] || lab_die "$name: only x86_64 has those of PMD swap entries"
 			kernel=mutants-pmdswap-x86_64
 		fi
 	done
@@ -266,14 +267,14 @@ lab_campaign_agrees() (
 lab_mutants_table() (
 	lab_campaign_results "$1" >"$1/results"
 	lab_mutants >"$1/mutants"
-	awk -F '\t' -f "$LAB_AWK/mutants-table.awk" "$1/results" "$1/mutants"
+	awk -F '\t' -v on="$C_ON" -f "$LAB_AWK/mutants-table.awk" "$1/results" "$1/mutants"
 )
 
 # The cases of the mutants named, or of all but those of PMD swap entries: first the
 # kernel without any.
 lab_mutants_cases() (
 	lab_mutants >"$1/mutants"
-	awk -F '\t' -v names=" $2 " -f "$LAB_AWK/mutants-cases.awk" \
+	awk -F '\t' -v names=" $2 " -v on="$C_ON" -f "$LAB_AWK/mutants-cases.awk" \
 		"$1/mutants" >"$1/cases"
 )
 

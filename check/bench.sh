@@ -81,8 +81,11 @@ grep -E '"row":"fault_anon".*"thps":1,|"row":"munmap_mid_anon"' "$work/json" > "
 
 # The judge itself: each of these changes is one that it has to see.
 while IFS='|' read -r what change; do
-	sed "$change" "$work/json" | judge 12 > "$log"
-	if [ -s "$log" ]; then
+	sed "$change" "$work/json" > "$work/changed"
+	judge 12 < "$work/changed" > "$log"
+	if cmp -s "$work/json" "$work/changed"; then
+		skip "judge: $what" "no line to change: needs huge zero PMDs"
+	elif [ -s "$log" ]; then
 		pass "judge: $what"
 	else
 		fail "judge: $what" "it let that pass"

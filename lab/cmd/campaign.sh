@@ -15,10 +15,8 @@ campaign_mutants() {
 
 # Sets C_ON from --arch and --mmu: what stands behind "mutants-" in the name of a kernel.
 campaign_on() {
-	mmus=$(lab_arch mmu "$O_ARCH")
-	[ -n "$mmus" ] || [ -z "$O_MMU" ] || lab_die "--mmu goes with --arch ppc64le"
-	[ -z "$mmus" ] || O_MMU=${O_MMU:-${mmus%% *}}
-	C_ON=$O_ARCH${O_MMU:+-$O_MMU}
+	mmu=$(lab_arch_mmu "$O_ARCH" "$O_MMU") || exit
+	C_ON=$O_ARCH${mmu:+-$mmu}
 	[ -z "$C_ON" ] || lab_kernel_names | grep -qxF "mutants-$C_ON" ||
 		lab_die "no mutants-$C_ON in the table: see $LAB_ME list"
 }

@@ -17,6 +17,14 @@ lab_arch() (
 		}' "$LAB_DIR/arches"
 )
 
+# The MMU of a guest of architecture $1: $2, or the default; nothing if there is but one.
+lab_arch_mmu() (
+	mmus=$(lab_arch mmu "$1")
+	[ -z "$2" ] || [ -n "$mmus" ] ||
+		lab_die "--mmu goes with --arch ppc64le: ${1:-x86_64} has but one"
+	printf '%s\n' "${2:-${mmus%% *}}"
+)
+
 # The first or the second word of a field.
 lab_arch_word() (
 	# shellcheck disable=SC2046 # a list of words

@@ -182,13 +182,10 @@ load_kernel() {
 		return
 	elif [ "$1" = own ] || [ "$1" = tree ]; then
 		K_NAME=$1 K_ABOUT=$O_KERNEL$O_TREE K_ARCH=$O_ARCH K_SOURCE=$1
-		K_MMU=$O_MMU K_CGROUP=v2 K_MEMORY=2048 K_APPEND=''
+		K_CGROUP=v2 K_MEMORY=2048 K_APPEND=''
 		K_EXPECT=auto K_IMAGE=$O_KERNEL K_CONFIG=$O_CONFIG
 		K_MODULES='' K_ORIGIN=$K_ABOUT B_GCOV=''
-		mmus=$(lab_arch mmu "$K_ARCH")
-		K_MMU=${K_MMU:-${mmus%% *}}
-		[ -z "$K_MMU" ] || [ "$mmus" ] ||
-			lab_die "--mmu: $K_ARCH has but one"
+		K_MMU=$(lab_arch_mmu "$K_ARCH" "$O_MMU") || exit
 	else
 		lab_kernel_load "$1"
 	fi
